@@ -1,0 +1,5 @@
+"""The `itool` command line."""
+
+
+def main() -> None:
+    """Placeholder."""

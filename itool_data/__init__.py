@@ -1,0 +1,1 @@
+"""Samples, policies, search and the tables they are kept in; imports nothing of the other itool packages."""

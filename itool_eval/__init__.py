@@ -1,0 +1,1 @@
+"""Benchmarks: decoding, checking and scoring of policies' answers, with no model needed."""

@@ -1,0 +1,1 @@
+"""Warm-up and preference training on what itool_data mined."""
