@@ -96,7 +96,9 @@ class Sample:
     @cached_property
     def answers(self) -> tuple[AcceptedCall, ...]:
         """What the checker compares with: `accepted`, or the gold calls themselves with nothing optional."""
-        return self.accepted or tuple(AcceptedCall(c.name, {k: [v] for k, v in c.arguments.items()}) for c in self.calls)
+        return self.accepted or tuple(
+            AcceptedCall(c.name, {k: [v] for k, v in c.arguments.items()}) for c in self.calls
+        )
 
 
 @dataclass(frozen=True)

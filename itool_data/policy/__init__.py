@@ -1,0 +1,1 @@
+"""What generates and scores tokens: a protocol, and one file a policy."""

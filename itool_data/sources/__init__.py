@@ -1,0 +1,46 @@
+"""Data sets: a SOURCE string names one, and `load` yields its samples in order (DESIGN sections 2 and 9).
+
+    toolace  xlam              from the Hugging Face Hub; toolace:PATH, xlam:PATH from a file in the set's own form
+    apibank:PATH  seal_tools:PATH   from a file in the set's own form
+    bfcl                       BFCL v3's single-turn Python items, from the pinned wheel
+    PATH.jsonl  PATH.json      a file in the OpenAI form (messages, tools)
+    hf:USER/NAME[:SPLIT]       a data set on the Hub in the OpenAI form; the split is train unless given
+
+Every target is in the Python call form. A bad row becomes a Reject and the rest goes on; nothing in a row is executed.
+One file a data set holds what its rows look like; `rows.py` reads and sets aside, `tools.py` normalises.
+"""
+
+from collections.abc import Callable, Iterator
+
+from itool_data.errors import ItoolError
+from itool_data.sample import Reject, Sample
+from itool_data.sources import apibank, bfcl, openai_jsonl, seal_tools, toolace, xlam
+
+OWN_FORM: dict[str, Callable[[str | None], Iterator[Sample | Reject]]] = {
+    "toolace": toolace.read,
+    "xlam": xlam.read,
+    "apibank": apibank.read,
+    "seal_tools": seal_tools.read,
+}
+
+
+def load(source: str) -> Iterator[Sample | Reject]:
+    """Yield a data set's samples, and a Reject for each bad row, lazily and in order.
+
+    Raises:
+        ItoolError: the source string names no data set, or the data set cannot be read (also while iterating).
+    """
+    name, _, rest = source.partition(":")
+    if name in OWN_FORM:
+        return OWN_FORM[name](rest or None)
+    if source == "bfcl":
+        return bfcl.read()
+    if name == "hf" and rest:
+        hub_name, _, split = rest.partition(":")
+        return openai_jsonl.read_from_hub(hub_name, split or "train")
+    if source.endswith((".jsonl", ".json")):
+        return openai_jsonl.read(source)
+    raise ItoolError(
+        f"unknown data source {source!r}; give {', '.join(OWN_FORM)} or bfcl, one of the first four with :PATH, "
+        "a .jsonl or .json file in the OpenAI form, or hf:USER/NAME[:SPLIT]"
+    )

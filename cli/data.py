@@ -1,0 +1,105 @@
+"""`itool data import` and `itool data show`: data sets into a run, and a look at what is there."""
+
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from itool_cli.options import ConfigFile, Overrides, RunFolder
+
+app = typer.Typer(help="Samples of a run.", no_args_is_help=True)
+SHOWN_REJECTS = 5
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="toolace, xlam, bfcl, apibank:PATH, seal_tools:PATH, toolace:PATH, xlam:PATH, FILE.jsonl "
+            "(OpenAI form: messages + tools), or hf:USER/NAME[:SPLIT]."
+        ),
+    ],
+    run: RunFolder,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many samples.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Read a data set into a run; bad rows are set aside and counted."""
+    from rich.console import Console
+
+    from itool_cli.progress import Meter
+    from itool_data.run import write_run
+    from itool_data.stages import import_samples
+
+    console = Console()
+    with (
+        write_run(run, config, overrides or []) as opened,
+        Meter(console, f"import {source}", "samples").live() as meter,
+    ):
+        done = import_samples(opened, source, limit, strict, meter.update)
+    console.print(
+        f"{source}: {done.new} new samples, {done.known} already there, {len(done.rejects)} bad rows set aside"
+    )
+    for reject in done.rejects[:SHOWN_REJECTS]:
+        console.print(f"  {reject}", markup=False, highlight=False)
+    if len(done.rejects) > SHOWN_REJECTS:
+        reasons = Counter(reject.reason for reject in done.rejects).most_common(1)[0]
+        console.print(
+            f"  … {len(done.rejects) - SHOWN_REJECTS} more, most often: {reasons[0]} ({reasons[1]}); "
+            f'itool sql "SELECT * FROM rejects" --run {run}',
+            markup=False,
+            highlight=False,
+        )
+
+
+@app.command()
+def show(
+    run: RunFolder,
+    sample: Annotated[str | None, typer.Argument(help="A sample's id (or its first digits) to see whole.")] = None,
+) -> None:
+    """Show how many samples a run has by source, split and difficulty; or one sample whole."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from itool_data.errors import ItoolError
+    from itool_data.run import open_run
+    from itool_data.store.samples import read_samples
+    from itool_data.store.sql import query
+
+    store = open_run(run).store
+    console = Console()
+    if sample is None:
+        rows = query(
+            store,
+            "SELECT source, split, count(*) AS samples, count(*) FILTER (difficulty = 'easy') AS easy, "
+            "count(*) FILTER (difficulty = 'medium') AS medium, count(*) FILTER (difficulty = 'hard') AS hard, "
+            "round(avg(a), 1) AS tools, round(avg(c), 1) AS calls FROM samples GROUP BY ALL ORDER BY ALL",
+        )
+        table = Table(*rows.column_names)
+        for row in rows.to_pylist():
+            table.add_row(*map(str, row.values()))
+        console.print(table)
+        bad = query(store, "SELECT count(*) AS n FROM rejects").to_pylist()[0]["n"]
+        if bad:
+            console.print(f"{bad} rows or samples set aside; see the table rejects")
+        return
+    found = read_samples(store, "starts_with(sample_id, ?)", [sample])
+    if len(found) != 1:
+        raise ItoolError(f"sample {sample}: {len(found)} samples begin with this id; give more or other digits")
+    only = found[0]
+    console.rule(f"{only.sample_id}  {only.source}  {only.source_id}  {only.split}")
+    for tool in only.tools:
+        from itool_data.prompt import signature
+
+        console.print(f"  {signature(tool)}", markup=False, highlight=False)
+    for message in only.messages:
+        console.print(f"[bold]{message.role}[/]", end=" ")
+        console.print(message.content, markup=False, highlight=False)
+    console.print("[bold]gold[/]", end=" ")
+    console.print(only.target, markup=False, highlight=False)
+    for answer in only.accepted:
+        console.print(
+            f"  accepted: {answer.name} {answer.arguments}, may be left out: {sorted(answer.optional)}", markup=False
+        )

@@ -1,0 +1,240 @@
+"""`itool mine`: perplexity, the hardest samples, a search on each, step-level preference pairs."""
+
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from itool_cli.options import ConfigFile, Force, Overrides, RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from itool_data.run import Run
+    from itool_data.search.plan import Plan
+
+
+class Search(StrEnum):
+    """How responses are explored."""
+
+    MCTS = "mcts"
+    SAMPLE = "sample"
+
+
+def mine(
+    run: RunFolder,
+    samples: Annotated[int | None, typer.Option(min=1, help="Search so many of the hardest samples.")] = None,
+    search: Annotated[Search, typer.Option(help="`sample`: the paper's ablation without search.")] = Search.MCTS,
+    round_: Annotated[int, typer.Option("--round", min=1, help="The round of the loop.")] = 1,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost, and stop.")] = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    force: Force = False,
+) -> None:
+    """Find the steps that the policy gets wrong and write preference pairs."""
+    from rich.console import Console
+
+    from itool_cli.progress import Meter
+    from itool_data import stages
+    from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
+    from itool_data.prompt import Prompter
+    from itool_data.run import write_run
+    from itool_data.search.plan import make_plan, measure_rates
+
+    console = Console()
+    with write_run(run, config, overrides or [], force) as opened:
+        settings = opened.config
+        base = find_model(settings.model)
+        prompter = Prompter(load_tokenizer(base), settings.model.tools)
+        adapter = opened.adapter(base)
+        if adapter is None:
+            console.print("note: the run has no adapter, so the base model itself is searched (see itool train warmup)")
+        policy = load_transformers_policy(settings.model, base, adapter)
+        judge = _judge(settings, policy, prompter)
+
+        started = time.monotonic()
+        buffer = stages.replay(opened, policy, prompter, round_)
+        if not buffer.samples:
+            console.print("no training samples: import some whose split is train")
+            return
+        rates = measure_rates(policy, prompter.prompt_ids(buffer.samples[0]), policy.max_rows)
+        score_lengths = [len(t) for t in buffer.missing]
+        if plan and buffer.missing:
+            # Who the hardest are is not known yet; the buffer's own prompts stand in for them.
+            count = min(samples or _share(len(buffer.samples), settings.replay.hardest), len(buffer.missing))
+            stand_ins = buffer.missing[:: max(1, len(buffer.missing) // count)][:count]
+            wanted = stages.as_tasks(opened, policy, stand_ins, round_, search.value)
+        else:
+            if buffer.missing:
+                with Meter(console, "perplexity", "samples").live() as meter:
+                    stages.measure(opened, policy, buffer, round_, meter.update)
+            wanted = stages.unfinished(
+                opened, stages.tasks(opened, policy, prompter, buffer, round_, search.value, samples)
+            )
+        if not wanted:
+            console.print("every tree of this round is finished; nothing to do")
+            _summary(console, opened, round_)
+            return
+        behaviour = _behaviour(console, opened, policy, prompter, judge, wanted, search.value)
+        estimate = make_plan(rates, behaviour, score_lengths if plan else [], [len(t.prompt) for t in wanted])
+        _show_plan(console, estimate, rates, behaviour.trees)
+        if plan:
+            return
+        policy.usage = type(policy.usage)()
+        searching = time.monotonic()
+        fact = _search(console, opened, policy, prompter, judge, wanted, search.value)
+        _show_fact(console, estimate, fact, policy.usage, time.monotonic() - searching)
+        console.print(f"whole command: {time.monotonic() - started:.0f} s", highlight=False)
+        _summary(console, opened, round_)
+
+
+def _judge(settings: Any, policy: Any, prompter: Any) -> Any:
+    """Who answers self-evaluations: nobody at weight 0, the policy itself, or another model."""
+    if not settings.reward.weight:
+        return None
+    from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
+    from itool_data.prompt import Prompter
+    from itool_data.search.reward import Judge
+
+    if settings.reward.judge != "policy":
+        model = settings.model.model_copy(update={"name": settings.reward.judge})
+        base = find_model(model)
+        policy = load_transformers_policy(model, base, None)
+        prompter = Prompter(load_tokenizer(base), settings.model.tools)
+    return Judge(policy, prompter, settings.reward)
+
+
+def _share(n: int, fraction: float) -> int:
+    import math
+
+    return max(1, math.ceil(fraction * n))
+
+
+def _behaviour(console: "Console", run: "Run", policy: Any, prompter: Any, judge: Any, wanted: Any, search: Any) -> Any:
+    """How a tree behaves: from the run's own trees of the same settings and policy, else from a short trial."""
+    from itool_data.search.miner import TREE_SECTIONS
+    from itool_data.search.plan import Behaviour, try_trees
+    from itool_data.store.sql import query
+
+    known = query(
+        run.store,
+        "SELECT count(*) AS n, avg(requests) AS r, avg(tokens_decoded) AS d, avg(pairs) AS p FROM trees "
+        "WHERE config_hash = ? AND policy = ? AND search = ?",
+        None,
+        [run.config.hash(*TREE_SECTIONS), str(policy.policy_id), search],
+    ).to_pylist()[0]
+    if known["n"]:
+        return Behaviour(known["n"], known["r"], known["d"], known["p"])
+    with console.status("calibrating on a few trees"):
+        return try_trees(policy, prompter, run.config, judge, wanted, search)
+
+
+def _search(
+    console: "Console", run: "Run", policy: Any, prompter: Any, judge: Any, wanted: Any, search: Any
+) -> dict[str, float]:
+    from itool_cli.progress import Meter
+    from itool_data import stages
+
+    fact = dict.fromkeys(("trees", "requests", "pairs"), 0.0)
+    with Meter(console, "search", "trees").live() as meter:
+        meter.update(0, len(wanted))
+        for committed in stages.mine(run, policy, prompter, judge, wanted, search):
+            for tree in committed:
+                fact["trees"] += 1
+                fact["requests"] += tree.requests
+                fact["pairs"] += len(tree.found.pairs)
+            meter.update(int(fact["trees"]), len(wanted), f"{fact['pairs']:.0f} pairs, {policy.usage.decoded:,} tokens")
+    return fact
+
+
+def _show_plan(console: "Console", plan: "Plan", rates: Any, trial: int) -> None:
+    from itool_cli.progress import duration
+
+    scored = f"{plan.samples_scored} samples to score, " if plan.samples_scored else ""
+    console.print(
+        f"plan: {scored}{plan.trees} trees, {plan.requests:.0f} requests, {plan.prefill_tokens:,.0f} tokens to prefill, "
+        f"{plan.decode_tokens:,.0f} to decode, about {duration(plan.seconds)}, about {plan.pairs:.0f} pairs",
+        highlight=False,
+    )
+    console.print(
+        f"      (this machine: {rates.prefill:.0f} tok/s prefill, {rates.decode:.0f} tok/s decode at a full batch; "
+        f"a tree as the mean of {trial})",
+        highlight=False,
+    )
+
+
+def _show_fact(console: "Console", plan: "Plan", fact: dict[str, float], usage: Any, seconds: float) -> None:
+    from rich.table import Table
+
+    from itool_cli.progress import duration
+
+    table = Table("", "plan", "fact", "fact / plan", title="search: plan against fact")
+    rows = {
+        "trees": (plan.trees, fact["trees"]),
+        "requests": (plan.requests, fact["requests"]),
+        "tokens prefilled": (plan.prefill_tokens, usage.prefilled),
+        "tokens decoded": (plan.decode_tokens, usage.decoded),
+        "pairs": (plan.pairs, fact["pairs"]),
+    }
+    for name, (planned, real) in rows.items():
+        table.add_row(name, f"{planned:,.0f}", f"{real:,.0f}", f"{real / planned:.2f}" if planned else "")
+    table.add_row("time", duration(plan.seconds), duration(seconds), f"{seconds / plan.seconds:.2f}")
+    console.print(table)
+
+
+def _summary(console: "Console", run: "Run", round_: int) -> None:
+    """What the round's trees hold: pairs by error class, what the filters dropped, C's AUC, and a few pairs."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from itool_data.search.reward import auc
+    from itool_data.store.sql import query
+
+    def ask(sql: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = query(run.store, sql, None, [round_]).to_pylist()
+        return rows
+
+    classes = ask("SELECT error_class, count(*) AS n FROM pairs WHERE round = ? GROUP BY 1 ORDER BY n DESC, 1")
+    console.print(
+        "pairs by what the rejected step breaks: "
+        + (", ".join(f"{row['error_class']} {row['n']}" for row in classes) or "none"),
+        highlight=False,
+    )
+    dropped = ask(
+        "SELECT sum(dropped_delta_q) AS dq, sum(dropped_similarity) AS s, sum(dropped_q_chosen) AS q FROM trees "
+        "WHERE round = ?"
+    )[0]
+    console.print(
+        f"dropped by the filters: {dropped['dq'] or 0} with equal or close Q, {dropped['s'] or 0} too similar, "
+        f"{dropped['q'] or 0} whose chosen step is not good enough",
+        highlight=False,
+    )
+    judged = ask(
+        "SELECT n.outcome, n.self_eval FROM nodes n JOIN trees t USING (tree_id) "
+        "WHERE n.terminal AND n.self_eval IS NOT NULL AND t.round = ?"
+    )
+    if judged:
+        right = [r["self_eval"] for r in judged if r["outcome"] > 0]
+        wrong = [r["self_eval"] for r in judged if r["outcome"] <= 0]
+        area = auc(right, wrong)
+        no_signal = " (it tells right from wrong no better than a coin; set reward.weight to 0)"
+        verdict = no_signal if 0.4 < area < 0.6 else ""
+        console.print(f"self-evaluation: AUC {area:.2f} on {len(judged)} terminal nodes{verdict}", highlight=False)
+    else:
+        console.print("self-evaluation: not asked (reward.weight is 0)")
+    best = ask(
+        "SELECT prefix_text, chosen_text, rejected_text, q_chosen, q_rejected, error_class FROM pairs WHERE round = ? "
+        "ORDER BY q_chosen - q_rejected DESC, pair_id LIMIT 8"
+    )
+    if best:
+        table = Table("after", "chosen", "rejected", "Q", "breaks", title="pairs with the largest difference of Q")
+        for row in best:
+            table.add_row(
+                Text(row["prefix_text"][-40:]),
+                Text(row["chosen_text"][:60], style="green"),
+                Text(row["rejected_text"][:60], style="red"),
+                f"{row['q_chosen']:+.2f} / {row['q_rejected']:+.2f}",
+                row["error_class"],
+            )
+        console.print(table)

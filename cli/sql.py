@@ -1,0 +1,111 @@
+"""`itool sql` and `itool log`: ask what a run did, now or as it was at an earlier version."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from itool_cli.options import RunFolder
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+def sql(
+    statement: Annotated[str, typer.Argument(help="One SQL statement (DuckDB); `SHOW TABLES` lists the tables.")],
+    run: RunFolder,
+    as_of: Annotated[
+        int | None, typer.Option("--as-of", help="A version number from `itool log`.", metavar="N")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="How rows are written.")] = Format.TABLE,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead of the terminal.")] = None,
+) -> None:
+    """Ask a run's tables with SQL."""
+    from itool_data.errors import ItoolError
+    from itool_data.run import open_run
+    from itool_data.store.sql import query
+
+    rows = query(open_run(run).store, statement, as_of)
+    if form is Format.PARQUET:
+        import pyarrow.parquet as pq
+
+        if out is None and sys.stdout.isatty():
+            raise ItoolError("--format parquet is binary; give a file with --out or redirect the output")
+        pq.write_table(rows, str(out) if out else sys.stdout.buffer)
+        return
+    text = _table(rows, sys.stdout.isatty() and out is None) if form is Format.TABLE else _text(rows, form)
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+    else:
+        typer.echo(text, nl=False)
+
+
+def log(run: RunFolder) -> None:
+    """List a run's versions: when, what, and how many rows it added."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from itool_data.run import open_run
+
+    table = Table("version", "time (UTC)", "operation", "rows added", "details")
+    for commit in open_run(run).store.log():
+        added = ", ".join(f"{name} +{n}" for name, n in commit.rows.items())
+        details = ", ".join(f"{k} {v}" for k, v in commit.info.items() if not isinstance(v, dict | list))
+        table.add_row(str(commit.version), commit.time.strftime("%Y-%m-%d %H:%M:%S"), commit.operation, added, details)
+    Console().print(table)
+
+
+def _text(rows: object, form: Format) -> str:
+    import pyarrow as pa
+
+    assert isinstance(rows, pa.Table)
+    if form is Format.JSON:
+        return json.dumps(rows.to_pylist(), ensure_ascii=False, default=str, indent=1) + "\n"
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(rows.column_names)
+    for row in rows.to_pylist():
+        writer.writerow(json.dumps(v) if isinstance(v, list | dict) else v for v in row.values())
+    return text.getvalue()
+
+
+def _table(rows: object, terminal: bool) -> str:
+    """Rows as a table: as wide as the terminal, or as wide as it must be where the output goes elsewhere."""
+    import pyarrow as pa
+    from rich.console import Console
+    from rich.table import Table
+
+    assert isinstance(rows, pa.Table)
+    table = Table(*rows.column_names)
+    for row in rows.to_pylist():
+        table.add_row(*(_cell(value) for value in row.values()))
+    console = Console() if terminal else Console(width=100_000, force_terminal=False)
+    with console.capture() as captured:
+        console.print(table, markup=False, highlight=False)
+        console.print(f"{rows.num_rows} row{'' if rows.num_rows == 1 else 's'}", highlight=False)
+    return captured.get()
+
+
+def _cell(value: object) -> str:
+    from rich.markup import escape
+
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list) and len(value) > 8:
+        return f"[{len(value)} items]"
+    # A model's text may hold line breaks or a terminal's control codes; both are shown, not obeyed.
+    return escape("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value)))

@@ -1,0 +1,172 @@
+"""Every setting of a run: what it means, its default (the paper's), its bounds; read from YAML, with `--set` on top.
+
+Defaults are the paper's (tables 6 and 7); `configs/laptop.yaml` holds the embedded model's. Left out: preference
+training and evaluation, which bring their own sections.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from itool_data.errors import ItoolError
+from itool_data.sample import canonical_json
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A group of settings; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(Section):
+    """The base model and how it is prompted."""
+
+    name: str = Field("embedded", description="`embedded`, a folder, or a Hub name")
+    revision: str = Field("main", description="Hub revision; ignored for `embedded` and folders")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: the GPU where there is one")
+    rows: int = Field(0, ge=0, description="draws decoded at once; 0: 48 on a CPU, 256 on a GPU")
+    tools: Literal["signatures", "json"] = Field("signatures", description="how the prompt shows the functions")
+
+
+class WarmupSettings(Section):
+    """Easy-to-hard SFT (paper 3.1, Table 6)."""
+
+    samples: int = Field(0, ge=0, description="train on at most so many samples, chosen by the seed; 0: on `fraction`")
+    fraction: Fraction = Field(0.9, description="share of the training samples (paper 4.1: 90 %)")
+    epochs: Positive = Field(3, description="passes over each stage")
+    batch: Positive = Field(64, description="sequences an update")
+    micro_batch: Positive = Field(1, description="sequences a forward pass")
+    lr_easy: float = Field(5e-5, gt=0, description="learning rate of the easy stage")
+    lr_medium: float = Field(2e-5, gt=0, description="learning rate of the medium stage")
+    lr_hard: float = Field(1e-5, gt=0, description="learning rate of the hard stage")
+    rank: Positive = Field(16, description="LoRA rank")
+    alpha: Positive = Field(32, description="LoRA alpha")
+    max_tokens: Positive = Field(4096, description="longer samples are set aside, and counted")
+
+
+class ReplaySettings(Section):
+    """The replay buffer and what is taken from it (paper 3.2)."""
+
+    fraction: Fraction = Field(0.5, description="random share of the training samples that is scored")
+    hardest: Fraction = Field(0.1, description="share of the buffer with the highest perplexity that is searched")
+
+
+class MctsSettings(Section):
+    """The search (paper Table 7)."""
+
+    depth: Positive = Field(3, description="levels of the tree; the last action is the rest of the response")
+    width: int = Field(3, ge=2, description="continuations drawn when a node is expanded")
+    simulation: Positive = Field(2, description="expansions in a row, each from the best new child, in one iteration")
+    iterations: Positive = Field(5, description="selections from the root")
+    c: float = Field(1.0, ge=0, description="weight of exploration in Eq. 5")
+    temperature: float = Field(1.5, gt=0, description="sampling temperature")
+    gamma: float = Field(1.0, gt=0, le=1, description="discount in Eq. 9 (the paper gives none)")
+    max_tokens: Positive = Field(512, description="upper bound on a response")
+    draws: int = Field(4, ge=2, description="responses per sample under `--search sample` (paper 4.3.2)")
+
+
+class RewardSettings(Section):
+    """R = O + weight x C (Eq. 6)."""
+
+    outcome: Literal["terminal", "prefix"] = Field(
+        "terminal", description="`terminal`: the paper's; `prefix`: agreement with the gold calls before the end, too"
+    )
+    weight: float = Field(1.0, ge=0, description="weight of the self-evaluation C; 0: not asked, no tokens spent")
+    judge: str = Field("policy", description="who judges: `policy`, or a model name or folder")
+    draws: int = Field(0, ge=0, description="0: C's exact expectation; n: the mean of n sampled answers (paper: 4)")
+    literal_order: bool = Field(False, description="Table 10's order of parts, which no prefix cache can serve")
+
+
+class PairSettings(Section):
+    """Which pairs are kept (paper B.1)."""
+
+    max_similarity: float = Field(0.95, ge=0, le=1, description="steps more alike than this are dropped")
+    min_delta_q: float = Field(0.1, ge=0, description="smallest difference of Q")
+    min_q_chosen: float = Field(0.3, description="smallest Q of the chosen step")
+
+
+class MineSettings(Section):
+    """How many trees are under way, and how often they are written."""
+
+    open_trees: Positive = Field(32, description="trees searched at once")
+    commit_trees: Positive = Field(8, description="finished trees that are written together")
+    commit_seconds: float = Field(20.0, gt=0, description="finished trees wait at most so long to be written")
+
+
+class Config(Section):
+    """A run's settings."""
+
+    seed: int = Field(42, description="every random choice derives from it")
+    model: ModelSettings = ModelSettings()
+    warmup: WarmupSettings = WarmupSettings()
+    replay: ReplaySettings = ReplaySettings()
+    mcts: MctsSettings = MctsSettings()
+    reward: RewardSettings = RewardSettings()
+    pairs: PairSettings = PairSettings()
+    mine: MineSettings = MineSettings()
+
+    def hash(self, *sections: str) -> str:
+        """12 hex digits over the named sections (all of them when none is named) and the seed."""
+        data = self.model_dump()
+        chosen = {name: data[name] for name in ("seed", *(sections or tuple(data)))}
+        return hashlib.sha256(canonical_json(chosen).encode()).hexdigest()[:12]
+
+    def to_yaml(self) -> str:
+        """The resolved settings as YAML."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+
+
+def load_config(path: Path | None, overrides: list[str]) -> Config:
+    """Read settings from a YAML file and apply `key.path=value` overrides.
+
+    Raises:
+        ItoolError: naming the file, the key, the value and what was expected.
+    """
+    where = str(path) if path else "defaults"
+    data: Any = {}
+    if path is not None:
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise ItoolError(f"{path}: no such config file; see configs/ for examples") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ItoolError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(data, dict):
+            raise ItoolError(f"{path}: a config is a mapping of sections, got {type(data).__name__}")
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise ItoolError(f"--set {override}: expected key=value, such as mcts.width=4")
+        where = f"{where} + --set"
+        _assign(data, key.strip(), value)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ItoolError(_one_line(where, error)) from None
+
+
+def _assign(data: dict[str, Any], key: str, text: str) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise ItoolError(f"--set {key}: {section} is a value, not a section")
+    try:
+        data[name] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ItoolError(f"--set {key}={text}: not a YAML value") from None
+
+
+def _one_line(where: str, error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    wanted = first["msg"].replace("Input should be", "must be")
+    if first["type"] == "extra_forbidden":
+        return f"{where}: {key} is not a setting; `itool config show` lists them"
+    return f"{where}: {key} {wanted[0].lower() + wanted[1:]}, got {first['input']!r}"

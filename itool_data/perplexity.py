@@ -1,0 +1,67 @@
+"""How hard a sample is for a policy: the perplexity of its gold response (Eq. 4), the replay buffer, the hardest of it.
+
+Left out: the easy / medium / hard split, which needs no policy (`difficulty.py`).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from itool_data.policy.base import Policy, derive_seed
+from itool_data.sample import Sample
+
+MAX_NLL = 700.0  # exp() of more overflows a float64
+CHUNK = 16  # samples scored between two reports of progress
+
+
+@dataclass(frozen=True)
+class Score:
+    """One sample's score: `mean_nll` in nats a response token, over `n_tokens` (end-of-turn included); h of Eq. 4."""
+
+    sample: Sample
+    n_tokens: int
+    mean_nll: float
+    perplexity: float
+
+
+def perplexity(logprobs: Sequence[float]) -> float:
+    """Perplexity h (Eq. 4): the n-th root of 1 / P(y | q, T), from the response tokens' log-probabilities; >= 1."""
+    return math.exp(min(-sum(logprobs) / len(logprobs), MAX_NLL))
+
+
+def replay_buffer(samples: Sequence[Sample], fraction: float, seed: int) -> list[Sample]:
+    """A random share of the samples (paper: 50 %, seed 42), in their order; the same for the same set in any order."""
+    ordered = sorted(samples, key=lambda s: s.sample_id)
+    generator = np.random.default_rng(derive_seed(seed, "replay"))
+    chosen = generator.permutation(len(ordered))[: math.ceil(fraction * len(ordered))]
+    ids = {ordered[i].sample_id for i in chosen}
+    return [s for s in samples if s.sample_id in ids]
+
+
+def score_samples(
+    policy: Policy, samples: Sequence[tuple[Sample, Sequence[int], Sequence[int]]]
+) -> Iterator[list[Score]]:
+    """Score samples by Eq. 4 on their response tokens only.
+
+    Args:
+        policy: whose perplexity it is.
+        samples: each with its prompt's and its response's token ids.
+
+    Yields:
+        The scores of the next few samples.
+    """
+    for start in range(0, len(samples), CHUNK):
+        chunk = samples[start : start + CHUNK]
+        logprobs = policy.score([prompt for _, prompt, _ in chunk], [response for _, _, response in chunk])
+        yield [
+            Score(sample, len(lps), -sum(lps) / len(lps), perplexity(lps))
+            for (sample, _, _), lps in zip(chunk, logprobs, strict=True)
+        ]
+
+
+def hardest(scores: Sequence[tuple[str, float]], fraction: float) -> list[str]:
+    """The ids of the share (rounded up) with the highest perplexity, hardest first; equals by their ids."""
+    ordered = sorted(scores, key=lambda score: (-score[1], score[0]))
+    return [sample_id for sample_id, _ in ordered[: math.ceil(fraction * len(ordered))]]

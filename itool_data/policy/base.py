@@ -1,0 +1,140 @@
+"""What generates and scores tokens: the protocol every policy speaks (DESIGN section 6).
+
+Token ids go in and token ids come out; nobody re-tokenises text that a policy made. A request asks for several draws
+of one prompt, each with its own seed; many requests are under way at once, and `step` moves all of them on. Left out:
+how a prompt is built (`prompt.py`), and any policy (one file each beside this one).
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class PolicyId:
+    """Who made a row: base model, its revision, and the hash of the adapter's content ("" for none)."""
+
+    base: str
+    revision: str
+    adapter: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.base}@{self.revision}" + (f"+{self.adapter}" if self.adapter else "")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Draws of one prompt's continuation.
+
+    Attributes:
+        request_id: the caller's name for it; comes back in the Completion.
+        prompt: token ids.
+        seeds: one per draw; equal (prompt, seed, temperature) is the same draw whatever else is running.
+        max_tokens: upper bound on a draw's length, end-of-turn included.
+        temperature: 0 takes the most probable token.
+        group: requests of one group share the prefix that the group's first request had as its prompt; the policy
+            keeps what it computed for them until `release(group)`. "" shares nothing with other requests.
+    """
+
+    request_id: str
+    prompt: Sequence[int]
+    seeds: Sequence[int]
+    max_tokens: int
+    temperature: float
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One continuation: its ids (end-of-turn included where it was reached) and their log-probabilities.
+
+    These are at temperature 1, whatever temperature drew them, because Eq. 5's prior is the policy's own probability.
+    """
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish: FinishReason
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The draws of one request, in the order of its seeds, and the prompt tokens computed and reused for them."""
+
+    request_id: str
+    draws: tuple[Draw, ...]
+    prefilled: int
+    reused: int
+
+
+@dataclass
+class Usage:
+    """Tokens a policy has worked on so far."""
+
+    prefilled: int = 0
+    reused: int = 0
+    decoded: int = 0
+    scored: int = 0
+    steps: int = field(default=0)
+
+
+class Policy(Protocol):
+    """Generates and scores token ids."""
+
+    usage: Usage
+
+    @property
+    def policy_id(self) -> PolicyId:
+        """Base model, revision and adapter in use."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and continuation together."""
+        ...
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; it is worked on by `step`."""
+        ...
+
+    def step(self) -> list[Completion]:
+        """Move every request under way on by at most one token a draw; return those that are finished."""
+        ...
+
+    def release(self, group: str) -> None:
+        """Forget what was kept for a group; its requests are all finished."""
+        ...
+
+    def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the log-probability at temperature 1 of each continuation token after its prompt."""
+        ...
+
+
+def generate(policy: Policy, requests: Iterable[Request]) -> list[Completion]:
+    """Run requests to their end and return the completions in the order of the requests."""
+    order = []
+    for request in requests:
+        policy.submit(request)
+        order.append(request.request_id)
+    done: dict[str, Completion] = {}
+    while len(done) < len(order):
+        done |= {c.request_id: c for c in policy.step()}
+    return [done[request_id] for request_id in order]
+
+
+def derive_seed(*parts: object) -> int:
+    """Hash parts (run seed, round, sample id, node path, draw) to a 64-bit seed (DESIGN section 4).
+
+    Never from arrival order: the same search gives the same tree whatever ran beside it.
+    """
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def uniforms(seed: int, n: int) -> np.ndarray:
+    """Return the n uniform numbers in [0, 1) of a draw, one per token, float64 (Philox, a counter-based generator)."""
+    return np.random.Generator(np.random.Philox(key=seed)).random(n)

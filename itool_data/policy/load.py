@@ -1,0 +1,157 @@
+"""From settings to a model on disk, its tokenizer, its adapter and the policy over them; names who made what.
+
+An adapter is a PEFT folder; beside it `itool_adapter.json` says which base model it belongs to, because PEFT's own
+record is a path of the machine that trained it. Left out: training adapters (`itool_train.warmup`).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from itool_data.assets import SMOLLM2, embedded_model
+from itool_data.config import ModelSettings
+from itool_data.errors import ItoolError
+from itool_data.policy.base import PolicyId
+
+IDENTITY = "itool_adapter.json"
+ROWS = {"cpu": 48, "cuda": 256}
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model on disk: where, and under which name and revision its rows are recorded."""
+
+    path: Path
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter on disk and the hash of its content."""
+
+    path: Path
+    content: str
+
+
+def find_model(settings: ModelSettings) -> BaseModel:
+    """Find the base model: the embedded one, a folder, or a Hub name (downloaded).
+
+    Raises:
+        ItoolError: if there is no such model.
+    """
+    if settings.name == "embedded":
+        return BaseModel(embedded_model(), "SmolLM2-135M-Instruct", f"{SMOLLM2.name}-{SMOLLM2.version}")
+    folder = Path(settings.name).expanduser()
+    if folder.is_dir():
+        config = folder / "config.json"
+        if not config.is_file():
+            raise ItoolError(f"model.name: {folder} holds no config.json; give a folder made by save_pretrained")
+        weights = sorted(folder.glob("*.safetensors"))
+        if not weights:
+            raise ItoolError(f"model.name: {folder} holds no *.safetensors; pickled weights are never loaded")
+        return BaseModel(folder, folder.resolve().name, _hash_files([config, *weights]))
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        path = Path(
+            snapshot_download(
+                settings.name,
+                revision=settings.revision,
+                allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"],
+            )
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ItoolError(
+            f"model.name: no model {settings.name!r} here or on the Hub ({type(error).__name__}); "
+            "use `embedded`, a folder, or a name such as meta-llama/Llama-3.1-8B-Instruct"
+        ) from None
+    return BaseModel(path, settings.name, path.name[:12])
+
+
+def find_adapter(path: Path, base: BaseModel) -> Adapter:
+    """Check that an adapter exists and belongs to the base model.
+
+    Raises:
+        ItoolError: naming the adapter and both base models.
+    """
+    config = path / "adapter_config.json"
+    weights = path / "adapter_model.safetensors"
+    if not config.is_file() or not weights.is_file():
+        raise ItoolError(f"{path}: no adapter here (adapter_config.json and adapter_model.safetensors are needed)")
+    try:
+        identity = path / IDENTITY
+        record = json.loads((identity if identity.is_file() else config).read_text(encoding="utf-8"))
+        made_for = record["base"] if identity.is_file() else record["base_model_name_or_path"]
+        revision = record.get("revision", base.revision)
+    except (ValueError, KeyError) as error:
+        raise ItoolError(f"{path}: the adapter's JSON cannot be read ({error}); train or copy it again") from None
+    own_names = {base.name, str(base.path), base.path.name}
+    if made_for not in own_names or (identity.is_file() and revision != base.revision):
+        raise ItoolError(
+            f"{path}: an adapter for {made_for}@{revision}, but the base model is {base.name}@{base.revision}; "
+            "set model.name to the adapter's base"
+        )
+    return Adapter(path, adapter_hash(path))
+
+
+def adapter_hash(path: Path) -> str:
+    """12 hex digits over an adapter's weights and the settings that shape them; equal content, equal name."""
+    config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+    shape = {key: config.get(key) for key in ("r", "lora_alpha", "use_rslora", "use_dora")}
+    return _hash_files([path / "adapter_model.safetensors"], json.dumps(shape, sort_keys=True))
+
+
+def write_identity(path: Path, base: BaseModel) -> None:
+    """Record beside an adapter which base model it belongs to."""
+    (path / IDENTITY).write_text(json.dumps({"base": base.name, "revision": base.revision}), encoding="utf-8")
+
+
+def load_tokenizer(base: BaseModel) -> Any:
+    """The base model's tokenizer.
+
+    Raises:
+        ItoolError: if it has no chat template or no end-of-turn token.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base.path)
+    if not tokenizer.chat_template:
+        raise ItoolError(f"{base.name}: its tokenizer has no chat template; use an instruction-tuned model")
+    if tokenizer.eos_token_id is None:
+        raise ItoolError(f"{base.name}: its tokenizer has no end-of-turn token (eos_token)")
+    return tokenizer
+
+
+def choose_device(settings: ModelSettings) -> str:
+    """`cpu` or `cuda`.
+
+    Raises:
+        ItoolError: if a GPU is asked for and there is none.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if settings.device == "cuda" and not available:
+        raise ItoolError("model.device is cuda, but torch sees no GPU here; set it to auto or cpu")
+    return "cuda" if available and settings.device != "cpu" else "cpu"
+
+
+def load_transformers_policy(settings: ModelSettings, base: BaseModel, adapter: Adapter | None) -> Any:
+    """The `transformers` policy over a base model and an adapter."""
+    from itool_data.policy.transformers import load_policy
+
+    device = choose_device(settings)
+    policy_id = PolicyId(base.name, base.revision, adapter.content if adapter else "")
+    return load_policy(base.path, policy_id, adapter.path if adapter else None, device, settings.rows or ROWS[device])
+
+
+def _hash_files(files: list[Path], extra: str = "") -> str:
+    digest = hashlib.sha256(extra.encode())
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,208 @@
+"""Attention over a prompt that many continuations share, computed and stored once (DESIGN section 6).
+
+transformers' continuous batching lays all requests of a step out as one sequence under a block-diagonal mask, so on the
+CPU its cost grows with (requests x all their cached tokens), and its random numbers are not per request. This cache
+keeps each group's prefix once and each row's own tokens beside it; a decoding step is two small batched products and
+one softmax over both parts, in any model that uses transformers' attention interface. Left out: sliding-window and
+linear attention (refused where the policy loads a model), quantised caches, and prefill, for which transformers' own
+dynamic cache serves.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "itool_shared_prefix"
+GROWTH = 64  # tokens; buffers grow in such blocks so that a longer prompt does not copy them every step
+
+
+@dataclass
+class StepLayout:
+    """Which row belongs to which prefix in one decoding step.
+
+    Attributes:
+        slots: [n] the prefix slot of each row.
+        cells: [n] the row's place among the rows of its slot.
+        width: most rows of one slot.
+        n_slots: slots in play, 0 to n_slots - 1.
+        mask: [n, prefix + branch] additive, 0 where the row may look and -inf elsewhere.
+        positions: [n] where in its branch the row's new token goes.
+    """
+
+    slots: Tensor
+    cells: Tensor
+    width: int
+    n_slots: int
+    prefix_length: int
+    branch_length: int
+    mask: Tensor
+    positions: Tensor
+
+
+class SharedPrefixCache:
+    """Keys and values: one prefix a slot, one branch a row.
+
+    Buffers are [layers, 2 (key, value), slots or rows, kv heads, tokens, head dim] and grow when needed.
+    """
+
+    def __init__(self, layers: int, kv_heads: int, head_dim: int, rows: int, dtype: torch.dtype, device: torch.device):
+        self._outer = (layers, 2)
+        self._heads = kv_heads
+        self._dim = head_dim
+        self._options: dict[str, Any] = {"dtype": dtype, "device": device}
+        self.prefix = self._buffer(1, 0)
+        self.branch = self._buffer(rows, 0)
+        self.prefix_lengths = [0]
+        self.branch_lengths = [0] * rows
+
+    def _buffer(self, entries: int, tokens: int) -> Tensor:
+        # Zeros, not garbage: a masked position still meets its value in the product, and 0 x NaN is NaN.
+        return torch.zeros(*self._outer, entries, self._heads, tokens, self._dim, **self._options)
+
+    def _grown(self, buffer: Tensor, entries: int, tokens: int) -> Tensor:
+        old_entries, old_tokens = buffer.shape[2], buffer.shape[4]
+        if entries <= old_entries and tokens <= old_tokens:
+            return buffer
+        tokens = max(old_tokens, -(-tokens // GROWTH) * GROWTH)
+        grown = self._buffer(max(entries, old_entries), tokens)
+        grown[:, :, :old_entries, :, :old_tokens] = buffer
+        return grown
+
+    def set_prefix(self, slot: int, keys_values: Tensor) -> None:
+        """Store a prefix: [layers, 2, kv heads, tokens, head dim]."""
+        length = keys_values.shape[3]
+        # Slots come one by one; doubling keeps the copying linear in their number.
+        entries = self.prefix.shape[2] if slot < self.prefix.shape[2] else max(slot + 1, 2 * self.prefix.shape[2])
+        self.prefix = self._grown(self.prefix, entries, length)
+        self.prefix_lengths += [0] * (self.prefix.shape[2] - len(self.prefix_lengths))
+        self.prefix[:, :, slot, :, :length] = keys_values
+        self.prefix_lengths[slot] = length
+
+    def set_branch(self, row: int, keys_values: Tensor | None) -> None:
+        """Start a row's branch from stored tokens, or empty."""
+        length = 0 if keys_values is None else keys_values.shape[3]
+        if keys_values is not None and length:
+            self.branch = self._grown(self.branch, 0, length)
+            self.branch[:, :, row, :, :length] = keys_values
+        self.branch_lengths[row] = length
+
+    def get_branch(self, row: int, length: int) -> Tensor:
+        """Return a copy of the first tokens of a row's branch: [layers, 2, kv heads, length, head dim]."""
+        return self.branch[:, :, row, :, :length].clone()
+
+    def move_branch(self, source: int, target: int) -> None:
+        """Copy a row's branch to another row, so that the rows in use stay together."""
+        length = self.branch_lengths[source]
+        self.branch[:, :, target, :, :length] = self.branch[:, :, source, :, :length]
+        self.branch_lengths[target] = length
+
+    def layout(self, slots: list[int]) -> StepLayout:
+        """Plan a step in which row i (of the first len(slots) rows) adds one token after its prefix and branch."""
+        n = len(slots)
+        count: dict[int, int] = {}
+        cells = []
+        for slot in slots:
+            cells.append(count.get(slot, 0))
+            count[slot] = cells[-1] + 1
+        lengths = self.branch_lengths[:n]
+        self.branch = self._grown(self.branch, 0, max(lengths) + 1)
+        prefix_lengths = [self.prefix_lengths[s] for s in slots]
+        prefix, branch = max(prefix_lengths), max(lengths) + 1
+        device = self._options["device"]
+        positions = torch.tensor(lengths, device=device)
+        seen = torch.cat(
+            [
+                torch.arange(prefix, device=device)[None] < torch.tensor(prefix_lengths, device=device)[:, None],
+                torch.arange(branch, device=device)[None] <= positions[:, None],
+            ],
+            dim=1,
+        )
+        mask = torch.zeros(seen.shape, **self._options).masked_fill_(~seen, float("-inf"))
+        return StepLayout(
+            slots=torch.tensor(slots, device=device),
+            cells=torch.tensor(cells, device=device),
+            width=max(count.values()),
+            n_slots=max(slots) + 1,
+            prefix_length=prefix,
+            branch_length=branch,
+            mask=mask,
+            positions=positions,
+        )
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, plan: StepLayout, scale: float) -> Tensor:
+        """One layer's attention of one new token per row.
+
+        Args:
+            layer: the layer's index.
+            query: [n, heads, 1, head dim].
+            key: [n, kv heads, 1, head dim], of the new tokens; stored in the rows' branches.
+            value: like key.
+            plan: this step's layout.
+            scale: factor on the scores, usually head dim ** -0.5.
+
+        Returns:
+            [n, 1, heads, head dim].
+        """
+        n, heads, _, dim = query.shape
+        share = heads // self._heads
+        rows = torch.arange(n, device=query.device)
+        keys, values = self.branch[layer, 0, :n], self.branch[layer, 1, :n]
+        keys[rows, :, plan.positions] = key[:, :, 0]
+        values[rows, :, plan.positions] = value[:, :, 0]
+        keys, values = keys[:, :, : plan.branch_length], values[:, :, : plan.branch_length]
+        prefix_keys = self.prefix[layer, 0, : plan.n_slots, :, : plan.prefix_length]
+        prefix_values = self.prefix[layer, 1, : plan.n_slots, :, : plan.prefix_length]
+
+        q = query[:, :, 0].view(n, self._heads, share, dim) * scale
+        branch_scores = q @ keys.transpose(-1, -2)
+        prefix_scores = _ungrid(_grid(q, plan) @ prefix_keys.transpose(-1, -2), plan, share)
+        scores = torch.cat([prefix_scores, branch_scores], dim=-1) + plan.mask[:, None, None]
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+        out = weights[..., plan.prefix_length :] @ values
+        out = out + _ungrid(_grid(weights[..., : plan.prefix_length], plan) @ prefix_values, plan, share)
+        return out.reshape(n, 1, heads, dim)
+
+
+def _grid(x: Tensor, plan: StepLayout) -> Tensor:
+    """[n, kv heads, share, k] -> [slots, kv heads, width x share, k]: rows of one prefix side by side."""
+    _, heads, share, k = x.shape
+    grid = x.new_zeros(plan.n_slots, heads, plan.width, share, k)
+    grid[plan.slots, :, plan.cells] = x
+    return grid.view(plan.n_slots, heads, plan.width * share, k)
+
+
+def _ungrid(grid: Tensor, plan: StepLayout, share: int) -> Tensor:
+    """The inverse of `_grid`."""
+    slots, heads, _, k = grid.shape
+    return grid.view(slots, heads, plan.width, share, k)[plan.slots, :, plan.cells]
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    shared_prefix: tuple[SharedPrefixCache, StepLayout] | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Transformers' attention interface: a decoding step goes to the cache, everything else to plain SDPA."""
+    if shared_prefix is None:
+        out: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return out
+    cache, plan = shared_prefix
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return cache.attend(layer, query, key, value, plan, scale), None
+
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -1,0 +1,389 @@
+"""The embedded default policy: any transformers causal model, on CPU or GPU, decoding many draws at once.
+
+Continuous batching in one loop: rows that finish make room for waiting draws at once, a group's prefix is computed once
+(`shared_prefix.py`), and what a finished row computed stays for the group's later requests, so a search that goes on
+from a node computes one token of it again and nothing else. Sampling is by inverse distribution function, one uniform
+number a token from the draw's own seed. Left out: sliding-window models, beam search, stop strings (end-of-turn ends a
+draw).
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from itool_data.errors import ItoolError
+from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, uniforms
+from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
+
+SCORE_TOKENS = {"cpu": 512, "cuda": 32768}  # padded tokens of one scoring batch; small ones are as fast on a CPU
+
+
+@dataclass
+class _Group:
+    """What is kept for the requests that share a prefix."""
+
+    prefix: tuple[int, ...]
+    slot: int
+    logits: Tensor  # [vocabulary], after the prefix
+    paths: list[tuple[tuple[int, ...], Tensor]] = field(default_factory=list)  # branch ids and their keys and values
+    path_logits: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+    queued: int = 0  # requests not finished
+
+
+@dataclass
+class _Job:
+    """A request under way."""
+
+    request: Request
+    key: str
+    group: _Group | None = None
+    tail: tuple[int, ...] = ()  # the prompt after the group's prefix
+    next_draw: int = 0
+    draws: dict[int, Draw] = field(default_factory=dict)
+    prefilled: int = 0
+
+
+@dataclass
+class _Row:
+    """One draw being decoded; a row with `draw` -1 only computes what follows its job's prompt."""
+
+    job: _Job
+    draw: int
+    ids: list[int]
+    logprobs: list[float]
+    uniforms: np.ndarray
+    feed: int
+
+
+class TransformersPolicy:
+    """A transformers causal language model as a policy.
+
+    Args:
+        model: in evaluation mode, loaded with `attn_implementation="itool_shared_prefix"` (see `load_policy`).
+        policy_id: who it is.
+        stop_ids: token ids that end a response.
+        max_rows: draws decoded at once; more are queued.
+    """
+
+    def __init__(self, model: Any, policy_id: PolicyId, stop_ids: frozenset[int], max_rows: int):
+        self.usage = Usage()
+        self._model = model
+        self._id = policy_id
+        self._stop = stop_ids
+        self.max_rows = max_rows
+        config = model.config.get_text_config()
+        self._config = config
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._cache = SharedPrefixCache(
+            config.num_hidden_layers, config.num_key_value_heads, head_dim, max_rows, model.dtype, model.device
+        )
+        self._groups: dict[str, _Group] = {}
+        self._free_slots: list[int] = []
+        self._slots = 0
+        self._waiting: deque[_Job] = deque()
+        self._rows: list[_Row] = []
+        self._done: list[Completion] = []
+        self._anonymous = 0
+
+    @property
+    def policy_id(self) -> PolicyId:
+        """Base model, revision and adapter in use."""
+        return self._id
+
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and continuation together."""
+        return int(self._config.max_position_embeddings)
+
+    def submit(self, request: Request) -> None:
+        """Queue a request.
+
+        Raises:
+            ItoolError: if the prompt leaves no room in the context, or is empty.
+        """
+        if not 0 < len(request.prompt) < self.context:
+            raise ItoolError(
+                f"request {request.request_id}: a prompt of {len(request.prompt)} tokens does not fit the context of "
+                f"{self.context}; set the sample aside"
+            )
+        key = request.group
+        if not key:
+            self._anonymous += 1
+            key = f"\x00{self._anonymous}"
+        self._waiting.append(_Job(request, key))
+
+    def release(self, group: str) -> None:
+        """Forget what was kept for a group."""
+        kept = self._groups.pop(group, None)
+        if kept is not None:
+            self._free_slots.append(kept.slot)
+
+    @torch.inference_mode()
+    def step(self) -> list[Completion]:
+        """Admit waiting draws, decode one token of every row, and return the requests that are finished."""
+        self._admit()
+        if self._rows:
+            logits = self._decode()
+            self._advance(logits)
+        done, self._done = self._done, []
+        return done
+
+    # -- admission ---------------------------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """Fill free rows in the order of the queue; a job whose prompt is still being computed does not block it."""
+        blocked: list[_Job] = []
+        while self._waiting and len(self._rows) < self.max_rows:
+            job = self._waiting.popleft()
+            if job.group is None:
+                self._attach(job)
+            if self._start_draws(job):
+                blocked.append(job)
+        self._waiting.extendleft(reversed(blocked))
+
+    def _attach(self, job: _Job) -> None:
+        """Find or compute the job's group."""
+        prompt = tuple(job.request.prompt)
+        group = self._groups.get(job.key)
+        if group is not None and (prompt[: len(group.prefix)] != group.prefix or not self._reachable(group, prompt)):
+            job.key = f"\x00{job.key}/{job.request.request_id}"  # nothing to reuse: a prefix of its own
+            group = None
+        if group is None:
+            group = self._groups[job.key] = self._prefill(prompt)
+            job.prefilled += len(prompt)
+        job.group = group
+        job.tail = prompt[len(group.prefix) :]
+        group.queued += 1
+
+    @staticmethod
+    def _reachable(group: _Group, prompt: tuple[int, ...]) -> bool:
+        """Whether all but the last token of the prompt's tail are already computed in some branch of the group."""
+        known = prompt[len(group.prefix) : -1]
+        return not known or any(ids[: len(known)] == known for ids, _ in group.paths)
+
+    def _prefill(self, prompt: tuple[int, ...]) -> _Group:
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self._config)
+        ids = torch.tensor([prompt], device=self._model.device)
+        out = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        keys_values = torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in cache.layers])
+        if not self._free_slots:
+            self._free_slots.append(self._slots)
+            self._slots += 1
+        self._free_slots.sort(reverse=True)  # low slots first: the batch runs over all slots up to the highest in use
+        slot = self._free_slots.pop()
+        self._cache.set_prefix(slot, keys_values)
+        self.usage.prefilled += len(prompt)
+        return _Group(prompt, slot, out.logits[0, -1].float())
+
+    def _start_draws(self, job: _Job) -> bool:
+        """Start as many of the job's draws as there are free rows; return whether some are left to start."""
+        group = job.group
+        assert group is not None
+        logits = group.path_logits.get(job.tail) if job.tail else group.logits
+        if logits is None:
+            if not any(row.draw == -1 and row.job.group is group and row.job.tail == job.tail for row in self._rows):
+                self._open_row(_Row(job, -1, [], [], np.empty(0), job.tail[-1]), job.tail[:-1])
+                job.prefilled += 1
+                self.usage.prefilled += 1
+            return True
+        n_draws = len(job.request.seeds)
+        while job.next_draw < n_draws and len(self._rows) < self.max_rows:
+            draw = job.next_draw
+            job.next_draw += 1
+            room = min(job.request.max_tokens, self.context - len(job.request.prompt))
+            row = _Row(job, draw, [], [], uniforms(job.request.seeds[draw], room), 0)
+            tokens, logprobs = self._sample(logits[None], [row])
+            if not self._append(row, tokens[0], logprobs[0]):
+                self._open_row(row, job.tail)
+        return job.next_draw < n_draws
+
+    def _open_row(self, row: _Row, path: tuple[int, ...]) -> None:
+        """Give the row a branch that already holds the keys and values of `path`."""
+        group = row.job.group
+        assert group is not None
+        keys_values = None
+        if path:
+            keys_values = next(kv[:, :, :, : len(path)] for ids, kv in group.paths if ids[: len(path)] == path)
+            self.usage.reused += len(path)
+        self._cache.set_branch(len(self._rows), keys_values)
+        self._rows.append(row)
+
+    # -- decoding ----------------------------------------------------------------------------------------------------
+
+    def _decode(self) -> Tensor:
+        """Feed every row's token; return the logits [rows, vocabulary] in float32."""
+        groups = [row.job.group for row in self._rows]
+        plan = self._cache.layout([g.slot for g in groups if g is not None])
+        device = self._model.device
+        ids = torch.tensor([[row.feed] for row in self._rows], device=device)
+        positions = [
+            len(g.prefix) + n for g, n in zip(groups, self._cache.branch_lengths, strict=False) if g is not None
+        ]
+        out = self._model(
+            input_ids=ids,
+            position_ids=torch.tensor(positions, device=device)[:, None],
+            attention_mask=torch.zeros(1, 1, 1, 1, device=device),  # 4-D: taken as prepared; the cache has its own
+            use_cache=False,
+            shared_prefix=(self._cache, plan),
+        )
+        for i in range(len(self._rows)):
+            self._cache.branch_lengths[i] += 1
+        self.usage.steps += 1
+        logits: Tensor = out.logits[:, -1].float()
+        return logits
+
+    def _sample(self, logits: Tensor, rows: list[_Row]) -> tuple[list[int], list[float]]:
+        """Choose the next token of each row: exact sampling at its temperature, arg-max at 0."""
+        temperatures = torch.tensor([r.job.request.temperature for r in rows], device=logits.device)
+        u = torch.tensor([float(r.uniforms[len(r.ids)]) for r in rows], dtype=torch.float64, device=logits.device)
+        greedy = temperatures == 0
+        cdf = torch.softmax(logits / torch.where(greedy, 1.0, temperatures)[:, None], dim=-1).double().cumsum(-1)
+        drawn = torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True)[:, 0].clamp_(max=logits.shape[-1] - 1)
+        tokens = torch.where(greedy, logits.argmax(-1), drawn)
+        logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+        return tokens.tolist(), logprobs.tolist()
+
+    def _append(self, row: _Row, token: int, logprob: float) -> bool:
+        """Add a token to a draw; return whether that ended it."""
+        row.ids.append(token)
+        row.logprobs.append(logprob)
+        row.feed = token
+        self.usage.decoded += 1
+        stopped = token in self._stop
+        if not stopped and len(row.ids) < len(row.uniforms):
+            return False
+        job = row.job
+        job.draws[row.draw] = Draw(tuple(row.ids), tuple(row.logprobs), "stop" if stopped else "length")
+        if len(job.draws) == len(job.request.seeds):
+            self._finish(job)
+        return True
+
+    def _finish(self, job: _Job) -> None:
+        draws = tuple(job.draws[i] for i in range(len(job.draws)))
+        self._done.append(
+            Completion(job.request.request_id, draws, job.prefilled, len(job.request.prompt) - job.prefilled)
+        )
+        group = job.group
+        assert group is not None
+        group.queued -= 1
+        if not group.queued and job.key.startswith("\x00"):
+            self.release(job.key)
+
+    def _advance(self, logits: Tensor) -> None:
+        """Sample every drawing row's next token; take finished rows out and keep what they computed."""
+        drawing = [i for i, row in enumerate(self._rows) if row.draw >= 0]
+        ended = {i for i, row in enumerate(self._rows) if row.draw < 0}
+        for i in ended:
+            job = self._rows[i].job
+            assert job.group is not None
+            job.group.path_logits[job.tail] = logits[i].clone()
+            self._keep(i, job.tail)
+        if drawing:
+            tokens, logprobs = self._sample(logits[drawing], [self._rows[i] for i in drawing])
+            for i, token, logprob in zip(drawing, tokens, logprobs, strict=True):
+                row = self._rows[i]
+                if self._append(row, token, logprob):
+                    ended.add(i)
+                    self._keep(i, row.job.tail + tuple(row.ids[:-1]))
+        for i in sorted(ended, reverse=True):
+            last = len(self._rows) - 1
+            if i != last:
+                self._cache.move_branch(last, i)
+                self._rows[i] = self._rows[last]
+            self._rows.pop()
+
+    def _keep(self, i: int, path: tuple[int, ...]) -> None:
+        """Store a finished row's keys and values for later requests of its group."""
+        job = self._rows[i].job
+        if not job.key.startswith("\x00") and path:
+            assert job.group is not None
+            job.group.paths.append((path, self._cache.get_branch(i, len(path))))
+
+    # -- scoring -----------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the log-probability of each continuation token, several sequences a batch, left-padded.
+
+        Continuations of one token after the same prompt (the options of a self-evaluation) are read off one pass.
+
+        Raises:
+            ItoolError: if a prompt is empty or prompt and continuation do not fit the context.
+        """
+        passes: dict[tuple[int, ...], list[int]] = {}
+        for i, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True)):
+            if not prompt or len(prompt) + len(continuation) > self.context:
+                raise ItoolError(
+                    f"a sequence of {len(prompt)} + {len(continuation)} tokens cannot be scored in a context of "
+                    f"{self.context}; set the sample aside"
+                )
+            tokens = (*prompt, *continuation[:-1])  # the last token is predicted, never read
+            passes.setdefault(tokens, []).append(i)
+        results: list[list[float]] = [[] for _ in prompts]
+        for batch in self._batches(sorted(passes, key=len)):
+            longest = max(map(len, batch))
+            ids = torch.tensor([[0] * (longest - len(t)) + list(t) for t in batch], device=self._model.device)
+            pad = torch.tensor([longest - len(t) for t in batch], device=self._model.device)
+            columns = torch.arange(longest, device=self._model.device)[None]
+            keep = max(len(continuations[i]) for t in batch for i in passes[t])
+            out = self._model(
+                input_ids=ids,
+                attention_mask=(columns >= pad[:, None]).long(),
+                position_ids=(columns - pad[:, None]).clamp(min=0),
+                use_cache=False,
+                logits_to_keep=max(keep, 1),
+            )
+            logprobs = torch.log_softmax(out.logits.float(), dim=-1)
+            for row, tokens in enumerate(batch):
+                for i in passes[tokens]:
+                    wanted = torch.tensor(list(continuations[i]), device=self._model.device, dtype=torch.long)
+                    own = logprobs[row, logprobs.shape[1] - len(wanted) :]
+                    results[i] = own.gather(1, wanted[:, None])[:, 0].tolist()
+            self.usage.scored += sum(map(len, batch))
+        return results
+
+    def _batches(self, sequences: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+        limit = SCORE_TOKENS[self._model.device.type]
+        batches: list[list[tuple[int, ...]]] = []
+        for tokens in sequences:
+            if batches and (len(batches[-1]) + 1) * len(tokens) <= limit:
+                batches[-1].append(tokens)
+            else:
+                batches.append([tokens])
+        return batches
+
+
+def load_policy(
+    path: Path, policy_id: PolicyId, adapter: Path | None, device: str, max_rows: int
+) -> TransformersPolicy:
+    """Load a model folder (safetensors), with an adapter merged into it, as a policy.
+
+    Weights are float32 on the CPU (faster than bfloat16 without AMX) and bfloat16 on a GPU. The adapter is merged: the
+    merged model differs from the adapted one by rounding only and decodes at the bare model's speed.
+
+    Raises:
+        ItoolError: if the model uses an attention this policy does not do.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=NAME)
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        raise ItoolError(f"{path}: layers of kind {', '.join(sorted(kinds))}: only full attention works here; use vLLM")
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    ends = model.generation_config.eos_token_id
+    stop = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    return TransformersPolicy(model.eval().to(device), policy_id, frozenset(stop), max_rows)

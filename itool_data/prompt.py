@@ -1,0 +1,86 @@
+"""A sample as token ids: the prompt in the model's own chat template, and the gold response.
+
+The functions on offer go into the system message, as one line each with the arguments' names and types (`signatures`,
+a third of the tokens, for small models and contexts) or as whole JSON schemas (`json`). Left out: templates that take
+tools themselves, and the benchmarks' own prompt contracts, which belong to the evaluation.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from itool_data.sample import JSON, Sample, Tool, canonical_json
+
+ToolStyle = Literal["signatures", "json"]
+
+SYSTEM = (
+    "You call functions. Answer with the calls alone, as [name(argument=value, ...), ...]. "
+    "If no function fits or an argument is missing, say so in a sentence.\nFunctions:\n"
+)
+
+
+def signature(tool: Tool) -> str:
+    """Render a function as one line: `name(a: string, b?: integer) what it does`; `?` marks an optional argument."""
+    required = set(tool.parameters.get("required") or ())
+    arguments = ", ".join(
+        f"{name}{'' if name in required else '?'}: {_type(schema)}"
+        for name, schema in (tool.parameters.get("properties") or {}).items()
+    )
+    return f"{tool.name}({arguments}) {' '.join(tool.description.split())}".rstrip()
+
+
+def _type(schema: JSON) -> str:
+    if not isinstance(schema, dict):
+        return "any"
+    if isinstance(schema.get("enum"), list):
+        return "|".join(canonical_json(v) for v in schema["enum"])
+    kind = schema.get("type", "any")
+    if kind == "array":
+        return f"array<{_type(schema.get('items', {}))}>"
+    if kind == "object" and isinstance(schema.get("properties"), dict):
+        inner = ", ".join(f"{k}: {_type(v)}" for k, v in schema["properties"].items())
+        return "{" + inner + "}"
+    return str(kind)
+
+
+class Prompter:
+    """Turns samples into token ids and token ids into text, with one model's tokenizer.
+
+    Args:
+        tokenizer: a transformers tokenizer with a chat template and an end-of-turn token.
+        tools: how the functions on offer are written.
+    """
+
+    def __init__(self, tokenizer: Any, tools: ToolStyle = "signatures"):
+        self._tokenizer = tokenizer
+        self._tools = tools
+
+    def prompt_ids(self, sample: Sample) -> list[int]:
+        """Token ids of everything before the sample's response, the template's generation prompt included."""
+        if self._tools == "signatures":
+            tools = "\n".join(map(signature, sample.tools))
+        else:
+            schemas = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in sample.tools]
+            tools = "\n".join(map(canonical_json, schemas))
+        messages = [{"role": m.role, "content": m.content} for m in sample.messages]
+        system = SYSTEM + tools
+        if messages and messages[0]["role"] == "system":
+            system += "\n\n" + messages.pop(0)["content"]
+        messages.insert(0, {"role": "system", "content": system})
+        return self.chat_ids(messages)
+
+    def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
+        """Token ids of a conversation and the template's generation prompt."""
+        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def response_ids(self, text: str) -> list[int]:
+        """Token ids of a response with its end-of-turn; tokenised apart from the prompt, as a model produces it."""
+        return [*self.text_ids(text), self._tokenizer.eos_token_id]
+
+    def text_ids(self, text: str) -> list[int]:
+        """Token ids of a piece of text with nothing added."""
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -1,0 +1,140 @@
+"""A run folder: its settings, its tables, its lock, its adapters (DESIGN section 5).
+
+Settings may change until something was made with them: a stage's commit fixes the sections it used, and a later
+command with other values there is refused, naming each difference, unless it is forced. Left out: what the stages do.
+"""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from itool_data.config import Config, load_config
+from itool_data.errors import ItoolError
+from itool_data.policy.load import Adapter, BaseModel, find_adapter
+from itool_data.store.tables import Store
+
+# The sections of the settings that each operation's results depend on.
+DEPENDS = {
+    "import": (),
+    "warmup": ("model", "warmup"),
+    "perplexity": ("model", "replay"),
+    "mine": ("model", "replay", "mcts", "reward", "pairs"),
+}
+# Settings that say where and how fast, not what.
+FREE = {("model", "device"), ("model", "rows")}
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run folder."""
+
+    folder: Path
+    config: Config
+    store: Store
+
+    def adapter(self, base: BaseModel) -> Adapter | None:
+        """The newest adapter that this run trained, or None before any.
+
+        Raises:
+            ItoolError: if it is gone, or belongs to another base model.
+        """
+        for commit in reversed(self.store.log()):
+            if "adapter" in commit.info:
+                return find_adapter(self.folder / commit.info["adapter"], base)
+        return None
+
+
+def open_run(folder: Path, config: Path | None = None, overrides: list[str] | None = None) -> Run:
+    """Open a run for reading.
+
+    Raises:
+        ItoolError: if there is no such run.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise ItoolError(f"{folder}: no run here; make one with `itool data import SOURCE --run {folder}`")
+    return Run(folder, load_config(config or folder / "config.yaml", overrides or []), Store(folder / "tables"))
+
+
+@contextmanager
+def write_run(folder: Path, config: Path | None, overrides: list[str], force: bool = False) -> Iterator[Run]:
+    """Open a run for writing, creating it where there is none; nobody else writes meanwhile.
+
+    What a killed writer left behind is rolled back, and the resolved settings are written to `config.yaml`.
+
+    Raises:
+        ItoolError: if another process holds the run (says which), the settings differ where results depend on them,
+        or the
+            folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ItoolError(f"{folder}: cannot make the run folder: {error.strerror}") from None
+    lock, holder = FileLock(folder / ".lock", timeout=0), folder / ".holder.json"
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ItoolError(f"{folder}: in use by {_describe(holder)}; wait for it, or stop it") from None
+    except OSError as error:
+        raise ItoolError(f"{folder}: cannot lock the run: {error.strerror}") from None
+    with lock:
+        me = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[1:]), "since": _now()}
+        _write(holder, json.dumps(me))
+        store = Store(folder / "tables")
+        store.recover()
+        own = folder / "config.yaml"
+        settings = load_config(config or (own if own.is_file() else None), overrides)
+        if own.is_file() and not force:
+            _refuse_changes(folder, load_config(own, []), settings, store)
+        _write(own, settings.to_yaml())
+        yield Run(folder, settings, store)
+
+
+def differences(old: Config, new: Config, sections: set[str]) -> list[str]:
+    """The settings that differ in the given sections, as `key: old -> new`, but for where and how fast."""
+    before, after = old.model_dump(), new.model_dump()
+    found = [] if old.seed == new.seed or not sections else [f"seed: {old.seed} -> {new.seed}"]
+    for section in sorted(sections):
+        for key, value in before[section].items():
+            if (section, key) not in FREE and after[section][key] != value:
+                found.append(f"{section}.{key}: {value} -> {after[section][key]}")
+    return found
+
+
+def _refuse_changes(folder: Path, old: Config, new: Config, store: Store) -> None:
+    used = {section for commit in store.log() for section in DEPENDS[commit.operation]}
+    changed = differences(old, new, used)
+    if changed:
+        raise ItoolError(
+            f"{folder}: made with other settings ({'; '.join(changed)}); use a new run folder, or --force to go on"
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise ItoolError(f"{path}: cannot write: {error.strerror}") from None
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _describe(holder: Path) -> str:
+    try:
+        who: dict[str, Any] = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {who['pid']} on {who['host']} (itool {who['command']}, since {who['since']})"
+    except (OSError, ValueError, KeyError):
+        return "another process"

@@ -1,0 +1,191 @@
+"""One sample's search as a coroutine: it yields what it needs from the policy or the judge and ends with its tree.
+
+Select, expand, backup of paper 3.2. An iteration selects a leaf (Eq. 5), expands it, and goes on from the best new
+child up to `simulation` expansions in all; every expansion is backed up (Eq. 8, 9). An expansion draws `width`
+continuations to the end of the response: the first step of each is a child, the rest is its roll-out. Left out: who
+runs many of these at once (`miner.py`).
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+
+from itool_data.config import MctsSettings, RewardSettings
+from itool_data.policy.base import Completion, Draw, Request, derive_seed
+from itool_data.sample import Sample
+from itool_data.search.reward import outcome, state_reward
+from itool_data.search.tree import Node, action_value, backup, descend, priors, select
+from itool_data.steps import split_steps
+
+Decode = Callable[[Sequence[int]], str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A sample to search.
+
+    Attributes:
+        tree_id: names the tree and its requests.
+        prompt: token ids of the sample's prompt.
+        seed: the run's seed.
+        round: of the loop.
+    """
+
+    tree_id: str
+    sample: Sample
+    prompt: tuple[int, ...]
+    seed: int
+    round: int
+
+
+@dataclass(frozen=True)
+class Assess:
+    """A question to the judge: C of these responses, with the seed of each."""
+
+    responses: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+# The judge's answers or the policy's, as the coroutine asked.
+Answer = Completion | list[float]
+Growth = Generator[Request | Assess, Answer, Node]
+
+
+@dataclass
+class _Search:
+    """What is fixed for one tree."""
+
+    task: Task
+    mcts: MctsSettings
+    reward: RewardSettings
+    decode: Decode
+    known: dict[str, float] = field(default_factory=dict)  # C by response text
+
+    def seed(self, path: tuple[int, ...], draw: int) -> int:
+        return derive_seed(self.task.seed, self.task.round, self.task.sample.sample_id, path_text(path), draw)
+
+    def request(self, node: Node, ids: tuple[int, ...], draws: int) -> Request:
+        return Request(
+            request_id=f"{self.task.tree_id}/{path_text(node.path)}",
+            prompt=(*self.task.prompt, *ids),
+            seeds=[self.seed(node.path, draw) for draw in range(draws)],
+            max_tokens=self.mcts.max_tokens - len(ids),
+            temperature=self.mcts.temperature,
+            group=self.task.tree_id,
+        )
+
+    def self_evals(self, responses: Sequence[str], path: tuple[int, ...]) -> Generator[Assess, Answer, None]:
+        """Ask the judge for the responses not yet known."""
+        if not self.reward.weight:
+            return
+        new = tuple(dict.fromkeys(r for r in responses if r not in self.known))
+        if new:
+            seeds = tuple(derive_seed(self.seed(path, -1), r) for r in new)
+            answer = yield Assess(new, seeds)
+            assert isinstance(answer, list)
+            self.known.update(zip(new, answer, strict=True))
+
+    def state(self, text: str, terminal: bool, complete: bool) -> tuple[float, float | None, float]:
+        """O, C and R of a state."""
+        o = outcome(text, self.task.sample, terminal, complete, self.reward.outcome)
+        c = self.known.get(text) if self.reward.weight else None
+        return o, c, state_reward(o, c, self.reward.weight)
+
+
+def path_text(path: Sequence[int]) -> str:
+    """A node's path as text: child indices joined by dots, the root's empty."""
+    return ".".join(map(str, path))
+
+
+def mcts(task: Task, settings: MctsSettings, reward: RewardSettings, decode: Decode) -> Growth:
+    """Search one sample; send each yielded request's answer back in; returns the root."""
+    search = _Search(task, settings, reward, decode)
+    root = Node()
+    for _ in range(settings.iterations):
+        path = descend(root, settings.c)
+        if path[-1].terminal:
+            backup(path, settings.gamma, rollouts=1)
+            continue
+        for _ in range(settings.simulation):
+            yield from _expand(search, path)
+            backup(path, settings.gamma, rollouts=settings.width)
+            path.append(select(path[-1], settings.c))
+            if path[-1].terminal:
+                break
+    return root
+
+
+def _expand(search: _Search, path: Sequence[Node]) -> Generator[Request | Assess, Answer, None]:
+    """Give the last node of a path its children, with their rewards and first values."""
+    node = path[-1]
+    ids = tuple(token for ancestor in path for token in ancestor.step)
+    completion = yield search.request(node, ids, search.mcts.width)
+    assert isinstance(completion, Completion)
+    last_level = len(node.path) + 1 == search.mcts.depth
+    merged: dict[tuple[int, ...], list[Draw]] = {}
+    for draw in completion.draws:
+        step = draw.ids if last_level else _first_step(ids, draw.ids, search.decode)
+        merged.setdefault(step, []).append(draw)
+    texts = {
+        ids + end: search.decode(ids + end) for step, draws in merged.items() for end in (step, *(d.ids for d in draws))
+    }
+    yield from search.self_evals(list(texts.values()), node.path)
+
+    for index, (step, draws) in enumerate(merged.items()):
+        # The same ids can be one draw's whole response and, cut off at the longest, another's: any end makes it
+        # terminal.
+        terminal = any(draw.ids == step for draw in draws)
+        complete = any(draw.ids == step and draw.finish == "stop" for draw in draws)
+        o, c, r = search.state(texts[ids + step], terminal, complete)
+        ends = [search.state(texts[ids + d.ids], True, d.finish == "stop")[2] for d in draws]
+        child = Node(
+            path=(*node.path, index),
+            step=step,
+            logprob=sum(draws[0].logprobs[: len(step)]),
+            terminal=terminal,
+            outcome=o,
+            self_eval=c,
+            state_reward=r,
+            reward=r - node.state_reward,
+            visits=len(draws),
+            # The roll-out counts as one more action, so its return is the difference of R from here to its end.
+            value=0.0 if terminal else sum(end - r for end in ends) / len(ends),
+        )
+        child.action_value = action_value(child.reward, search.mcts.gamma, child.value)
+        node.children.append(child)
+    for child, prior in zip(node.children, priors([k.logprob for k in node.children]), strict=True):
+        child.prior = prior
+
+
+def _first_step(before: tuple[int, ...], continuation: tuple[int, ...], decode: Decode) -> tuple[int, ...]:
+    """The continuation's tokens up to the first step end after `before`, in the response as a whole."""
+    end = 0
+    for step in split_steps((*before, *continuation), decode):
+        end += len(step)
+        if end > len(before):
+            return continuation[: end - len(before)]
+    return continuation
+
+
+def sample_responses(task: Task, settings: MctsSettings, reward: RewardSettings, decode: Decode) -> Growth:
+    """The paper's ablation without search (4.3.2): draw whole responses, rank them by their probability.
+
+    Returns:
+        A root whose children are the distinct responses; their Q is their own R, for the record only.
+    """
+    search = _Search(task, settings, reward, decode)
+    root = Node()
+    completion = yield search.request(root, (), settings.draws)
+    assert isinstance(completion, Completion)
+    merged: dict[tuple[int, ...], list[Draw]] = {}
+    for draw in completion.draws:
+        merged.setdefault(draw.ids, []).append(draw)
+    texts = {ids: decode(ids) for ids in merged}
+    yield from search.self_evals(list(texts.values()), ())
+    for index, (ids, draws) in enumerate(merged.items()):
+        o, c, r = search.state(texts[ids], True, draws[0].finish == "stop")
+        child = Node((index,), ids, sum(draws[0].logprobs), 1.0, True, o, c, r, r, len(draws), 0.0, r)
+        root.children.append(child)
+    for child, prior in zip(root.children, priors([k.logprob for k in root.children]), strict=True):
+        child.prior = prior
+    backup([root], settings.gamma, rollouts=settings.draws)
+    return root

@@ -1,0 +1,189 @@
+"""BFCL v3's single-turn Python items: the BFCL-half data set (paper 4.5; answers by bfcl_scoring.md sections 1 and 4).
+
+Eight categories are read from the pinned wheel. Java and JavaScript are left out because their values are source text
+of those languages, which the call format here cannot hold; (live_)irrelevance and live_relevance because they have no
+gold response; multi-turn because its answers are checked by state, not by a response.
+
+Every item is yielded, marked `train` or `test` by the SHA-256 of its id's family: an even first byte is train. A live
+id `live_simple_4-3-0` ends with index, family and variant, and variants ask the same functions in other words, so the
+family (`live_simple_3`) falls on one side as a whole; other ids are their own family. Hashing whole ids instead would
+leave 470 of 1,126 test items with a tool list that is also in train; by families it is 84 of 1,180 (and 62 of them,
+mostly `simple` against `multiple`, share a question but never the tools with it).
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from itool_data import assets
+from itool_data.sample import JSON, AcceptedCall, Message, Reject, Sample, Split, Tool, ToolCall
+from itool_data.sources.rows import BadRowError, NumberedRow, convert, expect, get, read_lines
+from itool_data.sources.tools import render_python, tool
+
+CATEGORIES = (
+    "simple",
+    "multiple",
+    "parallel",
+    "parallel_multiple",
+    "live_simple",
+    "live_multiple",
+    "live_parallel",
+    "live_parallel_multiple",
+)
+# In a list of accepted values "" means that the parameter, or the key of an object, may be left out.
+OMITTED = ""
+OPTIONS = "$options"
+# Where the checker takes the only tool's name, whatever the answer calls it.
+SINGLE_TOOL = ("bfcl:simple", "bfcl:live_simple")
+LIVE_ID = re.compile(r"(.+)_\d+-(\d+)-\d+")
+
+
+def read() -> Iterator[Sample | Reject]:
+    """Yield all items of the eight categories.
+
+    Raises:
+        ItoolError: the wheel cannot be fetched.
+    """
+    data = assets.bfcl_data()
+    for category in CATEGORIES:
+        yield from read_category(data, category)
+
+
+def read_category(data: Path, category: str) -> Iterator[Sample | Reject]:
+    """Yield the items of one category from a BFCL data folder.
+
+    Raises:
+        ItoolError: a file cannot be read.
+    """
+    name = f"BFCL_v3_{category}.json"
+    source = f"bfcl:{category}"
+
+    def read_row(row: dict[str, JSON], line: int) -> Iterator[Sample]:
+        yield _sample(source, row)
+
+    yield from convert(source, name, _with_answers(data / name, data / "possible_answer" / name), read_row)
+
+
+def split_of(item_id: str) -> Split:
+    """The half an item falls in, by the hash of its id's family."""
+    live = LIVE_ID.fullmatch(item_id)
+    family = f"{live[1]}_{live[2]}" if live else item_id
+    return "test" if hashlib.sha256(family.encode()).digest()[0] % 2 else "train"
+
+
+def accepted_call(called: Tool, answer: dict[str, JSON], field: str) -> AcceptedCall:
+    """What the checker accepts for one call, from BFCL's possible answers.
+
+    The checker asks for required parameters before it looks at the answer, so "" makes only others optional; among the
+    accepted values it stays only where it is the only one (the checker lets "" pass for every optional text, which is
+    no answer to learn). An answer's parameter that the schema lacks can never be given: it goes if it may be left out.
+    An object among the values is {key: [accepted values]} and becomes {"$options": that}.
+
+    Raises:
+        BadRowError: no call can satisfy the answer.
+    """
+    properties, required = called.parameters["properties"], called.parameters["required"]
+    arguments: dict[str, list[JSON]] = {}
+    optional = set()
+    for parameter in answer:
+        options = get(answer, parameter, list, field)
+        may_omit = OMITTED in options and parameter not in required
+        if parameter not in properties and may_omit:
+            continue
+        if parameter not in properties:
+            raise BadRowError(f"{field}.{parameter}", f"no accepted answer: {called.name!r} has no such parameter")
+        if not options:
+            raise BadRowError(f"{field}.{parameter}", "no accepted answer: the list of accepted values is empty")
+        values = [option for option in options if option != OMITTED] or [OMITTED]
+        arguments[parameter] = [_wrapped(value) for value in values]
+        if may_omit:
+            optional.add(parameter)
+    if absent := [parameter for parameter in required if parameter not in arguments]:
+        raise BadRowError(field, f"no accepted answer: it lacks the required parameter {absent[0]!r}")
+    return AcceptedCall(called.name, arguments, frozenset(optional))
+
+
+def _with_answers(questions: Path, answers: Path) -> Iterator[NumberedRow]:
+    """Put each item's answer into its row; ids are unique in these categories."""
+    by_id = {row.get("id"): row.get("ground_truth") for _, row in read_lines(answers) if isinstance(row, dict)}
+    for line, row in read_lines(questions):
+        yield line, {**row, "ground_truth": by_id.get(row.get("id"))} if isinstance(row, dict) else row
+
+
+def _sample(source: str, row: dict[str, JSON]) -> Sample:
+    item_id = get(row, "id", str)
+    tools = tuple(_tool(function, f"function[{i}]") for i, function in enumerate(get(row, "function", list)))
+    calls, accepted = [], []
+    for i, call in enumerate(get(row, "ground_truth", list)):
+        field = f"ground_truth[{i}]"
+        for name, answer in expect(call, dict, field).items():
+            called = _called(source, name, tools, field)
+            accepted.append(accepted_call(called, expect(answer, dict, field), field))
+            calls.append(_gold_call(accepted[-1], answer))
+    return Sample(
+        source=source,
+        source_id=item_id,
+        messages=tuple(
+            _message(message) for turn in get(row, "question", list) for message in expect(turn, list, "question")
+        ),
+        tools=tools,
+        target=render_python(calls, "ground_truth"),
+        calls=tuple(calls),
+        accepted=tuple(accepted),
+        split=split_of(item_id),
+    )
+
+
+def _tool(function: JSON, field: str) -> Tool:
+    function = expect(function, dict, field)
+    return tool(function.get("name"), function.get("description"), function.get("parameters"), field)
+
+
+def _message(message: JSON) -> Message:
+    message = expect(message, dict, "question")
+    role = get(message, "role", str, "question")
+    if role not in ("system", "user"):
+        raise BadRowError("question.role", f"expected system or user, found {role!r}")
+    return Message("system" if role == "system" else "user", get(message, "content", str, "question"))
+
+
+def _called(source: str, name: str, tools: Sequence[Tool], field: str) -> Tool:
+    """The tool an answer means: by name, but in the simple categories the only one, as the checker has it."""
+    if source in SINGLE_TOOL and len(tools) == 1:
+        return tools[0]
+    for candidate in tools:
+        if candidate.name == name:
+            return candidate
+    raise BadRowError(field, f"calls {name!r}, which is not offered")
+
+
+def _gold_call(accepted: AcceptedCall, answer: dict[str, list[JSON]]) -> ToolCall:
+    """The call of first accepted values, without the optional parameters whose first option is to leave them out."""
+    given = {
+        parameter: _first(values)
+        for parameter, values in accepted.arguments.items()
+        if not (parameter in accepted.optional and answer[parameter][0] == OMITTED)
+    }
+    return ToolCall(accepted.name, given)
+
+
+def _wrapped(value: JSON) -> JSON:
+    """Mark an object's accepted values per key, also where it is an item of a list; deeper ones are literal."""
+    if isinstance(value, list):
+        return [{OPTIONS: item} if isinstance(item, dict) else item for item in value]
+    return {OPTIONS: value} if isinstance(value, dict) else value
+
+
+def _first(values: list[JSON]) -> JSON:
+    """The first accepted value, with objects made of their keys' first values."""
+    value = values[0]
+    if isinstance(value, list):
+        return [_object(item) for item in value]
+    return _object(value)
+
+
+def _object(value: JSON) -> JSON:
+    if isinstance(value, dict) and OPTIONS in value:
+        return {key: options[0] for key, options in value[OPTIONS].items() if options[0] != OMITTED}
+    return value

@@ -1,0 +1,193 @@
+"""Rows of a data set to samples: reading, checking and setting bad rows aside (DESIGN section 9).
+
+A source gives a `RowReader`, a generator over one row that yields a Sample, or a BadRowError for one turn of it, and
+raises BadRowError where the whole row is lost. `convert` runs it over all rows and names what is bad. Left out: what a
+row of any one data set looks like (the other files of this folder) and how tools are normalised (`tools.py`).
+"""
+
+import ast
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from itool_data.errors import ItoolError
+from itool_data.sample import JSON, Reject, Sample
+
+T = TypeVar("T")
+
+
+class BadRowError(Exception):
+    """Why a row, or one turn of it, is set aside: the field and the reason."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+NumberedRow = tuple[int, JSON | BadRowError]
+RowReader = Callable[[dict[str, JSON], int], Iterator[Sample | BadRowError]]
+
+
+def convert(source: str, file: str, rows: Iterable[NumberedRow], read_row: RowReader) -> Iterator[Sample | Reject]:
+    """Yield the samples of all rows in order, and a Reject for each bad row or turn."""
+    for line, row in rows:
+        try:
+            if isinstance(row, BadRowError):
+                raise row
+            for item in read_row(expect(row, dict, "row"), line):
+                bad = item if isinstance(item, BadRowError) else _unstorable(item)
+                if bad:
+                    yield Reject(source, file, line, bad.field, bad.reason)
+                elif isinstance(item, Sample):
+                    yield item
+        except BadRowError as bad:
+            yield Reject(source, file, line, bad.field, bad.reason)
+        except RecursionError:
+            yield Reject(source, file, line, "row", "nested too deeply")
+
+
+def read_file(path: Path) -> Iterator[NumberedRow]:
+    """Yield the rows of a .jsonl file (numbered by line) or of a .json array (numbered from 1).
+
+    Raises:
+        ItoolError: the file cannot be read, has another suffix, or a .json file is no array.
+    """
+    if path.suffix == ".jsonl":
+        return read_lines(path)
+    if path.suffix == ".json":
+        return _read_array(path)
+    raise ItoolError(f"{path}: cannot read the suffix {path.suffix!r}; give a .jsonl file or a .json array")
+
+
+def read_lines(path: Path) -> Iterator[NumberedRow]:
+    """Yield the rows of a file with one JSON value a line, numbered by line; blank lines are passed over.
+
+    Raises:
+        ItoolError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, _parsed(line)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_array(path: Path) -> Iterator[NumberedRow]:
+    try:
+        array = _parsed(path.read_bytes())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(array, list):
+        found = array.reason if isinstance(array, BadRowError) else f"found {_kind(array)}"
+        raise ItoolError(f"{path}: expected one JSON array of rows, {found}; write one row a line to a .jsonl file")
+    yield from enumerate(array, 1)
+
+
+def read_hub(name: str, split: str) -> Iterator[NumberedRow]:
+    """Yield the rows of a Hugging Face data set, numbered from 1.
+
+    Raises:
+        ItoolError: the data set cannot be had: no network, no such name or split, or access not granted.
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        rows = load_dataset(name, split=split)
+    # The Hub client reports its failures as any of these; ValueError is an unknown split, RuntimeError a script.
+    except (DatasetsError, HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ItoolError(
+            f"cannot load the data set {name} (split {split}) from the Hugging Face Hub: {reason}; check the name and "
+            "the network, accept its terms on its page and run hf auth login if it is gated, or give a local file"
+        ) from error
+    yield from enumerate(rows, 1)
+
+
+def expect(value: JSON, kind: type[T], field: str) -> T:
+    """Return the value if it has the type.
+
+    Raises:
+        BadRowError: it has not.
+    """
+    if not isinstance(value, kind):
+        raise BadRowError(field, f"expected {_kind(kind())}, found {_kind(value)}")
+    return value
+
+
+def get(row: dict[str, JSON], key: str, kind: type[T], inside: str = "") -> T:
+    """Return `row[key]` if it is there and has the type; `inside` is where the row itself lies.
+
+    Raises:
+        BadRowError: it is missing or of another type.
+    """
+    field = f"{inside}.{key}" if inside else key
+    if key not in row:
+        raise BadRowError(field, "missing")
+    return expect(row[key], kind, field)
+
+
+def parse_json(text: str, field: str) -> JSON:
+    """Parse JSON text.
+
+    Raises:
+        BadRowError: the text is no JSON.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except ValueError as error:
+        raise BadRowError(field, f"invalid JSON: {error}") from error
+
+
+def parse_literal(text: str, field: str) -> JSON:
+    """Parse a Python literal (nothing is evaluated) into a JSON value.
+
+    Raises:
+        BadRowError: the text is no literal, or holds what JSON cannot (a set, bytes, a complex number).
+    """
+    try:
+        # By way of JSON text, so that tuples become lists and anything else that is not JSON is found.
+        return json.loads(json.dumps(ast.literal_eval(text.strip()), allow_nan=False))
+    except (ValueError, SyntaxError, TypeError, MemoryError) as error:
+        raise BadRowError(field, f"not a Python literal of JSON values: {text.strip()[:60]!r}") from error
+
+
+def _unreadable(path: Path, error: OSError) -> ItoolError:
+    return ItoolError(f"{path}: cannot read the data set: {error.strerror}; check the path")
+
+
+def _parsed(raw: bytes) -> JSON | BadRowError:
+    try:
+        return parse_json(raw.decode("utf-8-sig"), "row")
+    except UnicodeDecodeError as error:
+        return BadRowError("row", f"invalid UTF-8 at byte {error.start}")
+    except BadRowError as bad:
+        return bad
+    except RecursionError:
+        return BadRowError("row", "nested too deeply")
+
+
+def _unstorable(sample: Sample) -> BadRowError | None:
+    """Say why a sample could not be written as UTF-8 JSON text: tables hold nothing else."""
+    try:
+        json.dumps(asdict(sample), ensure_ascii=False, allow_nan=False, default=sorted).encode()
+    except UnicodeEncodeError:
+        return BadRowError("row", "an unpaired surrogate is no text")
+    except (ValueError, TypeError) as error:
+        return BadRowError("row", f"a value that JSON cannot hold: {error}")
+    return None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _kind(value: JSON) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")

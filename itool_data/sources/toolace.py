@@ -1,0 +1,84 @@
+"""ToolACE, the paper's training data (paper 4.1): dialogues with a system text that holds the tools as JSON.
+
+A row is {system, conversations: [{from: user|assistant|tool, value}]}; an assistant's value is a list of Python calls
+or plain text, and each one is a sample. Of the system text, the tools and the sentence that gives the current time are
+kept; the rest says how to write calls, which is the prompt's business here.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from itool_data.calls import detect_format
+from itool_data.sample import JSON, Message, Reject, Role, Sample, Tool
+from itool_data.sources.rows import BadRowError, convert, expect, get, read_file, read_hub
+from itool_data.sources.tools import check_offered, parse_python, render_python, tool
+
+HUB_NAME = "Team-ACE/ToolACE"
+TOOL_LIST = re.compile(r"\[\s*\{")
+TIME = re.compile(r"(?:The current time is|Today is) [^.\[{]+")
+ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "tool": "tool"}
+
+
+def read(path: str | None) -> Iterator[Sample | Reject]:
+    """Yield the assistant turns of a local file in ToolACE's form, or of the data set on the Hub.
+
+    Raises:
+        ItoolError: the file or the data set cannot be read.
+    """
+    rows = read_file(Path(path)) if path else read_hub(HUB_NAME, "train")
+    return convert("toolace", path or HUB_NAME, rows, _read_row)
+
+
+def _read_row(row: dict[str, JSON], line: int) -> Iterator[Sample | BadRowError]:
+    system = get(row, "system", str)
+    tools = _tools(system)
+    time = TIME.search(system)
+    history = [Message("system", f"{time[0].strip()}.")] if time else []
+    for i, turn in enumerate(get(row, "conversations", list)):
+        field = f"conversations[{i}]"
+        speaker = get(expect(turn, dict, field), "from", str, field)
+        text = get(turn, "value", str, field)
+        if speaker not in ROLES:
+            raise BadRowError(f"{field}.from", f"expected user, assistant or tool, found {speaker!r}")
+        if speaker == "assistant":
+            try:
+                sample = _sample(f"{line}-{i}", tuple(history), tools, text, f"{field}.value")
+            except BadRowError as bad:
+                # The turn itself is lost, but those after it still follow from what was said.
+                yield bad
+            else:
+                yield sample
+                text = sample.target
+        history.append(Message(ROLES[speaker], text))
+
+
+def _sample(source_id: str, history: tuple[Message, ...], tools: tuple[Tool, ...], text: str, field: str) -> Sample:
+    if not history or not text.strip():
+        raise BadRowError(field, "empty" if history else "no message before the turn")
+    # Text that stands in brackets as a whole is a list of calls, if a broken one.
+    in_brackets = text.strip().startswith("[") and text.strip().endswith("]")
+    if not in_brackets and not detect_format(text):
+        return Sample("toolace", source_id, history, tools, text)
+    calls = parse_python(text.strip(), field)
+    if not calls:
+        raise BadRowError(field, "no call")
+    check_offered(calls, tools, field)
+    return Sample("toolace", source_id, history, tools, render_python(calls, field), calls)
+
+
+def _tools(system: str) -> tuple[Tool, ...]:
+    start = TOOL_LIST.search(system)
+    if not start:
+        raise BadRowError("system", "holds no list of tools as JSON")
+    try:
+        listed, _ = json.JSONDecoder().raw_decode(system, start.start())
+    except ValueError as error:
+        raise BadRowError("system", f"invalid JSON in the list of tools: {error}") from error
+    tools = []
+    for i, item in enumerate(listed):
+        field = f"system.tools[{i}]"
+        item = expect(item, dict, field)
+        tools.append(tool(item.get("name"), item.get("description"), item.get("parameters"), field))
+    return tuple(tools)

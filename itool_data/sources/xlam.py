@@ -1,0 +1,58 @@
+"""xLAM function calling 60k (paper 4.5): one query, its tools and its calls, all as JSON text.
+
+A row is {id, query, tools, answers}; a tool's parameters are a flat {name: {type, description, default}} with types
+such as `str, optional` or `List[int]`. A parameter is required if its type does not say optional and it has no default.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from itool_data.sample import JSON, Message, Reject, Sample, Tool, ToolCall
+from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, read_file, read_hub
+from itool_data.sources.tools import check_offered, flat_parameters, render_python, tool
+
+HUB_NAME = "Salesforce/xlam-function-calling-60k"
+OPTIONAL = ", optional"
+
+
+def read(path: str | None) -> Iterator[Sample | Reject]:
+    """Yield the samples of a local file in xLAM's form, or of the (gated) data set on the Hub.
+
+    Raises:
+        ItoolError: the file or the data set cannot be read.
+    """
+    rows = read_file(Path(path)) if path else read_hub(HUB_NAME, "train")
+    return convert("xlam", path or HUB_NAME, rows, _read_row)
+
+
+def _read_row(row: dict[str, JSON], line: int) -> Iterator[Sample]:
+    query = get(row, "query", str)
+    tools = tuple(_tool(item, f"tools[{i}]") for i, item in enumerate(_list(row, "tools")))
+    calls = tuple(_call(item, f"answers[{i}]") for i, item in enumerate(_list(row, "answers")))
+    if not calls:
+        raise BadRowError("answers", "no call")
+    check_offered(calls, tools, "answers")
+    source_id = str(row.get("id", line))
+    yield Sample("xlam", source_id, (Message("user", query),), tools, render_python(calls, "answers"), calls)
+
+
+def _list(row: dict[str, JSON], key: str) -> list[JSON]:
+    return expect(parse_json(get(row, key, str), key), list, key)
+
+
+def _tool(item: JSON, field: str) -> Tool:
+    item = expect(item, dict, field)
+    properties = {}
+    required = []
+    for name, said in expect(item.get("parameters") or {}, dict, f"{field}.parameters").items():
+        inside = f"{field}.parameters.{name}"
+        kind = get(expect(said, dict, inside), "type", str, inside)
+        properties[name] = {**said, "type": kind.removesuffix(OPTIONAL)}
+        if "default" not in said and not kind.endswith(OPTIONAL):
+            required.append(name)
+    return tool(item.get("name"), item.get("description"), flat_parameters(properties, required), field)
+
+
+def _call(item: JSON, field: str) -> ToolCall:
+    item = expect(item, dict, field)
+    return ToolCall(get(item, "name", str, field), get(item, "arguments", dict, field))

@@ -1,0 +1,283 @@
+"""The stages of mining over a run folder: import samples, measure perplexity, choose the hardest, search them.
+
+Each stage reads what the store has, does what is missing and commits as it goes, so that the same command after a
+kill goes on where the last commit was. Left out: how progress is shown (the callers' `report`), and the training.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from itool_data.difficulty import difficulty
+from itool_data.errors import ItoolError
+from itool_data.perplexity import hardest, replay_buffer, score_samples
+from itool_data.policy.base import Policy, derive_seed
+from itool_data.prompt import Prompter
+from itool_data.run import Run
+from itool_data.sample import Reject, Sample
+from itool_data.search.mcts import Task
+from itool_data.search.miner import TREE_SECTIONS, Miner, SearchKind, Tree, tree_rows
+from itool_data.search.reward import Judge
+from itool_data.sources import load
+from itool_data.store.samples import read_samples, reject_row, sample_row
+from itool_data.store.sql import query
+
+IMPORT_ROWS = 5000  # rows of one import commit
+Report = Callable[[int, int], None]  # done, total
+
+
+@dataclass
+class Imported:
+    """What an import did: new samples, samples already there, bad rows by their first words."""
+
+    new: int = 0
+    known: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+
+
+def import_samples(run: Run, source: str, limit: int | None, strict: bool, report: Report) -> Imported:
+    """Read a data set into the run.
+
+    Args:
+        run: open for writing.
+        source: as `itool_data.sources.load` takes it.
+        limit: stop after so many samples.
+        strict: stop at the first bad row.
+        report: called with the samples read so far, of 0 (unknown).
+
+    Raises:
+        ItoolError: at a bad row when strict; nothing of this import is kept then.
+    """
+    done = Imported()
+    seen = {row["sample_id"] for row in query(run.store, "SELECT sample_id FROM samples").to_pylist()}
+    reported = {
+        (r["source"], r["file"], r["line"], r["field"])
+        for r in query(run.store, "SELECT source, file, line, field FROM rejects WHERE stage = 'import'").to_pylist()
+    }
+    samples: list[dict[str, Any]] = []
+    rejects: list[dict[str, Any]] = []
+
+    def flush() -> None:
+        if samples or rejects:
+            run.store.commit("import", {"samples": samples, "rejects": rejects}, source=source)
+            samples.clear()
+            rejects.clear()
+
+    for item in load(source):
+        if isinstance(item, Reject):
+            if strict:
+                raise ItoolError(f"{item}; without --strict it is set aside and the rest goes on")
+            done.rejects.append(item)
+            if (item.source, item.file, item.line, item.field) not in reported:
+                rejects.append(reject_row(item, "import"))
+        elif item.sample_id in seen:
+            done.known += 1
+        else:
+            seen.add(item.sample_id)
+            samples.append(sample_row(item))
+            done.new += 1
+        report(done.new + done.known, limit or 0)
+        if not strict and len(samples) >= IMPORT_ROWS:
+            flush()
+        if limit is not None and done.new + done.known >= limit:
+            break
+    flush()
+    return done
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """A sample with its prompt's and its gold response's token ids."""
+
+    sample: Sample
+    prompt: list[int]
+    response: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.response)
+
+
+def tokenise(prompter: Prompter, samples: Sequence[Sample]) -> list[Tokenised]:
+    """Prompt and gold response of each sample as token ids."""
+    return [Tokenised(s, prompter.prompt_ids(s), prompter.response_ids(s.target)) for s in samples]
+
+
+def set_aside(run: Run, stage: str, too_long: Sequence[Tokenised], limit: int) -> None:
+    """Record samples that do not fit a stage's limit of tokens in `rejects`, once each."""
+    known = {
+        row["field"] for row in query(run.store, "SELECT field FROM rejects WHERE stage = ?", None, [stage]).to_pylist()
+    }
+    rows = [
+        reject_row(
+            Reject(
+                t.sample.source,
+                t.sample.source_id,
+                0,
+                f"sample {t.sample.sample_id}",
+                f"{len(t.prompt)} prompt + {len(t.response)} response tokens do not fit {limit}",
+            ),
+            stage,
+        )
+        for t in too_long
+        if f"sample {t.sample.sample_id}" not in known
+    ]
+    if rows:
+        run.store.commit(stage, {"rejects": rows})
+
+
+def warmup_stages(run: Run, prompter: Prompter) -> tuple[dict[str, list[tuple[list[int], list[int]]]], list[Tokenised]]:
+    """Choose the warm-up's samples and sort them by difficulty.
+
+    Returns:
+        (prompt ids, response ids) by difficulty, and the samples that were too long.
+    """
+    settings, seed = run.config.warmup, run.config.seed
+    samples = read_samples(run.store, "split = 'train'")
+    ordered = sorted(samples, key=lambda s: derive_seed(seed, "warmup", s.sample_id))
+    chosen = ordered[: settings.samples or max(1, round(settings.fraction * len(ordered)))]
+    stages: dict[str, list[tuple[list[int], list[int]]]] = {"easy": [], "medium": [], "hard": []}
+    too_long = []
+    for t in tokenise(prompter, chosen):
+        if len(t) > settings.max_tokens:
+            too_long.append(t)
+        else:
+            stages[difficulty(t.sample)].append((t.prompt, t.response))
+    return stages, too_long
+
+
+@dataclass
+class Buffer:
+    """The replay buffer of a round: what is still to be scored, and what does not fit the context."""
+
+    samples: list[Sample]
+    missing: list[Tokenised]
+    too_long: list[Tokenised]
+
+
+def replay(run: Run, policy: Policy, prompter: Prompter, round_: int) -> Buffer:
+    """Draw the round's replay buffer and find what of it has no perplexity under this policy yet."""
+    samples = replay_buffer(read_samples(run.store, "split = 'train'"), run.config.replay.fraction, run.config.seed)
+    scored = {
+        row["sample_id"]
+        for row in query(
+            run.store,
+            "SELECT sample_id FROM perplexity WHERE round = ? AND policy = ?",
+            None,
+            [round_, str(policy.policy_id)],
+        ).to_pylist()
+    }
+    missing = tokenise(prompter, [s for s in samples if s.sample_id not in scored])
+    fits = [t for t in missing if len(t) <= policy.context]
+    return Buffer(samples, fits, [t for t in missing if len(t) > policy.context])
+
+
+def measure(run: Run, policy: Policy, buffer: Buffer, round_: int, report: Report) -> None:
+    """Score the missing samples of a buffer (Eq. 4) and commit every few seconds."""
+    set_aside(run, "perplexity", buffer.too_long, policy.context)
+    rows: list[dict[str, Any]] = []
+    done, total = 0, len(buffer.missing)
+    last = time.monotonic()
+    for scores in score_samples(policy, [(t.sample, t.prompt, t.response) for t in buffer.missing]):
+        rows += [
+            {
+                "sample_id": s.sample.sample_id,
+                "round": round_,
+                "policy": str(policy.policy_id),
+                "n_tokens": s.n_tokens,
+                "mean_nll": s.mean_nll,
+                "perplexity": s.perplexity,
+            }
+            for s in scores
+        ]
+        done += len(scores)
+        report(done, total)
+        if done == total or time.monotonic() - last > run.config.mine.commit_seconds:
+            run.store.commit("perplexity", {"perplexity": rows}, round=round_, policy=str(policy.policy_id))
+            rows, last = [], time.monotonic()
+
+
+def tree_id(run: Run, policy: Policy, sample_id: str, round_: int, search: SearchKind) -> str:
+    """16 hex digits that name a tree by all its result depends on."""
+    settings = run.config.hash(*TREE_SECTIONS)
+    return f"{derive_seed(settings, policy.policy_id, sample_id, round_, search):016x}"
+
+
+def tasks(
+    run: Run, policy: Policy, prompter: Prompter, buffer: Buffer, round_: int, search: SearchKind, limit: int | None
+) -> list[Task]:
+    """The searches of a round: the hardest of the buffer's scored samples, longest prompts first.
+
+    Neighbours of like length waste least of a batch, and the long ones do not come last to an empty machine.
+
+    Args:
+        run: with the scores.
+        policy: whose scores count.
+        prompter: with its tokenizer.
+        buffer: of the round.
+        round_: of the loop.
+        search: `mcts` or `sample`.
+        limit: search so many instead of `replay.hardest` of the buffer.
+    """
+    in_buffer = {s.sample_id: s for s in buffer.samples}
+    scores = [
+        (row["sample_id"], row["perplexity"])
+        for row in query(
+            run.store,
+            "SELECT sample_id, perplexity FROM perplexity WHERE round = ? AND policy = ?",
+            None,
+            [round_, str(policy.policy_id)],
+        ).to_pylist()
+        if row["sample_id"] in in_buffer
+    ]
+    chosen = hardest(scores, 1.0)[:limit] if limit is not None else hardest(scores, run.config.replay.hardest)
+    prompts = tokenise(prompter, [in_buffer[sample_id] for sample_id in chosen])
+    room = policy.context - run.config.mcts.max_tokens
+    set_aside(run, "mine", [t for t in prompts if len(t.prompt) > room], room)
+    fitting = [t for t in prompts if len(t.prompt) <= room]
+    return as_tasks(run, policy, sorted(fitting, key=lambda t: (-len(t.prompt), t.sample.sample_id)), round_, search)
+
+
+def as_tasks(run: Run, policy: Policy, chosen: Sequence[Tokenised], round_: int, search: SearchKind) -> list[Task]:
+    """The searches of given samples, in their order."""
+    return [
+        Task(
+            tree_id(run, policy, t.sample.sample_id, round_, search), t.sample, tuple(t.prompt), run.config.seed, round_
+        )
+        for t in chosen
+    ]
+
+
+def unfinished(run: Run, wanted: Sequence[Task]) -> list[Task]:
+    """The tasks that have no tree yet."""
+    done = {row["tree_id"] for row in query(run.store, "SELECT tree_id FROM trees").to_pylist()}
+    return [t for t in wanted if t.tree_id not in done]
+
+
+def mine(
+    run: Run, policy: Policy, prompter: Prompter, judge: Judge | None, wanted: Sequence[Task], search: SearchKind
+) -> Iterator[list[Tree]]:
+    """Search tasks and commit finished trees in groups; yields at every step, with the trees just committed.
+
+    Whatever is finished when the caller stops iterating (Ctrl-C included) is committed first.
+    """
+    waiting: list[Tree] = []
+    last = time.monotonic()
+
+    def commit() -> list[Tree]:
+        nonlocal waiting, last
+        finished, waiting, last = waiting, [], time.monotonic()
+        if finished:
+            rows = tree_rows(finished, policy.policy_id, prompter, run.config, search)
+            run.store.commit("mine", rows, round=finished[0].task.round, policy=str(policy.policy_id), search=search)
+        return finished
+
+    settings = run.config.mine
+    try:
+        for finished in Miner(policy, prompter, run.config, judge, search).run(wanted):
+            waiting += finished
+            due = len(waiting) >= settings.commit_trees or time.monotonic() - last > settings.commit_seconds
+            yield commit() if due else []
+    finally:
+        rest = commit()
+    yield rest

@@ -1,0 +1,92 @@
+"""A response's token ids -> steps, the smallest pieces that the search chooses (DESIGN sections 3 and 4).
+
+    python   [f( | a=1, |  b='x') | , g( | ) | ]
+    json     [{"name": "f", "arguments": { | "a": 1, |  "b": "x"} | } | ]
+    plain    It is late. |  Good night!
+
+The ends of call steps are found by the machine of `calls.py`, which knows what is inside a string or a bracket. What
+follows a syntax error is one step; a text that breaks before its first arguments is plain text from there on. Where a
+step ends never depends on what comes later, but for the forced end of an unfinished text and for a sentence's, which
+wants white space or the text's end after it.
+
+Left out: what the tokens mean. The search and the trainer see token ids only; text is derived and never re-tokenised.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import pairwise, takewhile
+from operator import eq
+
+from itool_data.calls import CallFormat, parse_prefix
+
+# White space, then whatever ends nothing, then the end; always matches, so that `finditer` is linear.
+_SENTENCE = re.compile(r"\s*+(?:[^.!?\n]++|[.!?](?!\s|\Z))*+(?:[.!?\n]|\Z)")
+_OPENING = re.compile(r"\s*+(?:(?P<xml><tool_call>)|(?P<json>(?:\[\s*+)?+\{)|(?P<python>\[))")
+_FORMATS: dict[str | None, CallFormat] = {"xml": "xml", "json": "json", "python": "python"}
+
+_CHARACTER = 4  # bytes, and so tokens, that a UTF-8 character may have
+
+
+def step_ends(text: str) -> list[int]:
+    """Find the offsets (exclusive) where the steps of a response end, in order; the last is the text's end."""
+    opening = _OPENING.match(text)
+    ends: list[int] = []
+    read_to = 0
+    if opening is not None:
+        partial = parse_prefix(text, _FORMATS[opening.lastgroup])
+        ends, read_to = list(partial.step_ends), partial.read_to
+    if not ends:
+        ends = [match.end() for match in _SENTENCE.finditer(text, read_to) if match.end() > match.start()]
+    if text and ends[-1:] != [len(text)]:
+        ends.append(len(text))
+    return ends
+
+
+def split_steps(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[list[int]]:
+    """Cut a response's token ids into steps; put together, the steps are `ids` again.
+
+    A step ends with the token that holds its last character. A token that holds several ends closes them all, and
+    what comes after the last character (the end-of-turn token) belongs to the last step.
+
+    Args:
+        ids: the response's token ids.
+        decode: the tokenizer's decode, without any clean-up of spaces.
+    """
+    text = decode(ids)
+    token_ends = _token_ends(ids, decode, text)
+    cuts = {0}
+    for end in step_ends(text):
+        token = bisect_left(token_ends, end)
+        if token < len(ids) and token_ends[token] < len(text):
+            cuts.add(token + 1)
+    bounds = [*sorted(cuts), len(ids)]
+    return [list(ids[a:b]) for a, b in pairwise(bounds) if a < b]
+
+
+def _token_ends(ids: Sequence[int], decode: Callable[[Sequence[int]], str], text: str) -> list[int]:
+    """Find for each token how many characters of `text` are complete with it.
+
+    Short windows are decoded: the tokens since the last match with `text` (a character's bytes may be spread over
+    several) after those of the match before, because some decoders treat the first token apart. What is not in `text`
+    at that place, such as U+FFFD for half a character, does not count.
+    """
+    ends: list[int] = []
+    known = waiting = 0  # tokens from `known` are decoded as context, tokens from `waiting` are yet to match
+    matched = 0  # characters of `text` before `waiting`
+    for i in range(len(ids)):
+        piece = decode(ids[known : i + 1])[len(decode(ids[known:waiting])) :]
+        if piece and known == waiting and text.startswith(whole := decode(ids[: i + 1])):
+            piece = whole[matched:]  # Without a context only the whole prefix is sure.
+        common = _common_prefix(piece, text[matched : matched + len(piece)])
+        ends.append(matched + common)
+        if piece and common == len(piece):
+            matched += common
+            known, waiting = waiting, i + 1
+        elif not piece and i - waiting >= _CHARACTER:  # Special tokens decode to nothing, and may be many.
+            known = waiting = i + 1 - _CHARACTER
+    return ends
+
+
+def _common_prefix(a: str, b: str) -> int:
+    return sum(takewhile(bool, map(eq, a, b)))

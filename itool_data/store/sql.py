@@ -1,0 +1,91 @@
+"""SQL over a version of a run's tables: DuckDB views on that version's own Parquet files, never a glob.
+
+Left out: writing, and anything across runs (attach the files yourself: `Store.files`).
+"""
+
+import json
+import sys
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from itool_data.errors import ItoolError
+from itool_data.store.schema import LOG_SCHEMA, SCHEMAS
+from itool_data.store.tables import Store
+
+
+def query(store: Store, sql: str, as_of: int | None = None, parameters: list[Any] | None = None) -> pa.Table:
+    """Run one SQL statement over the tables as they were at a commit.
+
+    A damaged Parquet file is named on standard error and left out; the rest is read.
+
+    Args:
+        store: the run's tables.
+        sql: one statement; tables by their names, and `log`.
+        as_of: the commit's number, the newest by default.
+        parameters: values for `?` in the statement.
+
+    Raises:
+        ItoolError: if the statement is wrong, with DuckDB's own first line.
+    """
+    files = store.files(as_of)
+    try:
+        return _run(store, files, sql, as_of, parameters)
+    except duckdb.Error as error:
+        damaged = [file for paths in files.values() for file in paths if not _readable(file)]
+        if not damaged:
+            raise ItoolError(f"SQL: {_first_line(error)}") from None
+    for file in damaged:
+        print(f"warning: {file} is damaged and left out; restore it from a copy to get its rows back", file=sys.stderr)
+    whole = {name: [f for f in paths if f not in damaged] for name, paths in files.items()}
+    try:
+        return _run(store, whole, sql, as_of, parameters)
+    except duckdb.Error as error:
+        raise ItoolError(f"SQL: {_first_line(error)}") from None
+
+
+def _run(
+    store: Store, files: dict[str, list[str]], sql: str, as_of: int | None, parameters: list[Any] | None
+) -> pa.Table:
+    with duckdb.connect() as connection:
+        for name, schema in SCHEMAS.items():
+            if files[name]:
+                listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files[name])
+                connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{listed}])')
+            else:
+                connection.register(name, schema.empty_table())
+        connection.register("log", _log_table(store, as_of))
+        result = connection.sql(sql, params=parameters or [])
+        if result is None:
+            raise ItoolError("SQL: the statement gives no rows; ask with SELECT, DESCRIBE or SHOW TABLES")
+        return result.to_arrow_table()
+
+
+def _log_table(store: Store, as_of: int | None) -> pa.Table:
+    rows = [
+        {
+            "version": c.version,
+            "time": c.time,
+            "operation": c.operation,
+            "rows": json.dumps(c.rows),
+            "table_versions": json.dumps(c.table_versions),
+            "info": json.dumps(c.info),
+        }
+        for c in store.log()
+        if as_of is None or c.version <= as_of
+    ]
+    return pa.Table.from_pylist(rows, schema=LOG_SCHEMA)
+
+
+def _readable(file: str) -> bool:
+    try:
+        pq.read_table(file)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

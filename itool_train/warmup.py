@@ -1,0 +1,220 @@
+"""Easy-to-hard warm-up (paper 3.1, Eq. 1-3): LoRA SFT on the easy, then the medium, then the hard samples.
+
+TRL's SFTTrainer does the training; the loss is on the response's tokens only (Eq. 2), end-of-turn included. Each
+stage has its own learning rate and a cosine schedule, writes checkpoints, and leaves its adapter behind, so that a
+killed run goes on inside the stage it was in. Left out: choosing the samples (the caller does) and full fine-tuning.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from itool_data.config import WarmupSettings
+from itool_data.errors import ItoolError
+from itool_data.policy.load import BaseModel, adapter_hash, write_identity
+
+STAGES = ("easy", "medium", "hard")
+CHECKPOINT_SECONDS = 60  # roughly how much work a kill may cost
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sample as token ids, its prompt and its response apart."""
+
+    prompt: Sequence[int]
+    response: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the training is: updates done of all stages' updates, and the last loss."""
+
+    stage: str
+    update: int
+    updates: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage was and did; `loss` is the mean over its last tenth of updates."""
+
+    stage: str
+    samples: int
+    tokens: int
+    learning_rate: float
+    loss: float
+    seconds: float
+
+
+def updates_of(n_examples: int, settings: WarmupSettings) -> int:
+    """Updates that a stage of so many examples makes."""
+    return -(-n_examples // settings.batch) * settings.epochs
+
+
+def warm_up(
+    base: BaseModel,
+    stages: dict[str, list[Example]],
+    settings: WarmupSettings,
+    seed: int,
+    device: str,
+    work: Path,
+    adapters: Path,
+    report: Callable[[Progress], None],
+) -> tuple[Path, list[StageResult]]:
+    """Train the stages in turn and return the final adapter's folder.
+
+    Args:
+        base: the model to adapt.
+        stages: examples by difficulty; an empty stage is passed over.
+        settings: learning rates, sizes, LoRA's rank.
+        seed: of the order of the examples and the adapter's initial weights.
+        device: `cpu` or `cuda`.
+        work: folder for checkpoints; what it holds from a killed run of the same data is gone on from.
+        adapters: the finished adapter goes to `adapters/warmup-<content hash>`.
+        report: called after every update.
+
+    Raises:
+        ItoolError: if there is nothing to train on, or the loss is not a number.
+    """
+    wanted = [name for name in STAGES if stages.get(name)]
+    if not wanted:
+        raise ItoolError("warm-up: no training samples; `itool data import SOURCE --run DIR` brings some")
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    total = sum(updates_of(len(stages[name]), settings) for name in wanted)
+    before = 0
+    previous: Path | None = None
+    results: list[StageResult] = []
+    for name in wanted:
+        folder = work / name
+        record = folder / "stage.json"
+        if not record.is_file():
+
+            def tell(update: int, loss: float, name: str = name, before: int = before) -> None:
+                report(Progress(name, before + update, total, loss))
+
+            result = _train_stage(base, name, stages[name], settings, seed, device, folder, previous, tell)
+            record.write_text(json.dumps(result.__dict__), encoding="utf-8")
+        results.append(StageResult(**json.loads(record.read_text(encoding="utf-8"))))
+        before += updates_of(len(stages[name]), settings)
+        previous = folder / "adapter"
+    assert previous is not None
+    write_identity(previous, base)
+    final = adapters / f"warmup-{adapter_hash(previous)}"
+    if not final.is_dir():
+        adapters.mkdir(parents=True, exist_ok=True)
+        unfinished = final.with_suffix(".new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(previous, unfinished)
+        unfinished.rename(final)
+    shutil.rmtree(work)
+    return final, results
+
+
+def _train_stage(
+    base: BaseModel,
+    name: str,
+    examples: list[Example],
+    settings: WarmupSettings,
+    seed: int,
+    device: str,
+    folder: Path,
+    previous: Path | None,
+    tell: Callable[[int, float], None],
+) -> StageResult:
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
+    from trl import SFTConfig, SFTTrainer
+
+    rate = {"easy": settings.lr_easy, "medium": settings.lr_medium, "hard": settings.lr_hard}[name]
+    started = time.monotonic()
+    set_seed(seed)
+    on_gpu = device == "cuda"
+    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.bfloat16 if on_gpu else torch.float32)
+    if previous is None:
+        lora = LoraConfig(
+            r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+        model = get_peft_model(model, lora)
+    else:
+        model = PeftModel.from_pretrained(model, str(previous), is_trainable=True)
+
+    losses: list[float] = []
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        """Reports progress, stops on a loss that is not a number, and asks for checkpoints by the clock."""
+
+        saved = time.monotonic()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+            if logs and "loss" in logs:
+                losses.append(float(logs["loss"]))
+                tell(state.global_step, losses[-1])
+                if losses[-1] != losses[-1]:
+                    raise ItoolError(
+                        f"warm-up: the loss is not a number at update {state.global_step} of {name}; lower lr_{name}"
+                    )
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+                self.saved = time.monotonic()
+                control.should_save = True
+
+    rows = [
+        {"input_ids": [*e.prompt, *e.response], "labels": [-100] * len(e.prompt) + list(e.response)} for e in examples
+    ]
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            output_dir=str(folder),
+            num_train_epochs=settings.epochs,
+            per_device_train_batch_size=min(settings.micro_batch, settings.batch),
+            gradient_accumulation_steps=max(1, settings.batch // settings.micro_batch),
+            learning_rate=rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=0.1,  # below 1 it is a share of the updates
+            logging_steps=1,
+            save_strategy="no",
+            save_total_limit=1,
+            seed=seed,
+            bf16=on_gpu,
+            gradient_checkpointing=on_gpu,
+            use_cpu=not on_gpu,
+            max_length=None,
+            report_to="none",
+            disable_tqdm=True,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(base.path),
+        callbacks=[Watch()],
+    )
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    trainer.model.save_pretrained(str(folder / "adapter"))
+    tail = losses[-max(1, len(losses) // 10) :]
+    return StageResult(
+        name,
+        len(examples),
+        sum(len(e.prompt) + len(e.response) for e in examples) * settings.epochs,
+        rate,
+        sum(tail) / len(tail) if tail else float("nan"),
+        time.monotonic() - started,
+    )
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest complete checkpoint; the trainer's state is what is written last."""
+    complete = [c for c in folder.glob("checkpoint-*") if (c / "trainer_state.json").is_file()]
+    return str(max(complete, key=lambda c: int(c.name.rpartition("-")[2]))) if complete else None

@@ -1,0 +1,399 @@
+"""The sources: real files with their counts, bad rows that are named while the rest goes on (BFCL apart)."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from itool_data.calls import parse
+from itool_data.errors import ItoolError
+from itool_data.sample import Message, Reject, Sample, ToolCall
+from itool_data.sources import load
+from itool_data.sources.tools import json_type, normalise
+
+# ---- good rows, each in its data set's own form
+
+
+def toolace_row(*turns: tuple[str, str]) -> dict:
+    tools = [
+        {
+            "name": "Market Trends API",
+            "description": "Get trends",
+            "parameters": {
+                "type": "dict",
+                "properties": {"trend_type": {"description": "kind", "type": "string"}, "top": {"type": "int"}},
+                "required": ["trend_type"],
+            },
+            "required": None,
+        }
+    ]
+    system = (
+        "You are an expert in composing functions. The current time is 2025-01-25 16:20:00.Here is a list of functions "
+        f"in JSON format that you can invoke:\n{json.dumps(tools)}. \nShould you decide to return the function call(s)."
+    )
+    turns = turns or (("user", "Trends?"), ("assistant", '[Market Trends API(trend_type="GAINERS", top=3)]'))
+    return {"system": system, "conversations": [{"from": who, "value": value} for who, value in turns]}
+
+
+def xlam_row() -> dict:
+    parameters = {
+        "type": {"description": "kind", "type": "str"},
+        "ids": {"description": "ids", "type": "List[int], optional"},
+        "region": {"description": "region", "type": "str", "default": "us"},
+    }
+    return {
+        "id": 7,
+        "query": "Giveaways?",
+        "tools": json.dumps([{"name": "giveaways", "description": "Get giveaways", "parameters": parameters}]),
+        "answers": json.dumps([{"name": "giveaways", "arguments": {"type": "beta", "ids": [1]}}]),
+    }
+
+
+def openai_row() -> dict:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+    return {
+        "messages": [
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Weather "}, {"type": "text", "text": "in Rome?"}]},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+            {"role": "assistant", "content": "Sunny."},
+        ],
+        "tools": [{"type": "function", "function": {"name": "weather", "description": "", "parameters": schema}}],
+    }
+
+
+def seal_row() -> dict:
+    api = {
+        "api_name": "getBeds",
+        "api_description": "Count beds",
+        "parameters": {"facility": {"type": "str", "description": ""}, "ward": {"type": "int", "description": ""}},
+        "required": ["facility"],
+    }
+    asked = f'Please choose.\n\nInput:\napi_list = {[api]!r}\ntask_instruction = "Beds in "St. Mary"?"\nOutput:\n'
+    gold = [{"api": "getBeds", "parameters": {"facility": "St. Mary"}, "responses": ["API_call_0"]}]
+    return {"id": "dev-1", "conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": repr(gold)}]}
+
+
+def apibank_row() -> dict:
+    api = {"apiCode": "ToolSearcher", "description": "", "parameters": {"keywords": {"type": "str"}}, "response": {}}
+    found = {"name": "Beds", "description": "", "input_parameters": {"at": {"type": "list(str)"}}}
+    asked = f"User: Beds?\nAPI-Request: [ToolSearcher(keywords='beds')]->{found!r}\nGenerate API Request: "
+    instruction = "Generate.\nThe current year is 2023.\n\nAPI descriptions:\n"
+    output = "API-Request: [Beds(at='['St. Mary', 'Ward 1']')]"
+    return {"instruction": instruction, "input": f"{json.dumps(api)}\n{asked}", "output": output}
+
+
+ROWS = {"toolace": toolace_row, "xlam": xlam_row, "": openai_row, "seal_tools": seal_row, "apibank": apibank_row}
+
+
+def write(folder: Path, name: str, rows: list) -> str:
+    """Write rows (or raw bytes) as JSON lines; return the source string."""
+    file = folder / "rows.jsonl"
+    file.write_bytes(b"\n".join(r if isinstance(r, bytes) else json.dumps(r).encode() for r in rows) + b"\n")
+    return f"{name}:{file}" if name else str(file)
+
+
+def read(folder: Path, name: str, *rows) -> list[Sample | Reject]:
+    return list(load(write(folder, name, list(rows))))
+
+
+def changed(row: dict, path: list, value) -> dict:
+    """A copy of the row with one value replaced, or removed (`...`)."""
+    row = json.loads(json.dumps(row))
+    inner = row
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return row
+
+
+# ---- what good rows become
+
+
+def test_toolace_turns_are_samples_with_the_history_before_them(tmp_path):
+    turns = [
+        ("user", "Trends?"),
+        ("assistant", '[Market Trends API(trend_type="GAINERS", top=3)]'),
+        ("tool", '[{"name": "Market Trends API", "results": []}]'),
+        ("assistant", "There are none."),
+    ]
+    first, second = read(tmp_path, "toolace", toolace_row(*turns))
+    call = ToolCall("Market Trends API", {"trend_type": "GAINERS", "top": 3})
+    assert first.calls == (call,)
+    assert first.target == "[Market Trends API(trend_type='GAINERS', top=3)]"
+    assert first.messages == (Message("system", "The current time is 2025-01-25 16:20:00."), Message("user", "Trends?"))
+    assert first.tools[0].parameters == {
+        "type": "object",
+        "properties": {"trend_type": {"type": "string", "description": "kind"}, "top": {"type": "integer"}},
+        "required": ["trend_type"],
+    }
+    assert (second.target, second.calls) == ("There are none.", ())
+    assert second.messages[2:] == (Message("assistant", first.target), Message("tool", turns[2][1]))
+    assert (first.source_id, second.source_id) == ("1-1", "1-3")
+
+
+def test_xlam_parameters_become_a_schema(tmp_path):
+    (sample,) = read(tmp_path, "xlam", xlam_row())
+    assert sample.source_id == "7"
+    assert sample.target == "[giveaways(type='beta', ids=[1])]"
+    assert sample.tools[0].parameters["properties"]["ids"] == {
+        "type": "array",
+        "items": {"type": "integer"},
+        "description": "ids",
+    }
+    assert sample.tools[0].parameters["required"] == ["type"]
+
+
+def test_openai_messages(tmp_path):
+    first, second = read(tmp_path, "", openai_row())
+    assert first.messages == (Message("system", "Be brief."), Message("user", "Weather in Rome?"))
+    assert first.target == "[weather(city='Rome')]"
+    assert second.target == "Sunny."
+    assert second.messages[2:] == (Message("assistant", first.target), Message("tool", "sunny"))
+    assert first.source == "rows"
+
+
+def test_openai_columns_and_arguments_in_either_form(tmp_path):
+    row = changed(openai_row(), ["messages", 2, "tool_calls", 0, "function", "arguments"], {"city": "Rome"})
+    as_text = {key: json.dumps(value) for key, value in row.items()}
+    bare = changed(row, ["tools"], [row["tools"][0]["function"]])
+    assert {s.sample_id for s in read(tmp_path, "", row, as_text, bare) if s.calls} == {
+        s.sample_id for s in read(tmp_path, "", openai_row()) if s.calls
+    }
+
+
+def test_hub_rows_lose_the_nulls_that_arrow_fills_in(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / ".cache")
+    row = changed(openai_row(), ["messages", 1, "content"], "Weather?")
+    row = changed(row, ["messages", 2, "tool_calls", 0, "function", "arguments"], {"city": "Rome"})
+    other = json.loads(json.dumps(row).replace("city", "town"))
+    pq.write_table(pa.Table.from_pylist([row, other]), tmp_path / "rows.parquet")
+    samples = list(load(f"hf:{tmp_path}"))
+    assert [s.calls[0].arguments for s in samples[::2]] == [{"city": "Rome"}, {"town": "Rome"}]
+    assert [list(s.tools[0].parameters["properties"]) for s in samples[::2]] == [["city"], ["town"]]
+
+
+def test_seal_tools_literals(tmp_path):
+    (sample,) = read(tmp_path, "seal_tools", seal_row())
+    assert sample.messages == (Message("user", 'Beds in "St. Mary"?'),)
+    assert sample.calls == (ToolCall("getBeds", {"facility": "St. Mary"}),)
+    assert sample.tools[0].parameters["properties"]["ward"]["type"] == "integer"
+
+
+def test_apibank_finds_tools_and_reads_loose_values(tmp_path):
+    (sample,) = read(tmp_path, "apibank", apibank_row())
+    assert sample.calls == (ToolCall("Beds", {"at": ["St. Mary", "Ward 1"]}),)
+    assert [t.name for t in sample.tools] == ["ToolSearcher", "Beds"]
+    assert [m.role for m in sample.messages] == ["system", "user", "assistant", "tool"]
+    (sample,) = read(tmp_path, "apibank", changed(apibank_row(), ["output"], "API-Request: [Beds(at=New York)]"))
+    assert sample.calls[0].arguments == {"at": "New York"}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_json_array_is_read_like_json_lines(tmp_path, name):
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps([ROWS[name]()]))
+    array = list(load(f"{name}:{file}" if name else str(file)))
+    assert array == read(tmp_path, name, ROWS[name]())
+
+
+# ---- real files
+
+
+@pytest.mark.parametrize(
+    ("source", "samples", "rejects", "split"),
+    [
+        ("apibank:apibank/level-1-api.json", 399, 0, "test"),
+        ("apibank:apibank/level-2-api.json", 135, 0, "test"),
+        ("apibank:apibank/lv3-api-train.json", 831, 76, "train"),
+        ("seal_tools:seal_tools/dev.json", 697, 3, "train"),
+        ("seal_tools:seal_tools/test_in_domain.json", 698, 2, "test"),
+    ],
+)
+def test_real_files(shared_data, source, samples, rejects, split):
+    name, path = source.split(":")
+    rows = list(load(f"{name}:{shared_data / path}"))
+    good = [row for row in rows if isinstance(row, Sample)]
+    assert (len(good), len(rows) - len(good)) == (samples, rejects)
+    assert {s.split for s in good} == {split}
+    assert len({s.source_id for s in good}) == samples
+    assert all(tuple(parse(s.target)) == s.calls for s in good)
+
+
+# ---- bad rows
+
+MISSING = ...
+
+# fmt: off
+BAD = [
+    ("toolace", ["system"], MISSING, "system", "missing"),
+    ("toolace", ["system"], "no tools here", "system", "no list of tools"),
+    ("toolace", ["system"], 'invoke:\n[{"name": ', "system", "invalid JSON"),
+    ("toolace", ["system"], '[{"name": "f", "parameters": {"type": "string"}}]', "system.tools[0].parameters.type", ""),
+    ("toolace", ["conversations", 0], "hi", "conversations[0]", "expected an object, found text"),
+    ("toolace", ["conversations", 0, "from"], "oracle", "conversations[0].from", "'oracle'"),
+    ("toolace", ["conversations", 1, "value"], " ", "conversations[1].value", "empty"),
+    ("toolace", ["conversations", 1, "value"], "[f(a=1]", "conversations[1].value", "offset"),
+    ("toolace", ["conversations", 1, "value"], "[f(a=1)]", "conversations[1].value", "'f', which is not offered"),
+    ("toolace", ["conversations", 1, "value"], "[Market Trends API(x=1)]", "conversations[1].value", "parameter 'x'"),
+    ("toolace", ["conversations", 0, "value"], "\ud800", "row", "surrogate"),
+    ("xlam", ["query"], MISSING, "query", "missing"),
+    ("toolace", ["conversations", 1, "value"], "[]", "conversations[1].value", "no call"),
+    ("xlam", ["tools"], '[{"name": "f", "parameters": {"a": 1}}]', "tools[0].parameters.a", "expected an object"),
+    ("xlam", ["tools"], '[{"name": "f", "parameters": {"a": {}}}]', "tools[0].parameters.a.type", "missing"),
+    ("xlam", ["answers"], "[]", "answers", "no call"),
+    ("xlam", ["answers"], '[{"name": "giveaways"}]', "answers[0].arguments", "missing"),
+    ("xlam", ["answers"], '[{"name": "giveaways", "arguments": {"ids": 1e999}}]', "answers", "written"),
+    ("xlam", ["answers"], '[{"name": "giveaways", "arguments": {"ids": NaN}}]', "answers", "NaN"),
+    ("xlam", ["answers"], "[" * 100_000, "row", "nested too deeply"),
+    ("", ["messages"], MISSING, "messages", "missing"),
+    ("", ["tools"], MISSING, "tools", "missing"),
+    ("", ["tools"], "not JSON", "tools", "invalid JSON"),
+    ("", ["tools", 0, "function", "name"], None, "tools[0].name", "expected text, found null"),
+    ("", ["tools", 0, "function", "parameters", "properties"], [], "tools[0].parameters.properties", "an object"),
+    ("", ["messages", 1, "role"], "robot", "messages[1].role", "'robot'"),
+    ("", ["messages", 1, "content"], [{"type": "image_url"}], "messages[1].content.text", "missing"),
+    ("", ["messages", 2, "tool_calls"], "x", "messages[2].tool_calls", "expected a list"),
+    ("", ["messages", 2, "tool_calls", 0, "function", "arguments"], "{", "messages[2].tool_calls[0].arguments", "JSON"),
+    ("", ["messages", 2, "tool_calls", 0, "function", "arguments"], {"x": 1}, "messages[2].tool_calls", "'x'"),
+    ("", ["messages", 4, "content"], "", "messages[4].content", "empty"),
+    ("", ["messages", 1, "content"], "\udfff", "row", "surrogate"),
+    ("seal_tools", ["id"], 1, "id", "expected text"),
+    ("seal_tools", ["conversations"], [], "conversations", "expected 2 turns, found 0"),
+    ("seal_tools", ["conversations", 0, "value"], "hello", "conversations[0].value", "holds no api_list"),
+    ("seal_tools", ["conversations", 1, "value"], "__import__('os')", "conversations[1].value", "not a Python literal"),
+    ("seal_tools", ["conversations", 1, "value"], "(" * 100_000, "conversations[1].value", "not a Python literal"),
+    ("seal_tools", ["conversations", 1, "value"], "[{'api': 'rm', 'parameters': {}}]", "conversations[1].value", "rm"),
+    ("apibank", ["output"], "API-Request: none", "output", "expected one"),
+    ("apibank", ["output"], "API-Request: [Beds(where='x')]", "output", "no parameter 'where'"),
+    ("apibank", ["instruction"], "API descriptions:\n{", "instruction", "invalid JSON"),
+    ("apibank", ["input"], '{"apiCode": "f"}', "input.parameters", "missing"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("name", "path", "value", "field", "reason"), BAD)
+def test_a_bad_row_is_named_and_the_rest_goes_on(tmp_path, name, path, value, field, reason):
+    good = ROWS[name]()
+    rows = read(tmp_path, name, good, changed(good, path, value), good)
+    rejects = [row for row in rows if isinstance(row, Reject)]
+    samples = Counter(row.sample_id for row in rows if isinstance(row, Sample))
+    assert {(r.file, r.line, r.field) for r in rejects} == {(str(tmp_path / "rows.jsonl"), 2, field)}
+    assert reason in rejects[0].reason
+    assert "\n" not in str(rejects[0])
+    # Both neighbours are whole.
+    assert all(samples[s.sample_id] >= 2 for s in read(tmp_path, name, good))
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b'{"a": ', "invalid JSON"),
+        (b'{"a": "\xff"}', "invalid UTF-8 at byte 7"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"3", "expected an object, found a number"),
+        (b'{"a": Infinity}', "Infinity is no JSON value"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "invalid JSON"),
+    ],
+)
+@pytest.mark.parametrize("name", ROWS)
+def test_a_line_that_is_no_row(tmp_path, name, raw, reason):
+    rows = read(tmp_path, name, raw, b"", ROWS[name]())
+    assert (rows[0].line, rows[0].field) == (1, "row")
+    assert reason in rows[0].reason
+    assert all(isinstance(row, Sample) for row in rows[1:]) and len(rows) > 1
+
+
+def test_a_bad_turn_costs_only_itself(tmp_path):
+    turns = [("user", "a"), ("assistant", "[f(]"), ("user", "b"), ("assistant", "Sorry.")]
+    reject, sample = read(tmp_path, "toolace", toolace_row(*turns))
+    assert reject.field == "conversations[1].value"
+    assert sample.messages[2:] == (Message("assistant", "[f(]"), Message("user", "b"))
+
+
+def test_loading_is_lazy(tmp_path):
+    source = write(tmp_path, "xlam", [xlam_row()])
+    rows = load(source)
+    (tmp_path / "rows.jsonl").write_text("")
+    assert list(rows) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nope", ["'nope'", "toolace", "hf:USER/NAME"]),
+        ("bfcl:x", ["'bfcl:x'"]),
+        ("hf:", ["'hf:'"]),
+        ("apibank", ["API-Bank", "https://", "apibank:PATH"]),
+        ("seal_tools", ["https://", "seal_tools:PATH"]),
+        ("toolace:/nowhere/x.json", ["/nowhere/x.json", "No such file"]),
+        ("/nowhere/x.jsonl", ["/nowhere/x.jsonl", "No such file"]),
+        ("xlam:/nowhere/x.csv", ["/nowhere/x.csv", "'.csv'", ".jsonl"]),
+    ],
+)
+def test_sources_that_cannot_be_read(source, words):
+    with pytest.raises(ItoolError) as caught:
+        list(load(source))
+    assert all(word in str(caught.value) for word in words)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_json_file_must_be_an_array(tmp_path):
+    for text, found in (("{}", "found an object"), ("[1", "invalid JSON")):
+        (tmp_path / "rows.json").write_text(text)
+        with pytest.raises(ItoolError, match=found):
+            list(load(f"toolace:{tmp_path / 'rows.json'}"))
+
+
+def test_the_hub_out_of_reach_is_one_line(monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ItoolError, match=r"cannot load the data set Team-ACE/ToolACE.*hf auth login") as caught:
+        list(load("toolace"))
+    assert "\n" not in str(caught.value)
+
+
+# ---- schemas
+
+
+@pytest.mark.parametrize(
+    ("written", "normal"),
+    [
+        ("dict", {"type": "object"}),
+        ("float", {"type": "number"}),
+        ("tuple", {"type": "array"}),
+        ("list(str)", {"type": "array", "items": {"type": "string"}}),
+        ("List[List[int]]", {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}),
+        ("Tuple[int, str]", {"type": "array"}),
+        ("Dict[str, int]", {"type": "object"}),
+        ("Optional[bool]", {"type": "boolean"}),
+        ("Union[int, str]", {}),
+        ("any", {}),
+        ("datetime", {"format": "datetime"}),
+        (["string", "null"], {"type": ["string", "null"]}),
+        (["any", "null"], {}),
+    ],
+)
+def test_type_names(written, normal):
+    assert json_type(written, "type") == normal
+
+
+def test_schemas_inside_schemas():
+    inner = {"type": "dict", "properties": {"x": {"type": "float", "enum": [1, 2]}}}
+    schema = {"anyOf": [{"type": "str"}, {"type": "list", "items": inner}], "default": None}
+    normal = {"type": "object", "properties": {"x": {"type": "number", "enum": [1, 2]}}}
+    assert normalise(schema, "s") == {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": normal}],
+        "default": None,
+    }
+    assert normalise(normalise(schema, "s"), "s") == normalise(schema, "s")

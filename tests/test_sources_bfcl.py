@@ -1,0 +1,97 @@
+"""The BFCL-half source, from the pinned wheel: counts, the split, and answers that become accepted calls."""
+
+from collections import Counter
+
+import pytest
+
+from itool_data.calls import parse
+from itool_data.match import calls_match
+from itool_data.sample import AcceptedCall, Reject, Sample
+from itool_data.sources import bfcl, load
+from itool_data.sources.rows import BadRowError
+from itool_data.sources.tools import tool
+
+
+def test_bfcl_counts_and_rejects():
+    rows = list(load("bfcl"))
+    counts = Counter((s.source.removeprefix("bfcl:"), s.split) for s in rows if isinstance(s, Sample))
+    assert counts == {
+        ("simple", "train"): 206,
+        ("simple", "test"): 194,
+        ("multiple", "train"): 88,
+        ("multiple", "test"): 112,
+        ("parallel", "train"): 104,
+        ("parallel", "test"): 96,
+        ("parallel_multiple", "train"): 106,
+        ("parallel_multiple", "test"): 94,
+        ("live_simple", "train"): 142,
+        ("live_simple", "test"): 114,
+        ("live_multiple", "train"): 499,
+        ("live_multiple", "test"): 552,
+        ("live_parallel", "train"): 11,
+        ("live_parallel", "test"): 5,
+        ("live_parallel_multiple", "train"): 11,
+        ("live_parallel_multiple", "test"): 13,
+    }
+    # docs/bfcl_scoring.md section 10: the items that no answer satisfies.
+    assert [(r.file, r.line) for r in rows if isinstance(r, Reject)] == [
+        ("BFCL_v3_live_simple.json", 107),
+        ("BFCL_v3_live_simple.json", 113),
+        ("BFCL_v3_live_multiple.json", 863),
+        ("BFCL_v3_live_multiple.json", 965),
+    ]
+    assert all("no accepted answer" in r.reason for r in rows if isinstance(r, Reject))
+
+
+def test_bfcl_gold_is_accepted_and_reads_back():
+    for sample in load("bfcl"):
+        if isinstance(sample, Sample):
+            assert calls_match(parse(sample.target), sample.answers), sample.source_id
+
+
+def test_bfcl_families_stay_together():
+    assert bfcl.split_of("live_simple_40-17-0") == bfcl.split_of("live_simple_43-17-3")
+    # SHA-256 of "simple_0" begins with 0xbd, of "simple_1" with 0x2c: odd is test.
+    assert (bfcl.split_of("simple_0"), bfcl.split_of("simple_1")) == ("test", "train")
+
+
+def test_bfcl_answers():
+    called = tool("f", "", {"type": "dict", "properties": {k: {} for k in "abcde"}, "required": ["a", "b"]}, "f")
+    answer = {
+        "a": ["", 3],
+        "b": [{"x": [1, 2], "y": ["", 5], "z": [0, ""]}],
+        "c": ["", "k"],
+        "d": ["m", ""],
+        "e": [[{"x": [1]}, {"x": [2]}], ""],
+        "not_in_schema": ["", 1],
+    }
+    accepted = bfcl.accepted_call(called, answer, "answer")
+    assert accepted == AcceptedCall(
+        "f",
+        {
+            "a": [3],
+            "b": [{"$options": {"x": [1, 2], "y": ["", 5], "z": [0, ""]}}],
+            "c": ["k"],
+            "d": ["m"],
+            "e": [[{"$options": {"x": [1]}}, {"$options": {"x": [2]}}]],
+        },
+        frozenset("cde"),
+    )
+    gold = bfcl._gold_call(accepted, answer)
+    assert gold.arguments == {"a": 3, "b": {"x": 1, "z": 0}, "d": "m", "e": [{"x": 1}, {"x": 2}]}
+    assert calls_match([gold], [accepted])
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"a": []}, "the list of accepted values is empty"),
+        ({"a": [1], "z": [1]}, "no such parameter"),
+        ({}, "lacks the required parameter 'a'"),
+        ({"a": 1}, "expected a list, found a number"),
+    ],
+)
+def test_bfcl_answers_that_nothing_satisfies(answer, reason):
+    called = tool("f", "", {"type": "dict", "properties": {"a": {}}, "required": ["a"]}, "f")
+    with pytest.raises(BadRowError, match=reason):
+        bfcl.accepted_call(called, answer, "answer")
