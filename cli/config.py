@@ -25,8 +25,9 @@ def show(
     if not explain:
         typer.echo(settings.to_yaml(), nl=False)
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from itool_cli.console import make_console
 
     table = Table("setting", "value", "meaning")
     for name, field in type(settings).model_fields.items():
@@ -36,4 +37,4 @@ def show(
             continue
         for key, inner in type(section).model_fields.items():
             table.add_row(f"{name}.{key}", str(getattr(section, key)), inner.description)
-    Console().print(table)
+    make_console().print(table)

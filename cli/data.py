@@ -27,13 +27,12 @@ def import_(
     overrides: Overrides = None,
 ) -> None:
     """Read a data set into a run; bad rows are set aside and counted."""
-    from rich.console import Console
-
+    from itool_cli.console import make_console
     from itool_cli.progress import Meter
     from itool_data.run import write_run
     from itool_data.stages import import_samples
 
-    console = Console()
+    console = make_console()
     with (
         write_run(run, config, overrides or []) as opened,
         Meter(console, f"import {source}", "samples").live() as meter,
@@ -43,14 +42,13 @@ def import_(
         f"{source}: {done.new} new samples, {done.known} already there, {len(done.rejects)} bad rows set aside"
     )
     for reject in done.rejects[:SHOWN_REJECTS]:
-        console.print(f"  {reject}", markup=False, highlight=False)
+        console.print(f"  {reject}", markup=False)
     if len(done.rejects) > SHOWN_REJECTS:
         reasons = Counter(reject.reason for reject in done.rejects).most_common(1)[0]
         console.print(
             f"  … {len(done.rejects) - SHOWN_REJECTS} more, most often: {reasons[0]} ({reasons[1]}); "
             f'itool sql "SELECT * FROM rejects" --run {run}',
             markup=False,
-            highlight=False,
         )
 
 
@@ -60,16 +58,16 @@ def show(
     sample: Annotated[str | None, typer.Argument(help="A sample's id (or its first digits) to see whole.")] = None,
 ) -> None:
     """Show how many samples a run has by source, split and difficulty; or one sample whole."""
-    from rich.console import Console
     from rich.table import Table
 
+    from itool_cli.console import make_console
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
     from itool_data.store.samples import read_samples
     from itool_data.store.sql import query
 
     store = open_run(run).store
-    console = Console()
+    console = make_console()
     if sample is None:
         rows = query(
             store,
@@ -93,12 +91,12 @@ def show(
     for tool in only.tools:
         from itool_data.prompt import signature
 
-        console.print(f"  {signature(tool)}", markup=False, highlight=False)
+        console.print(f"  {signature(tool)}", markup=False)
     for message in only.messages:
         console.print(f"[bold]{message.role}[/]", end=" ")
-        console.print(message.content, markup=False, highlight=False)
+        console.print(message.content, markup=False)
     console.print("[bold]gold[/]", end=" ")
-    console.print(only.target, markup=False, highlight=False)
+    console.print(only.target, markup=False)
     for answer in only.accepted:
         console.print(
             f"  accepted: {answer.name} {answer.arguments}, may be left out: {sorted(answer.optional)}", markup=False

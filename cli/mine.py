@@ -33,8 +33,7 @@ def mine(
     force: Force = False,
 ) -> None:
     """Find the steps that the policy gets wrong and write preference pairs."""
-    from rich.console import Console
-
+    from itool_cli.console import make_console
     from itool_cli.progress import Meter
     from itool_data import stages
     from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
@@ -42,7 +41,7 @@ def mine(
     from itool_data.run import write_run
     from itool_data.search.plan import make_plan, measure_rates
 
-    console = Console()
+    console = make_console()
     with write_run(run, config, overrides or [], force) as opened:
         settings = opened.config
         base = find_model(settings.model)
@@ -85,7 +84,7 @@ def mine(
         searching = time.monotonic()
         fact = _search(console, opened, policy, prompter, judge, wanted, search.value)
         _show_fact(console, estimate, fact, policy.usage, time.monotonic() - searching)
-        console.print(f"whole command: {time.monotonic() - started:.0f} s", highlight=False)
+        console.print(f"whole command: {time.monotonic() - started:.0f} s")
         _summary(console, opened, round_)
 
 
@@ -114,7 +113,7 @@ def _share(n: int, fraction: float) -> int:
 def _behaviour(console: "Console", run: "Run", policy: Any, prompter: Any, judge: Any, wanted: Any, search: Any) -> Any:
     """How a tree behaves: from the run's own trees of the same settings and policy, else from a short trial."""
     from itool_data.search.miner import TREE_SECTIONS
-    from itool_data.search.plan import Behaviour, try_trees
+    from itool_data.search.plan import TRIAL_TREES, Behaviour, try_trees
     from itool_data.store.sql import query
 
     known = query(
@@ -124,7 +123,7 @@ def _behaviour(console: "Console", run: "Run", policy: Any, prompter: Any, judge
         None,
         [run.config.hash(*TREE_SECTIONS), str(policy.policy_id), search],
     ).to_pylist()[0]
-    if known["n"]:
+    if known["n"] >= TRIAL_TREES:
         return Behaviour(known["n"], known["r"], known["d"], known["p"])
     with console.status("calibrating on a few trees"):
         return try_trees(policy, prompter, run.config, judge, wanted, search)
@@ -139,8 +138,8 @@ def _search(
     fact = dict.fromkeys(("trees", "requests", "pairs"), 0.0)
     with Meter(console, "search", "trees").live() as meter:
         meter.update(0, len(wanted))
-        for committed in stages.mine(run, policy, prompter, judge, wanted, search):
-            for tree in committed:
+        for finished in stages.mine(run, policy, prompter, judge, wanted, search):
+            for tree in finished:
                 fact["trees"] += 1
                 fact["requests"] += tree.requests
                 fact["pairs"] += len(tree.found.pairs)
@@ -153,14 +152,13 @@ def _show_plan(console: "Console", plan: "Plan", rates: Any, trial: int) -> None
 
     scored = f"{plan.samples_scored} samples to score, " if plan.samples_scored else ""
     console.print(
-        f"plan: {scored}{plan.trees} trees, {plan.requests:.0f} requests, {plan.prefill_tokens:,.0f} tokens to prefill, "
-        f"{plan.decode_tokens:,.0f} to decode, about {duration(plan.seconds)}, about {plan.pairs:.0f} pairs",
-        highlight=False,
+        f"plan: {scored}{plan.trees} trees, {plan.requests:.0f} requests, "
+        f"{plan.prefill_tokens:,.0f} tokens to prefill, {plan.decode_tokens:,.0f} to decode, "
+        f"about {duration(plan.seconds)}, about {plan.pairs:.0f} pairs",
     )
     console.print(
         f"      (this machine: {rates.prefill:.0f} tok/s prefill, {rates.decode:.0f} tok/s decode at a full batch; "
         f"a tree as the mean of {trial})",
-        highlight=False,
     )
 
 
@@ -199,7 +197,6 @@ def _summary(console: "Console", run: "Run", round_: int) -> None:
     console.print(
         "pairs by what the rejected step breaks: "
         + (", ".join(f"{row['error_class']} {row['n']}" for row in classes) or "none"),
-        highlight=False,
     )
     dropped = ask(
         "SELECT sum(dropped_delta_q) AS dq, sum(dropped_similarity) AS s, sum(dropped_q_chosen) AS q FROM trees "
@@ -208,7 +205,6 @@ def _summary(console: "Console", run: "Run", round_: int) -> None:
     console.print(
         f"dropped by the filters: {dropped['dq'] or 0} with equal or close Q, {dropped['s'] or 0} too similar, "
         f"{dropped['q'] or 0} whose chosen step is not good enough",
-        highlight=False,
     )
     judged = ask(
         "SELECT n.outcome, n.self_eval FROM nodes n JOIN trees t USING (tree_id) "
@@ -220,7 +216,7 @@ def _summary(console: "Console", run: "Run", round_: int) -> None:
         area = auc(right, wrong)
         no_signal = " (it tells right from wrong no better than a coin; set reward.weight to 0)"
         verdict = no_signal if 0.4 < area < 0.6 else ""
-        console.print(f"self-evaluation: AUC {area:.2f} on {len(judged)} terminal nodes{verdict}", highlight=False)
+        console.print(f"self-evaluation: AUC {area:.2f} on {len(judged)} terminal nodes{verdict}")
     else:
         console.print("self-evaluation: not asked (reward.weight is 0)")
     best = ask(

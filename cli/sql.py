@@ -51,9 +51,9 @@ def sql(
 
 def log(run: RunFolder) -> None:
     """List a run's versions: when, what, and how many rows it added."""
-    from rich.console import Console
     from rich.table import Table
 
+    from itool_cli.console import make_console
     from itool_data.run import open_run
 
     table = Table("version", "time (UTC)", "operation", "rows added", "details")
@@ -61,7 +61,7 @@ def log(run: RunFolder) -> None:
         added = ", ".join(f"{name} +{n}" for name, n in commit.rows.items())
         details = ", ".join(f"{k} {v}" for k, v in commit.info.items() if not isinstance(v, dict | list))
         table.add_row(str(commit.version), commit.time.strftime("%Y-%m-%d %H:%M:%S"), commit.operation, added, details)
-    Console().print(table)
+    make_console().print(table)
 
 
 def _text(rows: object, form: Format) -> str:

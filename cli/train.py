@@ -23,9 +23,9 @@ def warmup(
     again: Annotated[bool, typer.Option("--again", help="Train once more although the run has an adapter.")] = False,
 ) -> None:
     """Train a LoRA adapter on the run's easy, then medium, then hard samples (paper 3.1)."""
-    from rich.console import Console
     from rich.table import Table
 
+    from itool_cli.console import make_console
     from itool_cli.progress import Meter, duration
     from itool_data.policy.load import adapter_hash, choose_device, find_model, load_tokenizer
     from itool_data.prompt import Prompter
@@ -33,7 +33,7 @@ def warmup(
     from itool_data.stages import set_aside, warmup_stages
     from itool_train.warmup import Example, warm_up
 
-    console = Console()
+    console = make_console()
     with write_run(run, config, overrides or [], force) as opened:
         settings = opened.config
         base = find_model(settings.model)
@@ -78,4 +78,4 @@ def warmup(
             r.stage, str(r.samples), f"{r.tokens:,}", f"{r.learning_rate:g}", f"{r.loss:.3f}", rate, duration(r.seconds)
         )
     console.print(table)
-    console.print(f"adapter: {adapter}", highlight=False)
+    console.print(f"adapter: {adapter}")

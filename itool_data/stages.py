@@ -257,27 +257,26 @@ def unfinished(run: Run, wanted: Sequence[Task]) -> list[Task]:
 def mine(
     run: Run, policy: Policy, prompter: Prompter, judge: Judge | None, wanted: Sequence[Task], search: SearchKind
 ) -> Iterator[list[Tree]]:
-    """Search tasks and commit finished trees in groups; yields at every step, with the trees just committed.
+    """Search tasks and commit finished trees in groups; yields at every step the trees finished in it, mostly none.
 
-    Whatever is finished when the caller stops iterating (Ctrl-C included) is committed first.
+    Whatever is finished when the caller stops (Ctrl-C included) is committed first.
     """
     waiting: list[Tree] = []
     last = time.monotonic()
 
-    def commit() -> list[Tree]:
+    def commit() -> None:
         nonlocal waiting, last
         finished, waiting, last = waiting, [], time.monotonic()
         if finished:
             rows = tree_rows(finished, policy.policy_id, prompter, run.config, search)
             run.store.commit("mine", rows, round=finished[0].task.round, policy=str(policy.policy_id), search=search)
-        return finished
 
     settings = run.config.mine
     try:
         for finished in Miner(policy, prompter, run.config, judge, search).run(wanted):
             waiting += finished
-            due = len(waiting) >= settings.commit_trees or time.monotonic() - last > settings.commit_seconds
-            yield commit() if due else []
+            if len(waiting) >= settings.commit_trees or time.monotonic() - last > settings.commit_seconds:
+                commit()
+            yield finished
     finally:
-        rest = commit()
-    yield rest
+        commit()

@@ -186,6 +186,7 @@ LONG_AFTER = [
     ('{"name": "f", "arguments": {"a": [', '{"key": []},'),
     ('{"name": "f", "x": ', "["),
     ("<tool_call>{", '"a":12345678,'),
+    ("", '{"function":'),
 ]
 
 

@@ -109,6 +109,10 @@ class Policy(Protocol):
         """Forget what was kept for a group; its requests are all finished."""
         ...
 
+    def reset(self) -> None:
+        """Drop every request under way and whatever was kept for groups."""
+        ...
+
     def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
         """Return the log-probability at temperature 1 of each continuation token after its prompt."""
         ...

@@ -43,6 +43,10 @@ class ScriptedPolicy:
     def release(self, group: str) -> None:
         """Nothing is kept."""
 
+    def reset(self) -> None:
+        """Drop the queued requests."""
+        self._waiting.clear()
+
     def step(self) -> list[Completion]:
         """Answer as many whole requests as fit `max_draws` (at least one)."""
         done: list[Completion] = []

@@ -124,6 +124,14 @@ class TransformersPolicy:
         if kept is not None:
             self._free_slots.append(kept.slot)
 
+    def reset(self) -> None:
+        """Drop every request under way and whatever was kept for groups."""
+        self._waiting.clear()
+        self._rows.clear()
+        self._done.clear()
+        for key in list(self._groups):
+            self.release(key)
+
     @torch.inference_mode()
     def step(self) -> list[Completion]:
         """Admit waiting draws, decode one token of every row, and return the requests that are finished."""
@@ -373,7 +381,9 @@ def load_policy(
         ItoolError: if the model uses an attention this policy does not do.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=NAME)
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])

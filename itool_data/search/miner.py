@@ -70,6 +70,11 @@ class Miner:
         self._asked: list[tuple[_Open, Assess]] = []
         self._finished: list[Tree] = []
 
+    @property
+    def under_way(self) -> list[Tree]:
+        """The trees begun and not finished, with their cost so far."""
+        return [opened.tree for opened in self._open.values()]
+
     def run(self, tasks: Iterable[Task]) -> Iterator[list[Tree]]:
         """Search the tasks; yields the trees finished in each step of the policy, mostly none.
 

@@ -13,7 +13,7 @@ from itool_data.config import Config
 from itool_data.policy.base import Policy, Request, generate
 from itool_data.prompt import Prompter
 from itool_data.search.mcts import Task
-from itool_data.search.miner import Miner, SearchKind
+from itool_data.search.miner import Miner, SearchKind, Tree
 from itool_data.search.reward import Judge
 
 TRIAL_TREES = 4
@@ -78,21 +78,27 @@ def measure_rates(policy: Policy, tokens: Sequence[int], rows: int) -> Rates:
 def try_trees(
     policy: Policy, prompter: Prompter, config: Config, judge: Judge | None, tasks: Sequence[Task], search: SearchKind
 ) -> Behaviour:
-    """Search a few samples, evenly chosen, for a few seconds; the trees are not kept."""
+    """Search a few samples, evenly chosen, for a few seconds; the trees are not kept.
+
+    A tree that the time was too short for counts with what it has cost so far, because leaving it out would leave out
+    the dear ones.
+    """
     chosen = list(tasks)[:: max(1, len(tasks) // TRIAL_TREES)][:TRIAL_TREES]
     started = time.monotonic()
-    requests = decoded = pairs = 0
-    finished = 0
-    for trees in Miner(policy, prompter, config, judge, search).run(chosen):
-        for tree in trees:
-            finished += 1
-            requests += tree.requests
-            decoded += tree.decoded
-            pairs += len(tree.found.pairs)
-        if finished and time.monotonic() - started > TRIAL_SECONDS:
+    finished: list[Tree] = []
+    miner = Miner(policy, prompter, config, judge, search)
+    for trees in miner.run(chosen):
+        finished += trees
+        if time.monotonic() - started > TRIAL_SECONDS:
             break
-    n = max(finished, 1)
-    return Behaviour(finished, requests / n, decoded / n, pairs / n)
+    seen = finished + miner.under_way
+    policy.reset()
+    return Behaviour(
+        len(seen),
+        sum(t.requests for t in seen) / len(seen),
+        sum(t.decoded for t in seen) / len(seen),
+        sum(len(t.found.pairs) for t in finished) / max(1, len(finished)),
+    )
 
 
 def make_plan(rates: Rates, behaviour: Behaviour, score_lengths: Sequence[int], prompt_lengths: Sequence[int]) -> Plan:
