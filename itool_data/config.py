@@ -48,6 +48,7 @@ class WarmupSettings(Section):
     rank: Positive = Field(16, description="LoRA rank")
     alpha: Positive = Field(32, description="LoRA alpha")
     max_tokens: Positive = Field(4096, description="longer samples are set aside, and counted")
+    checkpoint_seconds: float = Field(60.0, ge=0, description="roughly how much training a kill may cost")
 
 
 class ReplaySettings(Section):

@@ -30,7 +30,7 @@ DEPENDS = {
     "mine": ("model", "replay", "mcts", "reward", "pairs"),
 }
 # Settings that say where and how fast, not what.
-FREE = {("model", "device"), ("model", "rows")}
+FREE = {("model", "device"), ("model", "rows"), ("warmup", "checkpoint_seconds")}
 
 
 @dataclass(frozen=True)

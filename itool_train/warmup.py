@@ -18,7 +18,6 @@ from itool_data.errors import ItoolError
 from itool_data.policy.load import BaseModel, adapter_hash, write_identity
 
 STAGES = ("easy", "medium", "hard")
-CHECKPOINT_SECONDS = 60  # roughly how much work a kill may cost
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def _train_stage(
                     )
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            if time.monotonic() - self.saved >= settings.checkpoint_seconds:
                 self.saved = time.monotonic()
                 control.should_save = True
 

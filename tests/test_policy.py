@@ -12,13 +12,7 @@ from itool_data.policy.transformers import load_policy
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    path = tiny_model(tmp_path_factory.mktemp("model"))
-    plain = Tokenizer(models.WordLevel({f"t{i}": i for i in range(128)}, unk_token="t0"))
-    PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="t2").save_pretrained(path)
-    return path
+    return tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def policy(folder, rows=8):
@@ -146,7 +140,7 @@ def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers(folder, length)
         policy(folder).submit(Request("a", prompt(length), [1], 4, 1.0))
 
 
-def test_sliding_window_models_are_refused(tmp_path, folder):
+def test_sliding_window_models_are_refused(tmp_path):
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(

@@ -1,0 +1,54 @@
+# itool: `make demo` shows the main job on the embedded model, `make test` runs the tests; both set up .venv first.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+RUN ?= runs/demo
+# Further settings for the demo, such as DEMO_SET="--set warmup.samples=24".
+DEMO_SET ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+TORCH := 2.13.0
+
+.PHONY: setup demo test lint lock bench clean
+
+setup: $(VENV)/.ready
+
+# Where there is no NVIDIA GPU, torch's CPU build: from the index in use if it has one, else from PyTorch's own.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@if command -v nvidia-smi >/dev/null || [ "$$(uname)" != Linux ]; then \
+		$(PIP) install --quiet torch==$(TORCH); \
+	else \
+		$(PIP) install --quiet torch==$(TORCH)+cpu 2>/dev/null \
+		|| $(PIP) install --quiet torch==$(TORCH)+cpu --extra-index-url https://download.pytorch.org/whl/cpu; \
+	fi
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/itool data import bfcl --run $(RUN) --config configs/laptop.yaml $(DEMO_SET)
+	$(BIN)/itool train warmup --run $(RUN)
+	$(BIN)/itool mine --run $(RUN)
+	$(BIN)/itool log --run $(RUN)
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The pinned versions of everything the project and its tests install.
+lock: setup
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra dev --no-annotate --no-header --no-emit-find-links \
+		--no-emit-index-url --no-emit-trusted-host --output-file constraints.txt pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' constraints.txt
+
+bench: setup
+	$(BIN)/python -m bench.search
+	$(BIN)/python -m bench.store
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,239 @@
+"""How well the search keeps the policy busy, and what that is worth against one request at a time.
+
+On the embedded model after its warm-up, over the same BFCL samples, in one run:
+
+    utilisation            decoded tokens/s of the search / of the same policy on draws of the same lengths, all submitted
+                           at once (no tree waits for another draw)
+    prefill_amplification  prompt tokens computed / distinct tokens in the union of all request prompts of each tree
+    waste                  share of the decoded tokens that are in no node of a tree
+    pairs_per_1k_tokens    pairs per 1,000 decoded tokens
+    speedup_vs_sequential  pairs per minute / of the same search by transformers' own `generate`, one draw at a time and
+                           every prompt computed anew, with the same seeds
+    identical_trees        share of trees that are the same in both, node by node
+
+    python -m bench.search [--samples 32] [--run runs/bench]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from itool_data.config import Config
+from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, derive_seed, generate, uniforms
+from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
+from itool_data.prompt import Prompter
+from itool_data.run import Run, open_run
+from itool_data.search.mcts import Task
+from itool_data.search.miner import Miner, Tree
+from itool_data.stages import as_tasks, tokenise
+from itool_data.store.samples import read_samples
+
+
+class SequentialPolicy:
+    """The straightforward way: transformers' `generate`, one draw after the other, nothing shared."""
+
+    def __init__(self, model: Any, policy_id: PolicyId, stop: Sequence[int], context: int):
+        self.usage = Usage()
+        self.policy_id = policy_id
+        self.context = context
+        self._model = model
+        self._stop = list(stop)
+        self._waiting: list[Request] = []
+
+    def submit(self, request: Request) -> None:
+        self._waiting.append(request)
+
+    def release(self, group: str) -> None:
+        pass
+
+    def reset(self) -> None:
+        self._waiting.clear()
+
+    def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+        raise NotImplementedError("this benchmark asks no self-evaluations")
+
+    def step(self) -> list[Completion]:
+        request = self._waiting.pop(0)
+        draws = tuple(self._draw(request, seed) for seed in request.seeds)
+        prefilled = len(request.prompt) * len(draws)
+        self.usage.prefilled += prefilled
+        self.usage.decoded += sum(len(d.ids) for d in draws)
+        return [Completion(request.request_id, draws, prefilled, 0)]
+
+    def _draw(self, request: Request, seed: int) -> Draw:
+        import torch
+
+        numbers = uniforms(seed, request.max_tokens)
+        logprobs: list[float] = []
+
+        def choose(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+            """Leave only the token that the draw's own seed says, as the policy under test would choose it."""
+            scores = logits[0].float()
+            cdf = torch.softmax(scores / request.temperature, -1).double().cumsum(-1)
+            drawn = torch.searchsorted(cdf, cdf[-1] * numbers[len(logprobs)], right=True)
+            token = int(drawn.clamp(max=len(scores) - 1))
+            logprobs.append(float(scores[token] - scores.logsumexp(-1)))
+            only = torch.full_like(logits, float("-inf"))
+            only[0, token] = 0
+            return only
+
+        prompt = torch.tensor([list(request.prompt)])
+        out = self._model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=request.max_tokens,
+            do_sample=False,
+            logits_processor=[choose],
+            eos_token_id=self._stop,
+            pad_token_id=self._stop[0],
+        )
+        ids = tuple(out[0, prompt.shape[1] :].tolist())
+        return Draw(ids, tuple(logprobs), "stop" if ids[-1] in self._stop else "length")
+
+
+@dataclass
+class Searched:
+    """One search over all tasks."""
+
+    trees: list[Tree]
+    seconds: float
+    usage: Usage
+    requests: list[Request]
+    lengths: dict[str, list[int]]
+
+    @property
+    def pairs(self) -> int:
+        return sum(len(t.found.pairs) for t in self.trees)
+
+
+class Recorder:
+    """A policy that notes the requests made of it and how long the draws were."""
+
+    def __init__(self, policy: Any):
+        self._policy = policy
+        self.requests: list[Request] = []
+        self.lengths: dict[str, list[int]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+    def submit(self, request: Request) -> None:
+        self.requests.append(request)
+        self._policy.submit(request)
+
+    def step(self) -> list[Completion]:
+        completions: list[Completion] = self._policy.step()
+        self.lengths.update({c.request_id: [len(d.ids) for d in c.draws] for c in completions})
+        return completions
+
+
+def search(policy: Any, prompter: Prompter, config: Config, tasks: list[Task]) -> Searched:
+    recorder = Recorder(policy)
+    policy.usage = Usage()
+    trees: list[Tree] = []
+    started = shown = time.monotonic()
+    for finished in Miner(recorder, prompter, config, None).run(tasks):
+        trees += finished
+        if time.monotonic() - shown > 15:
+            shown = time.monotonic()
+            print(f"  {len(trees)}/{len(tasks)} trees, {shown - started:.0f} s", flush=True)
+    return Searched(trees, time.monotonic() - started, policy.usage, recorder.requests, recorder.lengths)
+
+
+def raw_seconds(policy: Any, searched: Searched) -> float:
+    """Time the same number of draws of the same lengths, each tree's from its prompt, all submitted at once."""
+    policy._stop, stop = frozenset(), policy._stop
+    prompts = {tree.task.tree_id: tree.task.prompt for tree in searched.trees}
+    requests = []
+    for node in searched.requests:
+        for draw, length in enumerate(searched.lengths[node.request_id]):
+            name = f"{node.request_id}#{draw}"
+            requests.append(Request(name, prompts[node.group], [derive_seed(name)], length, 1.0, node.group))
+    started = time.monotonic()
+    generate(policy, requests)
+    seconds = time.monotonic() - started
+    policy._stop = stop
+    policy.reset()
+    return seconds
+
+
+def distinct_prompt_tokens(requests: list[Request]) -> int:
+    """Tokens in the union of the prompts: the size of the prefix tree over them, a tree of the search at a time."""
+    total = 0
+    by_group: dict[str, list[tuple[int, ...]]] = {}
+    for request in requests:
+        by_group.setdefault(request.group, []).append(tuple(request.prompt))
+    for prompts in by_group.values():
+        before: tuple[int, ...] = ()
+        for prompt in sorted(prompts):
+            shared = next((i for i, (a, b) in enumerate(zip(before, prompt, strict=False)) if a != b), None)
+            total += len(prompt) - (min(len(before), len(prompt)) if shared is None else shared)
+            before = prompt
+    return total
+
+
+def shape(tree: Tree) -> list[tuple[Any, ...]]:
+    return [(n.path, n.step, n.visits, round(n.action_value, 9), n.terminal) for n in tree.root.walk()]
+
+
+def prepared_run(folder: Path) -> Run:
+    """A run with BFCL imported and the model warmed up, made where there is none."""
+    config = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"
+    for command in (["data", "import", "bfcl", "-c", str(config)], ["train", "warmup"]):
+        code = "from itool_cli.main import main; main()"
+        subprocess.run([sys.executable, "-c", code, *command, "--run", str(folder)], check=True)
+    return open_run(folder)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--samples", type=int, default=32)
+    arguments.add_argument("--run", type=Path, default=Path("runs/bench"))
+    options = arguments.parse_args()
+    run = prepared_run(options.run)
+    base = find_model(run.config.model)
+    prompter = Prompter(load_tokenizer(base), run.config.model.tools)
+    adapter = run.adapter(base)
+    policy = load_transformers_policy(run.config.model, base, adapter)
+    ordered = sorted(read_samples(run.store, "split = 'train'"), key=lambda s: derive_seed("bench", s.sample_id))
+    chosen = tokenise(prompter, ordered[: options.samples])
+    tasks = as_tasks(run, policy, sorted(chosen, key=lambda t: -len(t.prompt)), 1, "mcts")
+
+    print(f"search of {len(tasks)} samples, {policy.max_rows} draws at once", flush=True)
+    ours = search(policy, prompter, run.config, tasks)
+    print(f"the same {ours.usage.decoded:,} tokens without the trees' dependencies", flush=True)
+    raw = raw_seconds(policy, ours)
+    print("the same search, one draw at a time", flush=True)
+    policy._model.set_attn_implementation("sdpa")
+    sequential = SequentialPolicy(policy._model, policy.policy_id, sorted(policy._stop), policy.context)
+    theirs = search(sequential, prompter, run.config, tasks)
+
+    own = {t.task.tree_id: shape(t) for t in ours.trees}
+    same = sum(own[t.task.tree_id] == shape(t) for t in theirs.trees)
+    stored = sum(len(n.step) for t in ours.trees for n in t.root.walk())
+    distinct = distinct_prompt_tokens(ours.requests)
+    print(
+        f"ours: {ours.seconds:.0f} s, {ours.usage.decoded} tokens decoded, {ours.usage.prefilled} prefilled "
+        f"({distinct} distinct), {len(ours.requests)} requests, {ours.pairs} pairs; raw {raw:.0f} s\n"
+        f"one at a time: {theirs.seconds:.0f} s, {theirs.usage.decoded} decoded, {theirs.usage.prefilled} prefilled, "
+        f"{theirs.pairs} pairs; {same}/{len(tasks)} trees identical"
+    )
+    figures = {
+        "utilisation": round(raw / ours.seconds, 3),
+        "prefill_amplification": round(ours.usage.prefilled / distinct, 3),
+        "waste": round(1 - stored / ours.usage.decoded, 3),
+        "pairs_per_1k_tokens": round(1000 * ours.pairs / ours.usage.decoded, 2),
+        "speedup_vs_sequential": round((ours.pairs / ours.seconds) / max(theirs.pairs / theirs.seconds, 1e-9), 2),
+        "identical_trees": round(same / len(tasks), 3),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

