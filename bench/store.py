@@ -34,7 +34,8 @@ README_QUERIES = {
                sum(dropped_q_chosen) AS chosen_not_good
         FROM trees GROUP BY ALL ORDER BY round""",
     "perplexity by difficulty": """
-        SELECT difficulty, round, count(*) AS samples, median(perplexity) AS median, quantile_cont(perplexity, 0.9) AS p90
+        SELECT difficulty, round, count(*) AS samples, median(perplexity) AS median,
+               quantile_cont(perplexity, 0.9) AS p90
         FROM perplexity JOIN samples USING (sample_id) GROUP BY ALL ORDER BY median DESC""",
     "tokens per pair": """
         SELECT round, policy, sum(pairs) AS pairs, sum(tokens_decoded) / sum(pairs) AS decoded_per_pair,
@@ -88,7 +89,7 @@ def _write(folder: Path, pairs: int, seconds_per_pair: float) -> float:
     share = spent["mine"] / (pairs * seconds_per_pair)
     print(
         f"{pairs:,} pairs in commits of {COMMIT_PAIRS:,}: {spent['mine']:.1f} s, "
-        f"{spent['mine'] / pairs * 1000:.3f} s per 1,000, {100 * share:.3f} % of mining at {seconds_per_pair:g} s a pair; "
+        f"{spent['mine'] / pairs * 1000:.3f} s per 1,000, {100 * share:.3f} % of mining at {seconds_per_pair:g} s each; "
         f"samples and perplexity {spent['import'] + spent['perplexity']:.1f} s; {size / 2**30:.2f} GB on disk"
     )
     return sum(spent.values())

@@ -5,6 +5,7 @@ Left out: writing, and anything across runs (attach the files yourself: `Store.f
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -13,7 +14,10 @@ import pyarrow.parquet as pq
 
 from itool_data.errors import ItoolError
 from itool_data.store.schema import LOG_SCHEMA, SCHEMAS
-from itool_data.store.tables import Store
+from itool_data.store.tables import Commit, Store
+
+# Errors of the statement itself; any other may come from a damaged file, and only then are all files looked at.
+MISTAKES = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
 
 
 def query(store: Store, sql: str, as_of: int | None = None, parameters: list[Any] | None = None) -> pa.Table:
@@ -30,9 +34,12 @@ def query(store: Store, sql: str, as_of: int | None = None, parameters: list[Any
     Raises:
         ItoolError: if the statement is wrong, with DuckDB's own first line.
     """
-    files = store.files(as_of)
+    commits = store.log(as_of)
+    files = store.files(commits[-1] if commits else None)
     try:
-        return _run(store, files, sql, as_of, parameters)
+        return _run(commits, files, sql, parameters)
+    except MISTAKES as error:
+        raise ItoolError(f"SQL: {_first_line(error)}") from None
     except duckdb.Error as error:
         damaged = [file for paths in files.values() for file in paths if not _readable(file)]
         if not damaged:
@@ -41,14 +48,12 @@ def query(store: Store, sql: str, as_of: int | None = None, parameters: list[Any
         print(f"warning: {file} is damaged and left out; restore it from a copy to get its rows back", file=sys.stderr)
     whole = {name: [f for f in paths if f not in damaged] for name, paths in files.items()}
     try:
-        return _run(store, whole, sql, as_of, parameters)
+        return _run(commits, whole, sql, parameters)
     except duckdb.Error as error:
         raise ItoolError(f"SQL: {_first_line(error)}") from None
 
 
-def _run(
-    store: Store, files: dict[str, list[str]], sql: str, as_of: int | None, parameters: list[Any] | None
-) -> pa.Table:
+def _run(commits: Sequence[Commit], files: dict[str, list[str]], sql: str, parameters: list[Any] | None) -> pa.Table:
     with duckdb.connect() as connection:
         for name, schema in SCHEMAS.items():
             if files[name]:
@@ -56,14 +61,14 @@ def _run(
                 connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{listed}])')
             else:
                 connection.register(name, schema.empty_table())
-        connection.register("log", _log_table(store, as_of))
+        connection.register("log", _log_table(commits))
         result = connection.sql(sql, params=parameters or [])
         if result is None:
             raise ItoolError("SQL: the statement gives no rows; ask with SELECT, DESCRIBE or SHOW TABLES")
         return result.to_arrow_table()
 
 
-def _log_table(store: Store, as_of: int | None) -> pa.Table:
+def _log_table(commits: Sequence[Commit]) -> pa.Table:
     rows = [
         {
             "version": c.version,
@@ -73,8 +78,7 @@ def _log_table(store: Store, as_of: int | None) -> pa.Table:
             "table_versions": json.dumps(c.table_versions),
             "info": json.dumps(c.info),
         }
-        for c in store.log()
-        if as_of is None or c.version <= as_of
+        for c in commits
     ]
     return pa.Table.from_pylist(rows, schema=LOG_SCHEMA)
 

@@ -3,18 +3,20 @@
 Each table is a Delta table of its own; a further Delta table, `log`, gets one row a commit that names the version of
 every table. Readers take their file lists from a log row, so what a killed process left half-written is never seen,
 and the next writer rolls it back (Delta's restore) before it writes. A commit's number is its row in `log`, which is
-also the version that `--as-of` takes. One writer at a time: `itool_data.run` holds the lock. Left out: compaction and
-vacuum, which would take old versions away.
+also the version that `--as-of` takes. One writer at a time: `itool_data.run` holds the lock. The log's own small files
+are merged now and then, because every reader reads all of it. Left out: vacuum, which would take old versions away.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -22,6 +24,7 @@ from itool_data.errors import ItoolError
 from itool_data.store.schema import LOG_SCHEMA, SCHEMAS
 
 LOG = "log"
+LOG_FILES = 64  # the log's files are merged when there are so many
 FULL_DISK = ("No space left on device", "os error 28", "Disk quota exceeded")
 
 
@@ -46,8 +49,8 @@ class Store:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._tables: dict[str, DeltaTable] = {}
         self._last: Commit | None = None
+        self._half_done = False
 
     def _open(self, name: str, version: int | None = None) -> DeltaTable | None:
         path = self.folder / name
@@ -59,37 +62,38 @@ class Store:
         except DeltaError as error:
             raise ItoolError(f"{path}: not a readable Delta table: {_first_line(error)}") from None
 
-    def log(self) -> list[Commit]:
-        """All commits, oldest first."""
-        table = self._open(LOG)
-        if table is None:
-            return []
-        rows = table.to_pyarrow_table().to_pylist()
-        commits = [
-            Commit(
-                r["version"],
-                r["time"],
-                r["operation"],
-                json.loads(r["rows"]),
-                json.loads(r["table_versions"]),
-                json.loads(r["info"]),
-            )
-            for r in rows
-        ]
-        return sorted(commits, key=lambda c: c.version)
-
-    def files(self, as_of: int | None = None) -> dict[str, list[str]]:
-        """The Parquet files of every table at a commit (the newest by default); a table not yet written has none.
+    def log(self, as_of: int | None = None) -> list[Commit]:
+        """All commits up to one (the newest by default), oldest first.
 
         Raises:
-            ItoolError: if there is no such commit.
+            ItoolError: if there is no such commit, or a file of the log is damaged.
         """
-        commits = self.log()
-        if as_of is not None and not 0 <= as_of < len(commits):
-            raise ItoolError(f"{self.folder}: no version {as_of}; it has {len(commits)} (0 to {len(commits) - 1})")
-        if not commits:
-            return {name: [] for name in SCHEMAS}
-        versions = commits[-1 if as_of is None else as_of].table_versions
+        table = self._open(LOG)
+        rows = [row for file in table.file_uris() for row in _read_log(file)] if table is not None else []
+        commits = sorted(
+            (
+                Commit(
+                    r["version"],
+                    r["time"],
+                    r["operation"],
+                    json.loads(r["rows"]),
+                    json.loads(r["table_versions"]),
+                    json.loads(r["info"]),
+                )
+                for r in rows
+            ),
+            key=lambda c: c.version,
+        )
+        if as_of is None:
+            return commits
+        if not 0 <= as_of < len(commits):
+            has = f"it has 0 to {len(commits) - 1}" if commits else "nothing was committed yet"
+            raise ItoolError(f"{self.folder}: no version {as_of}; {has}")
+        return commits[: as_of + 1]
+
+    def files(self, commit: Commit | None) -> dict[str, list[str]]:
+        """The Parquet files of every table at a commit (None: before the first); a table not yet written has none."""
+        versions = commit.table_versions if commit else {}
         found = {}
         for name in SCHEMAS:
             table = self._open(name, versions[name]) if name in versions else None
@@ -100,24 +104,28 @@ class Store:
         """Roll back what a killed writer left beyond the last commit; returns the names of the tables mended.
 
         Only the holder of the run's lock may call this.
+
+        Raises:
+            ItoolError: if the disk is full.
         """
         commits = self.log()
-        versions = commits[-1].table_versions if commits else {}
+        self._last = commits[-1] if commits else None
+        versions = self._last.table_versions if self._last else {}
         mended = []
-        for name in SCHEMAS:
-            table = self._open(name)
-            if table is None:
-                continue
-            if name not in versions:
-                if table.file_uris():
+        with self._writing():
+            for name in SCHEMAS:
+                table = self._open(name)
+                if table is None:
+                    continue
+                committed = self._open(name, versions[name]) if name in versions else None
+                if set(table.file_uris()) == set(committed.file_uris() if committed is not None else []):
+                    continue
+                if committed is not None:
+                    table.restore(versions[name])
+                else:
                     table.delete()
-                    mended.append(name)
-                continue
-            committed = self._open(name, versions[name])
-            if committed is not None and set(table.file_uris()) != set(committed.file_uris()):
-                table.restore(versions[name])
                 mended.append(name)
-        self._tables.clear()
+        self._half_done = False
         return mended
 
     def commit(
@@ -131,18 +139,23 @@ class Store:
             **info: JSON values recorded in the log.
 
         Raises:
-            ItoolError: if the disk is full; everything up to the previous commit is kept.
+            ItoolError: if the disk is full; everything up to the previous commit is kept, and the next call first
+                rolls back what this one wrote.
         """
-        commits = self._log_tail()
-        versions = dict(commits.table_versions) if commits else {}
-        counts = {}
-        try:
-            for name, data in rows.items():
-                table = data if isinstance(data, pa.Table) else pa.Table.from_pylist(list(data), schema=SCHEMAS[name])
-                if table.num_rows:
-                    versions[name] = self._append(name, table)
-                    counts[name] = table.num_rows
-            commit = Commit(commits.version + 1 if commits else 0, datetime.now(UTC), operation, counts, versions, info)
+        tables = {
+            name: data if isinstance(data, pa.Table) else pa.Table.from_pylist(list(data), schema=SCHEMAS[name])
+            for name, data in rows.items()
+        }
+        if self._half_done:
+            self.recover()
+        last = self._log_tail()
+        versions = dict(last.table_versions) if last else {}
+        counts = {name: table.num_rows for name, table in tables.items() if table.num_rows}
+        self._half_done = True
+        with self._writing():
+            for name in counts:
+                versions[name] = self._append(name, tables[name])
+            commit = Commit(last.version + 1 if last else 0, datetime.now(UTC), operation, counts, versions, info)
             row = {
                 "version": commit.version,
                 "time": commit.time,
@@ -152,6 +165,15 @@ class Store:
                 "info": json.dumps(info),
             }
             self._append(LOG, pa.Table.from_pylist([row], schema=LOG_SCHEMA))
+        self._last = commit
+        self._half_done = False
+        return commit
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say in one line why the disk refused."""
+        try:
+            yield
         except (OSError, DeltaError) as error:
             if any(sign in str(error) for sign in FULL_DISK):
                 raise ItoolError(
@@ -159,8 +181,6 @@ class Store:
                     "everything committed so far is kept"
                 ) from None
             raise ItoolError(f"{self.folder}: cannot write: {_first_line(error)}") from None
-        self._last = commit
-        return commit
 
     def _log_tail(self) -> Commit | None:
         """The newest commit; read once, then remembered, as only this process writes."""
@@ -170,14 +190,25 @@ class Store:
         return self._last
 
     def _append(self, name: str, data: pa.Table) -> int:
-        table = self._tables.get(name) or self._open(name)
+        # Opened anew each time: a DeltaTable that lives on replays every commit since it was opened at each append.
+        table = self._open(name)
         if table is None:
             write_deltalake(str(self.folder / name), data)
-            table = DeltaTable(str(self.folder / name))
-        else:
-            write_deltalake(table, data, mode="append")
-        self._tables[name] = table
+            return 0
+        if name == LOG and len(table.file_uris()) >= LOG_FILES:
+            table.optimize.compact()
+        write_deltalake(table, data, mode="append")
         return int(table.version())
+
+
+def _read_log(file: str) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = pq.ParquetFile(file).read().to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ItoolError(
+            f"{file}: this file of the run's log is damaged ({_first_line(error)}); restore it from a copy"
+        ) from None
+    return rows
 
 
 def _first_line(error: Exception) -> str:
