@@ -13,7 +13,7 @@ from typing import Any
 from itool_eval.bfcl.decoded import DecodeError
 
 # The official decoder prints the tree first and fails when that is nested too deep for the interpreter.
-MAX_DEPTH = 150
+MAX_DEPTH = 328
 # Largest integer: Python itself refuses to print one of more than 4,300 digits.
 MAX_BITS = 14_000
 # Elements, characters and machine words that one output may produce.
@@ -66,6 +66,8 @@ class Arithmetic:
                 return tuple(self.value(e, inner) for e in node.elts)
             case ast.List():
                 return [self.value(e, inner) for e in node.elts]
+            case ast.Dict(keys=keys) if None not in keys:
+                return self._apply(dict, [(self.value(k, inner), self.value(v, inner)) for k, v in zip(keys, node.values, strict=True) if k])
             case ast.UnaryOp():
                 return self._apply(_UNARY[type(node.op)], self.value(node.operand, inner))
             case ast.BinOp() if type(node.op) in _BINARY:

@@ -6,11 +6,12 @@ body. Left out: converting the texts to values (`convert_java.py`).
 """
 
 import tree_sitter_java
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Node
 
 from itool_eval.bfcl.decoded import Call, DecodeError, NoCallError, bracketed
+from itool_eval.bfcl.grammar import Grammar
 
-_PARSER = Parser(Language(tree_sitter_java.language()))
+_GRAMMAR = Grammar("Java", tree_sitter_java.language())
 _VERBATIM = ("identifier", "class_literal", "type_identifier", "method_invocation")
 _QUOTED = ("string_literal", "character_literal")
 _PUNCTUATION = (",", "(", ")")
@@ -25,16 +26,13 @@ def decode(text: str) -> list[Call]:
         DecodeError: not Java, or a repeated argument name.
     """
     source = bracketed(text)[1:-1]
+    invocation = _first_invocation(_GRAMMAR.parse(source))
+    if invocation is None:
+        raise NoCallError("Java, but no call")
     try:
-        root = _PARSER.parse(source.encode()).root_node
-        if "ERROR" in str(root):
-            raise DecodeError("not Java: the parser finds an error")
-        invocation = _first_invocation(root)
-        if invocation is None:
-            raise NoCallError("Java, but no call")
         return [_Reader(source).call(invocation)]
-    except (UnicodeEncodeError, RecursionError) as error:
-        raise DecodeError(f"not Java: {error}") from error
+    except RecursionError as error:
+        raise DecodeError("Java nested too deep") from error
 
 
 def _first_invocation(root: Node) -> Node | None:

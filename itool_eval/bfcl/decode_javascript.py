@@ -5,11 +5,12 @@ Parsed with tree-sitter, whose error recovery decides what is accepted. Left out
 """
 
 import tree_sitter_javascript
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Node
 
 from itool_eval.bfcl.decoded import Call, DecodeError, NoCallError, bracketed
+from itool_eval.bfcl.grammar import Grammar
 
-_PARSER = Parser(Language(tree_sitter_javascript.language()))
+_GRAMMAR = Grammar("JavaScript", tree_sitter_javascript.language())
 _UNNAMED = ("identifier", "true")
 
 
@@ -20,14 +21,7 @@ def decode(text: str) -> list[Call]:
         NoCallError: valid JavaScript without a call as its own statement (two calls joined by a comma are none).
         DecodeError: not JavaScript, or a repeated argument name.
     """
-    try:
-        source = bracketed(text)[1:-1].encode()
-    except UnicodeEncodeError as error:
-        raise DecodeError(f"not JavaScript: {error}") from error
-    root = _PARSER.parse(source).root_node
-    if "ERROR" in str(root):
-        raise DecodeError("not JavaScript: the parser finds an error")
-    for statement in root.children:
+    for statement in _GRAMMAR.parse(bracketed(text)[1:-1]).children:
         if statement.type == "expression_statement":
             for expression in statement.children:
                 if expression.type == "call_expression":

@@ -1,0 +1,1 @@
+"""Measurements that print what they measured; each runs with `python -m bench.NAME`."""
