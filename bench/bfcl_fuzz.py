@@ -21,20 +21,8 @@ from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.single_turn import SingleTurnScorer
 from itool_eval.verdicts import Verdict
 
-_PYTHON = """1+1|2**3|'a'+'b'|-5|+5|not True|~3|True|false|None|null|[1, 2.5]|(1, 2)|(1,)|{}|{'a': 1}|{'a': ['b']}|[[1], [2]]|
-[{'a': 1}]|f(x=1)|g()|g(1)|d['k']|d[1:2]|d[1,2]|a.b|{1, 2}|f'x'|[x for x in y]|1<2|a and b|1 if True else 2|lambda: 1|*a|b'x'|1j|...|''|
-[]|()|[None]|""|' ., '|1e400|0x10|1_000|5/2|10//3|7%4|'%s' % 'x'|'%d%%' % 5|'ab'*2|[1]*3|[0]+[1]|1<<3|3|--1|-1+2|(1,)+(2,)|1-1j|
-9**9**9|'a'*10**9|1/0|x+1|'a'+1|[*a]|{**a}|{[1]: 2}|{(1, 2): 3}|"it's"|'''x'''|r'\\d'|'\\d'|u'x'|'é'|[1, 'a', None]|{'a': {'b': [1]}}|-x|-'a'|
-(1)|((1))|[[[[1]]]]|1.0|0.5|100|'100'|[True]|[1.0]|['a', 'b']|{'a': None}|f(**x)|f(*x)|x:=1|await z|-1.5|- 1|1 + 2 * 3|(2 + 3) * 4|10**20|1e3""".split("|")
-_JAVA = """new int[]{1, 2}|new String[]{"a","b"}|new String[]{a}|new ArrayList<>(Arrays.asList(1,2))|new ArrayList<String>() {{ add("a"); }}|
-new ArrayList<>()|"new ArrayList<>() {{ add(1); add(x); }}"|new HashMap<String, Integer>() {{ put("k", 1); }}|new HashMap<>()|
-"new HashMap<String, Object>() {{ put(\\"k\\", 1); }}"|"new HashMap<>() {{ put("k", 1); }}"|1L|1.5f|1.5|3|null|"é"|'c'|true|A.B|(int) 5|x -> y|a.b()|
-new Foo(1, "x")|new Foo(new Bar(1), y)|List.of(1)|Foo.class|-1|\"\"\"text\"\"\"|a ? b : c|x[0]|new int[3]|new int[][]{{1},{2}}|"a" + "b"|a + b|this|
-"日本"|Collections.emptyList()|new ArrayList<String>(Arrays.asList("a", "b"))|new char[]{'a'}|new long[]{1L, 2L}|{1, 2}|[1, 2]|/* c */ 1""".split("|")
-_JAVASCRIPT = """[1, 2]|[[1,2],[3]]|[[1], 2]|new Array(1,2)|new Array([1],[2])|{a: 1, b: 'x'}|{'k': [1,2]}|{"k": {"a": 1}}|{}|[]|[[]]|[{a: 1}]|`t`|null|
-undefined|x => x|12n|function(){}|/re/g|...a|[ "a", 'b' ]|new Map()|await x|a?.b|"a" + "b"|-1.5|1e3|{\n a: 1}|{a: 1, 'b,c': 2, d: "x:y"}|{a: true, b: "z",}|
-{a: [1, 2], b: [3]}|"'a'"|'"a"'|true|false|3|3.0|"é"|f(1)|f(a=1)|a[0]|{a}|[1,,2]|[1, 2,]|['x,y']|{a: 1; b: 2}|[\n1,\n2]|/* c */ 1|x // y""".split("|")
-_VALUES = {"java": _JAVA, "javascript": _JAVASCRIPT}
+# What arguments are replaced with, by language; the lists hold what decoders and converters treat specially.
+_VALUES: dict[str, list[str]] = json.loads(Path(__file__).with_name("bfcl_fuzz_values.json").read_text("utf-8"))
 _CHARACTERS = list("[](){}'\"`,.:;=*+-_/\\ \n\t#@<>?!%&|^~0aZé\u00a0\u200b日\x00\U0001f600")
 _VALUE = re.compile(r"(?<==)\s*(?:'[^']*'|\"[^\"]*\"|\[[^\[\]]*\]|\{[^{}]*\}|[\w.+-]+)")
 
@@ -73,7 +61,7 @@ def _damage(text: str, category: str, draw: random.Random, others: list[dict[str
         case 5:
             return text + draw.choice(("]", ")", "}", "'", ";", "\n", " ", "```", ", f()", "# x", ".", "()"))
         case 6 | 7 | 8:
-            return _replace_value(text, draw.choice(_VALUES.get(category, _PYTHON)), draw)
+            return _replace_value(text, draw.choice(_VALUES.get(category, _VALUES["python"])), draw)
         case _:
             return _replace_value(text, text[place : place + draw.randint(1, 30)], draw)
 
@@ -83,7 +71,7 @@ def _replace_value(text: str, value: str, draw: random.Random) -> str:
     if not found:
         return text + value
     chosen = draw.choice(found)
-    return text[: chosen.start()] + value.strip("\n") + text[chosen.end() :]
+    return text[: chosen.start()] + value + text[chosen.end() :]
 
 
 def known_outputs(folder: Path) -> list[dict[str, str]]:

@@ -77,7 +77,7 @@ def mcnemar_p(fixed: int, broken: int) -> float:
     """McNemar's exact two-sided p: how likely so uneven a split of the changed items is if both are equally good."""
     changed = fixed + broken
     tail = sum(math.comb(changed, k) for k in range(min(fixed, broken) + 1))
-    return min(1.0, 2 * tail / 2**changed)
+    return min(1.0, tail / 2 ** (changed - 1)) if changed else 1.0
 
 
 def paired_difference(both: int, fixed: int, broken: int, neither: int) -> Interval:

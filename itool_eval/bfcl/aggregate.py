@@ -99,4 +99,6 @@ def _score(formula: Formula, tallies: Mapping[str, Tally], version: Version) -> 
 
 def sizes_of(tallies: Mapping[str, Tally], version: Version) -> dict[str, int]:
     """What a pooled score weighs a category by: its outputs, or all its items where none was run."""
-    return {name: category.size for name, category in CATEGORIES[version].items()} | {n: t.n for n, t in tallies.items()}
+    return {name: category.size for name, category in CATEGORIES[version].items()} | {
+        n: t.n for n, t in tallies.items()
+    }

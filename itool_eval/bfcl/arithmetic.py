@@ -39,7 +39,7 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
     ast.Invert: operator.invert,
     ast.Not: operator.not_,
 }
-_Sequence = str | bytes | list | tuple
+_SEQUENCES = (str, bytes, list, tuple)
 # A width or precision taken from an argument, or one of four digits or more.
 _WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(?:\*|\d{4})")
 
@@ -67,7 +67,10 @@ class Arithmetic:
             case ast.List():
                 return [self.value(e, inner) for e in node.elts]
             case ast.Dict(keys=keys) if None not in keys:
-                return self._apply(dict, [(self.value(k, inner), self.value(v, inner)) for k, v in zip(keys, node.values, strict=True) if k])
+                return self._apply(
+                    dict,
+                    [(self.value(k, inner), self.value(v, inner)) for k, v in zip(keys, node.values, strict=True) if k],
+                )
             case ast.UnaryOp():
                 return self._apply(_UNARY[type(node.op)], self.value(node.operand, inner))
             case ast.BinOp() if type(node.op) in _BINARY:
@@ -89,12 +92,12 @@ class Arithmetic:
             if bits > MAX_BITS:
                 raise DecodeError("arithmetic gives a number that is too large")
             self._left -= 1 + bits // 64
-        elif isinstance(op, ast.Mult) and isinstance(left, _Sequence) and isinstance(right, int):
+        elif isinstance(op, ast.Mult) and isinstance(left, _SEQUENCES) and isinstance(right, int):
             self._left -= _size(left) * max(right, 1)
-        elif isinstance(op, ast.Mult) and isinstance(left, int) and isinstance(right, _Sequence):
+        elif isinstance(op, ast.Mult) and isinstance(left, int) and isinstance(right, _SEQUENCES):
             self._left -= _size(right) * max(left, 1)
         elif isinstance(op, ast.Mod) and isinstance(left, str | bytes):
-            if not isinstance(left, str) or _WIDE_FORMAT.search(left):
+            if not isinstance(left, str) or isinstance(right, dict) or _WIDE_FORMAT.search(left):
                 raise DecodeError("arithmetic formats text in a way that is not computed here")
             self._left -= len(left) + left.count("%") * (1000 + 10 * _size(right))
         else:
@@ -119,4 +122,6 @@ def _size(value: Any) -> int:
         return len(value)
     if isinstance(value, list | tuple):
         return 1 + sum(map(_size, value))
+    if isinstance(value, dict):
+        return 1 + sum(_size(k) + _size(v) for k, v in value.items())
     return 1

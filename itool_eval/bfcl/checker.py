@@ -77,7 +77,9 @@ def call_faults(call: Call, document: dict[str, Any] | None, answer: Answer, lan
             yield Fault(f"{_CALL}:unexpected_param", f"{shown(parameter)}: not a parameter")
     for parameter, options in answer.items():
         if parameter not in given and "" not in options and parameter not in missing:
-            yield Fault(f"{_CALL}:missing_optional", f"{parameter}: not given, although no accepted answer leaves it out")
+            yield Fault(
+                f"{_CALL}:missing_optional", f"{parameter}: not given, although no accepted answer leaves it out"
+            )
 
 
 def _failed(item: Item, *faults: Fault) -> Verdict:
@@ -113,7 +115,9 @@ def _check_any_order(item: Item, calls: list[Call], language: Language) -> Verdi
     if not attempts:
         return Verdict(item.id, item.category)
     first = min(attempts)
-    fault = Fault(f"{_ANY_ORDER}:cannot_find_match", f"no call matches expected call {first + 1}, {item.answers[first][0]}")
+    fault = Fault(
+        f"{_ANY_ORDER}:cannot_find_match", f"no call matches expected call {first + 1}, {item.answers[first][0]}"
+    )
     passes = [[not faults_of(expected, index) for index in range(count)] for expected in range(count)]
     note: Note = "another matching passes" if _can_match_all(passes) else ""
     return Verdict(item.id, item.category, (fault,), tuple(attempts.values()), note)

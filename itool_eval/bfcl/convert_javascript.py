@@ -131,20 +131,25 @@ def _pairs(content: str) -> list[tuple[str, str]]:
         if colon == place:  # a key has at least one character
             place += 1
             continue
-        end = _value_end(content, colon + 1)
+        end, following = _value_end(content, colon + 1)
         pairs.append((content[place:colon], content[colon + 1 : end]))
-        place = end + 1
+        place = following
     return pairs
 
 
-def _value_end(content: str, start: int) -> int:
+def _value_end(content: str, start: int) -> tuple[int, int]:
+    """Where a value ends and where the next key starts, which is after blanks, but at least one before its colon."""
     comma = content.find(",", start)
     while comma >= 0:
         following = content.find(",", comma + 1)
-        if content.find(":", comma + 2, following if following >= 0 else len(content)) >= 0:
-            return comma
+        colon = content.rfind(":", comma + 2, following if following >= 0 else len(content))
+        if colon >= 0:
+            key = comma + 1
+            while key < colon - 1 and content[key].isspace():
+                key += 1
+            return comma, key
         comma = following
-    return len(content)
+    return len(content), len(content)
 
 
 def _member(value: str) -> Any:

@@ -52,4 +52,4 @@ def unquoted(text: str) -> str:
 
 
 def _text(node: Node) -> str:
-    return node.text.decode()
+    return bytes(node.text or b"").decode()

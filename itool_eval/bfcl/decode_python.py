@@ -68,9 +68,7 @@ def _value(node: ast.expr | None, arithmetic: Arithmetic) -> Any:
         case ast.Tuple():
             return tuple(_value(e, arithmetic) for e in node.elts)
         case ast.Dict():
-            return {
-                _value(k, arithmetic): _value(v, arithmetic) for k, v in zip(node.keys, node.values, strict=True)
-            }
+            return {_value(k, arithmetic): _value(v, arithmetic) for k, v in zip(node.keys, node.values, strict=True)}
         case ast.Name():
             return node.id
         case ast.UnaryOp(operand=ast.Constant(value=int() | float() | complex() as number)):

@@ -58,9 +58,17 @@ def load_items(data: Path, version: Version, category: str) -> list[Item]:
         return [Item(p["id"], category, p["question"], p["function"]) for p in prompts]
     answers = _read_sorted(data / "possible_answer" / name)
     if len(prompts) != len(answers):
-        raise ItoolError(f"{data / name}: {len(prompts)} items but {len(answers)} answers; fetch the wheel's data again")
+        raise ItoolError(
+            f"{data / name}: {len(prompts)} items but {len(answers)} answers; fetch the wheel's data again"
+        )
     return [
-        Item(p["id"], category, p["question"], p["function"], tuple(pair for g in a["ground_truth"] for pair in g.items()))
+        Item(
+            p["id"],
+            category,
+            p["question"],
+            p["function"],
+            tuple(pair for g in a["ground_truth"] for pair in g.items()),
+        )
         for p, a in zip(prompts, answers, strict=True)
     ]
 

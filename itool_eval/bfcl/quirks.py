@@ -92,7 +92,7 @@ class QuirkFinder:
     def _quirk(self, verdict: Verdict) -> Quirky | None:
         if verdict.id in self.impossible:
             return Quirky(verdict, Quirk.IMPOSSIBLE, self.impossible[verdict.id])
-        if verdict.id in self._unnatural and not verdict.valid:
+        if verdict.id in self._unnatural:
             return Quirky(verdict, Quirk.UNNATURAL, "the accepted value is nothing that Java code would hold")
         if verdict.note == "another matching passes":
             return Quirky(verdict, Quirk.ORDER, "the official matching never takes a call back")

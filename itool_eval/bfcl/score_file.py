@@ -135,7 +135,9 @@ def _official_files(folder: Path) -> list[tuple[Path, str | None]]:
     for file in sorted(folder.rglob("BFCL_v*_result.json")):
         if name := re.fullmatch(r"BFCL_v\d+_(\w+)_result\.json", file.name):
             if name[1] in found:
-                raise ItoolError(f"{folder}: {found[name[1]]} and {file} are both of {name[1]}; give one model's folder")
+                raise ItoolError(
+                    f"{folder}: {found[name[1]]} and {file} are both of {name[1]}; give one model's folder"
+                )
             found[name[1]] = file
     if not found:
         raise ItoolError(f"{folder}: holds no official result file (BFCL_v3_<category>_result.json)")

@@ -46,7 +46,9 @@ class SingleTurnScorer:
         """
         items: dict[str, Item] = self._items(category)
         if item_id not in items:
-            raise ItoolError(f"{category} of {self.version} has no item {item_id!r}; ids look like {next(iter(items))!r}")
+            raise ItoolError(
+                f"{category} of {self.version} has no item {item_id!r}; ids look like {next(iter(items))!r}"
+            )
         return items[item_id]
 
     def score(self, category: str, item_id: str, result: object) -> Verdict:
@@ -57,7 +59,9 @@ class SingleTurnScorer:
         """
         item = self.item(category, item_id)
         if not isinstance(result, str):
-            raise ItoolError(f"the result of {item_id} is of type {type(result).__name__}; a single-turn result is a text")
+            raise ItoolError(
+                f"the result of {item_id} is of type {type(result).__name__}; a single-turn result is a text"
+            )
         rules = CATEGORIES[self.version][category]
         if not rules.has_answers:
             return self._score_relevance(item, result, rules)

@@ -30,7 +30,9 @@ _WITH_ELEMENTS = ("array", "tuple", "Array", "ArrayList")
 _IGNORED = str.maketrans("", "", " ,./-_*^")
 
 
-def argument_fault(parameter: str, value: Any, options: list[Any], schema: dict[str, Any], language: Language) -> Fault | None:
+def argument_fault(
+    parameter: str, value: Any, options: list[Any], schema: dict[str, Any], language: Language
+) -> Fault | None:
     """Compare one argument with its accepted values.
 
     Args:
@@ -57,7 +59,9 @@ def argument_fault(parameter: str, value: Any, options: list[Any], schema: dict[
             value = _as_float(value)
     elif type(value) is not str:
         suffix = "java" if language is Language.JAVA else "js"
-        return Fault(f"type_error:{suffix}", f"{parameter}: a {language} argument must come as text, not {shown(value)}")
+        return Fault(
+            f"type_error:{suffix}", f"{parameter}: a {language} argument must come as text, not {shown(value)}"
+        )
     else:
         converter = convert_java if language is Language.JAVA else convert_javascript
         value = converter.convert(value, kind, item_kind)
@@ -107,16 +111,17 @@ def _first_type(options: list[Any]) -> type | None:
 
 
 def _type_error(
-    value: Any, options: list[Any], expected: type, inner: type | None, first_type: type | None
+    value: Any, options: list[Any], expected: type[Any], inner: type | None, first_type: type | None
 ) -> str | None:
     if type(value) is expected:
+        # Only lists have an element type.
         if inner is None or any(_elements_fit(value, option, inner) for option in options):
             return None
         return "type_error:nested" if first_type is expected else "type_error:simple"
     return None if type(value) is first_type else "type_error:simple"
 
 
-def _elements_fit(value: list[Any], option: Any, inner: type) -> bool:
+def _elements_fit(value: Any, option: Any, inner: type) -> bool:
     if type(option) is not list:
         return True
     allowed = (inner, _first_type(option))
