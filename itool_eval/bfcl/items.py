@@ -22,7 +22,7 @@ class Item:
     """One test case.
 
     Attributes:
-        id: the official id; `live_relevance` of v3 holds one id twice.
+        id: the official id; some releases of the data hold one id twice.
         category: the category's name.
         turns: what the user asks, as {role, content} messages per turn.
         functions: the function documents on offer.

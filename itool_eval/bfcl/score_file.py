@@ -23,8 +23,12 @@ class Scorer(Protocol):
 
     categories: list[str]
 
+    def knows(self, category: str, item_id: str) -> bool:
+        """Whether a category has an item."""
+        ...
+
     def score(self, category: str, item_id: str, result: object) -> Verdict:
-        """Decide on one result; raises ItoolError for one that cannot be scored."""
+        """Decide on one result of a known item; raises ItoolError for one that cannot be scored."""
         ...
 
 
@@ -40,7 +44,7 @@ class Scored:
 class _Line:
     file: Path
     number: int
-    text: str
+    text: bytes
     # Official result files name their category, their lines do not.
     category: str | None = None
 
@@ -123,7 +127,7 @@ class _BadLineError(Exception):
 def _lines(results: Path) -> Iterator[_Line]:
     for file, category in _official_files(results) if results.is_dir() else [(results, None)]:
         try:
-            with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            with file.open("rb") as lines:
                 for number, text in enumerate(lines, 1):
                     yield _Line(file, number, text, category)
         except OSError as error:
@@ -157,10 +161,13 @@ def _score_line(line: _Line, by_category: dict[str, Scorer]) -> Verdict:
         raise _BadLineError("result", "absent")
     if category not in by_category:
         raise _BadLineError("category", f"{category!r} is not one that is scored here ({', '.join(by_category)})")
+    scorer = by_category[category]
+    if not scorer.knows(category, item_id):
+        raise _BadLineError("id", f"{category} has no item {item_id!r}")
     try:
-        return by_category[category].score(category, item_id, row["result"])
+        return scorer.score(category, item_id, row["result"])
     except ItoolError as error:
-        raise _BadLineError("result" if isinstance(item_id, str) else "id", str(error)) from error
+        raise _BadLineError("result", str(error)) from error
 
 
 def _text(row: dict[str, Any], name: str) -> str:

@@ -38,30 +38,19 @@ class SingleTurnScorer:
         # An id that stands for two items is an (ir)relevance one, where no verdict depends on the item.
         self._items = cache(lambda name: {item.id: item for item in load_items(data, version, name)})
 
-    def item(self, category: str, item_id: str) -> Item:
-        """Look an item up.
-
-        Raises:
-            ItoolError: the category has no such item.
-        """
-        items: dict[str, Item] = self._items(category)
-        if item_id not in items:
-            raise ItoolError(
-                f"{category} of {self.version} has no item {item_id!r}; ids look like {next(iter(items))!r}"
-            )
-        return items[item_id]
+    def knows(self, category: str, item_id: str) -> bool:
+        """Whether a category has an item."""
+        return item_id in self._items(category)
 
     def score(self, category: str, item_id: str, result: object) -> Verdict:
-        """Decide on one reply.
+        """Decide on one reply to a known item.
 
         Raises:
-            ItoolError: there is no such item, or the result is not a reply's text.
+            ItoolError: the result is not a reply's text.
         """
-        item = self.item(category, item_id)
+        item: Item = self._items(category)[item_id]
         if not isinstance(result, str):
-            raise ItoolError(
-                f"the result of {item_id} is of type {type(result).__name__}; a single-turn result is a text"
-            )
+            raise ItoolError(f"a {type(result).__name__} for {item_id}; the result of a single-turn item is a text")
         rules = CATEGORIES[self.version][category]
         if not rules.has_answers:
             return self._score_relevance(item, result, rules)
