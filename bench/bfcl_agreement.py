@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.shared import bfcl_data, shared_data
+from bench.shared import shared_data
+from itool_data.assets import bfcl_data
 from itool_eval.bfcl.aggregate import tally
 from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.official_tables import official_tables

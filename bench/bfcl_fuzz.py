@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.shared import bfcl_data, shared_data
+from bench.shared import shared_data
+from itool_data.assets import bfcl_data
 from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.single_turn import SingleTurnScorer
 from itool_eval.verdicts import Verdict

@@ -1,12 +1,8 @@
-"""Where the measurements find real data: the shared test data and the official wheel's folder."""
+"""Where the measurements find real data."""
 
 import os
 import sys
 from pathlib import Path
-
-from itool_data.assets import bfcl_data
-
-__all__ = ["bfcl_data", "shared_data"]
 
 
 def shared_data() -> Path:

@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from itool_eval.errors import first_class
 from itool_eval.scores import Interval, mcnemar_p, paired_difference
+from itool_eval.verdicts import Verdict
 
 Key = tuple[str, str, int]
 
@@ -21,6 +23,11 @@ class Outcome:
     id: str
     valid: bool
     error_class: str | None
+
+
+def outcomes(verdicts: Iterable[Verdict]) -> list[Outcome]:
+    """What a comparison needs of some verdicts."""
+    return [Outcome(v.category, v.id, v.valid, first_class(v)) for v in verdicts]
 
 
 @dataclass(frozen=True)

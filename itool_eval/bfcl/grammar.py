@@ -1,7 +1,7 @@
 """The tree-sitter parsers of Java and JavaScript (spec section 5).
 
-Error recovery decides which broken replies are accepted, and it differs between releases of a grammar: the project
-pins the grammars that the official wheel pins, on a current tree-sitter.
+Error recovery decides which broken replies are accepted, and it differs between releases: the project pins the
+official wheel's grammars, on the newest tree-sitter that recovers as the official one does.
 """
 
 import warnings

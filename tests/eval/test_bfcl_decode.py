@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itool_eval.bfcl import decode_java, decode_javascript, decode_python
@@ -166,6 +166,9 @@ def test_java(text: str, expected: Call | type[Exception]) -> None:
         ("[f(a=\"x\", b='y', c=`z`)]", Call("f", {"a": "x", "b": "y", "c": "`z`"})),
         ("[f(a={b: [1, 2]}, c=é)]", Call("f", {"a": "{b: [1, 2]}", "c": "é"})),
         ("[f(x)]", Call("f", {None: "x"})),
+        # Newer releases of the grammar or of tree-sitter decide otherwise on these two.
+        ("[f(a=if, b=3)]", Call("f", {"a": "if", "b": "3"})),
+        ("{[1, 2]{a: 1; b: 2}", NoCallError),
         ("[f(a=1), g(b=2)]", NoCallError),
         ("[x]", NoCallError),
         ("[f(a=1, a=2)]", DecodeError),
@@ -181,6 +184,7 @@ def test_javascript(text: str, expected: Call | type[Exception]) -> None:
             decode_javascript.decode(text)
 
 
+@settings(deadline=None)
 @given(st.text() | st.text(alphabet="[](){}'\"=,.:;+-*af1 \n\\"))
 def test_any_text_decodes_or_fails_in_the_one_way(text: str) -> None:
     for version in Version:

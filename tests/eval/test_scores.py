@@ -6,7 +6,7 @@ from itool_eval.bfcl.aggregate import summarise, tally
 from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.formulas import FORMULAS
 from itool_eval.bfcl.official_tables import official_tables
-from itool_eval.compare import Outcome, compare
+from itool_eval.compare import Outcome, compare, outcomes
 from itool_eval.scores import Interval, Tally, bootstrap, mcnemar_p, paired_difference, wilson
 from itool_eval.verdicts import Fault, Verdict
 
@@ -123,15 +123,11 @@ def test_tally() -> None:
 
 
 def test_compare_pairs_by_item_and_occurrence() -> None:
-    def outcomes(*rows: tuple[str, str, str | None]) -> list[Outcome]:
+    def rows(*rows: tuple[str, str, str | None]) -> list[Outcome]:
         return [Outcome(category, item, error is None, error) for category, item, error in rows]
 
-    before = outcomes(
-        ("c", "1", "Tool Name"), ("c", "1", None), ("c", "2", None), ("d", "3", "Other"), ("d", "4", None)
-    )
-    after = outcomes(
-        ("c", "1", None), ("c", "1", "Code Syntax"), ("d", "3", "Other"), ("c", "2", None), ("d", "5", None)
-    )
+    before = rows(("c", "1", "Tool Name"), ("c", "1", None), ("c", "2", None), ("d", "3", "Other"), ("d", "4", None))
+    after = rows(("c", "1", None), ("c", "1", "Code Syntax"), ("d", "3", "Other"), ("c", "2", None), ("d", "5", None))
     result = compare(before, after)
     assert (result.overall.both, result.overall.fixed, result.overall.broken, result.overall.neither) == (1, 1, 1, 1)
     assert result.overall.difference == 0.0
@@ -141,3 +137,11 @@ def test_compare_pairs_by_item_and_occurrence() -> None:
     assert result.before == {"Tool Name": 1, "Other": 1}
     assert [(flip.id, flip.fixed) for flip in result.flips] == [("1", True), ("1", False)]
     assert result.unpaired == 2
+
+
+def test_verdicts_become_outcomes_with_their_class() -> None:
+    wrong = Verdict("1", "c", (Fault("value_error:string", "x"),))
+    assert outcomes([wrong, Verdict("2", "c")]) == [
+        Outcome("c", "1", False, "Parameter Value"),
+        Outcome("c", "2", True, None),
+    ]
