@@ -53,9 +53,10 @@ _PROGRESS = {
 }
 _FURTHEST = 5
 
-# A name with an opening parenthesis and then an argument or the end, or one of the JSON and tag forms.
+# A name with an opening parenthesis and then an argument or the end, or one of the JSON and tag forms. A name is tried
+# from its start only: from everywhere, a reply that repeats a word endlessly would take quadratic time.
 _CALL_LIKE = re.compile(
-    r"""[A-Za-z_][\w.]*\(\s*(?:\)|[A-Za-z_]\w*\s*[=:]|\*\*|['"\[{\d-])"""
+    r"""(?<![\w.])[A-Za-z_][\w.]*+\(\s*(?:\)|[A-Za-z_]\w*\s*[=:]|\*\*|['"\[{\d-])"""
     r"""|"(?:name|function|tool|arguments|parameters)"\s*:|<(?:tool_call|function|functioncall)\b""",
     re.IGNORECASE,
 )

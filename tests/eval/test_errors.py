@@ -81,6 +81,7 @@ def test_table_counts_first_all_and_apart() -> None:
         ('{"name": "f", "arguments": {}}', True),
         ("<tool_call>", True),
         ("", False),
+        ("word" * 20_000, False),
         ("I cannot help (no function fits).", False),
         ("Which function(s) do you mean?", False),
     ],
