@@ -1,0 +1,1 @@
+"""BFCL: the official verdict and error type of every item, without running anything a model wrote."""

@@ -1,0 +1,96 @@
+"""The official scores as formulas over categories (spec section 7), one set per scoring era.
+
+Only era C (the last of v3) and v4 can be computed from what exists today. Table 1 of the paper is era A, with
+executed categories and another multi-turn rule, so none of these numbers can be compared with it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from itool_eval.bfcl.categories import Version
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A weighted mean of categories and of other formulas.
+
+    Attributes:
+        name: the score's name.
+        parts: category names and formulas.
+        weights: each part's weight; none given means equal ones.
+        pooled: weigh each category by its number of items instead: the share of right ones among all items.
+        shows_gaps: whether the official table prints "N/A" when a category is missing, instead of counting it as 0.
+    """
+
+    name: str
+    parts: tuple["str | Formula", ...]
+    weights: tuple[float, ...] = ()
+    pooled: bool = False
+    shows_gaps: bool = True
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Every category that the formula reads."""
+        return tuple(c for part in self.parts for c in (part.categories if isinstance(part, Formula) else (part,)))
+
+    @property
+    def text(self) -> str:
+        """The formula in words."""
+        names = [part.name if isinstance(part, Formula) else part for part in self.parts]
+        if self.pooled:
+            return f"correct / items over {', '.join(names)}"
+        if self.weights:
+            return " + ".join(f"{weight:g} · {name}" for weight, name in zip(self.weights, names, strict=True))
+        return f"mean({', '.join(names)})"
+
+    def value(self, shares: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
+        """Compute the score.
+
+        Args:
+            shares: each category's share of right outputs, as numbers or arrays.
+            sizes: each category's number of items.
+        """
+        values = [p.value(shares, sizes) if isinstance(p, Formula) else shares[p] for p in self.parts]
+        weights = self.weights or [1] * len(values)
+        if self.pooled:
+            weights = [sizes[category] for category in self.categories]
+        return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
+
+
+_MULTI_TURN = Formula(
+    "multi_turn",
+    ("multi_turn_base", "multi_turn_miss_func", "multi_turn_miss_param", "multi_turn_long_context"),
+    shows_gaps=False,
+)
+_LIVE_AST_PARTS = ("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple")
+_LIVE_AST = Formula("live_ast", _LIVE_AST_PARTS, pooled=True)
+_RELEVANCE = Formula("relevance", ("live_relevance",))
+_IRRELEVANCE = Formula("irrelevance_mean", ("irrelevance", "live_irrelevance"))
+
+
+def _formulas(version: Version) -> tuple[Formula, ...]:
+    v3 = version is Version.V3
+    simple_names = ("simple", "java", "javascript") if v3 else ("simple_python", "simple_java", "simple_javascript")
+    simple = Formula("simple_ast", simple_names)
+    ast_parts: tuple[str | Formula, ...] = (simple, "multiple", "parallel", "parallel_multiple")
+    non_live_ast = Formula("non_live_ast", ast_parts)
+    if v3:
+        non_live = Formula("non_live", (*ast_parts, "irrelevance"), shows_gaps=False)
+        live_parts = (*_LIVE_AST_PARTS, "live_irrelevance", "live_relevance")
+        live = Formula("live", live_parts, pooled=True, shows_gaps=False)
+        overall = Formula("overall", (live, non_live, _MULTI_TURN), shows_gaps=False)
+    else:
+        non_live = Formula("non_live", ast_parts, shows_gaps=False)
+        live = Formula("live", _LIVE_AST_PARTS, pooled=True, shows_gaps=False)
+        # The agentic 40 % is scored by nothing here: it counts as 0, as officially when it was not run.
+        parts = (non_live, live, _IRRELEVANCE, _MULTI_TURN, "agentic")
+        overall = Formula("overall", parts, weights=(0.1, 0.1, 0.1, 0.3, 0.4), shows_gaps=False)
+    return (overall, non_live, live, _MULTI_TURN, non_live_ast, simple, _LIVE_AST, _RELEVANCE, _IRRELEVANCE)
+
+
+FORMULAS: dict[Version, tuple[Formula, ...]] = {version: _formulas(version) for version in Version}
+ERAS = {
+    Version.V3: "BFCL v3, era C (April to August 2025), data of bfcl-eval 2025.8.6.2",
+    Version.V4: "BFCL v4, data of bfcl-eval 2026.3.23",
+}

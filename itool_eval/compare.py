@@ -1,0 +1,145 @@
+"""Two policies over the same items: what was fixed, what was broken, and whether that can be chance.
+
+Paired by item, so the items' differing difficulty cancels out: McNemar's exact test, and Newcombe's interval of the
+difference (`scores.py`). Items that only one of the two was run on are counted and left out.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from itool_eval.errors import first_class
+from itool_eval.scores import Interval, mcnemar_p, paired_difference
+from itool_eval.verdicts import Verdict
+
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a comparison needs to know of one evaluated item."""
+
+    category: str
+    id: str
+    valid: bool
+    error_class: str | None
+
+
+def outcomes(verdicts: Iterable[Verdict]) -> list[Outcome]:
+    """What a comparison needs of some verdicts."""
+    return [Outcome(v.category, v.id, v.valid, first_class(v)) for v in verdicts]
+
+
+@dataclass(frozen=True)
+class Change:
+    """The paired counts of some items, before and after.
+
+    Attributes:
+        both: right before and after.
+        fixed: right only after.
+        broken: right only before.
+        neither: wrong before and after.
+    """
+
+    both: int
+    fixed: int
+    broken: int
+    neither: int
+
+    @property
+    def n(self) -> int:
+        """How many items both were run on."""
+        return self.both + self.fixed + self.broken + self.neither
+
+    @property
+    def difference(self) -> float:
+        """Share of right items after minus before."""
+        return (self.fixed - self.broken) / self.n if self.n else 0.0
+
+    @property
+    def p(self) -> float:
+        """McNemar's exact two-sided p."""
+        return mcnemar_p(self.fixed, self.broken)
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval of the difference."""
+        return paired_difference(self.both, self.fixed, self.broken, self.neither)
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An item whose verdict changed; the class is that of the output that was wrong."""
+
+    category: str
+    id: str
+    fixed: bool
+    error_class: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How one set of verdicts differs from another.
+
+    Attributes:
+        overall: over all items that both were run on.
+        by_category: the same for each category.
+        fixed: fixed items by the class of the error before.
+        broken: broken items by the class of the error after.
+        before, after: wrong items of both sets by class.
+        flips: the items that changed, in the order of the first set.
+        unpaired: how many items only one of the two has.
+    """
+
+    overall: Change
+    by_category: Mapping[str, Change]
+    fixed: Counter[str]
+    broken: Counter[str]
+    before: Counter[str]
+    after: Counter[str]
+    flips: Sequence[Flip] = field(default_factory=list)
+    unpaired: int = 0
+
+
+def compare(before: Iterable[Outcome], after: Iterable[Outcome]) -> Comparison:
+    """Compare two sets of verdicts item by item.
+
+    An id that comes several times is paired by its occurrence: the first with the first.
+
+    Args:
+        before: the outcomes of the policy to compare with.
+        after: the outcomes of the policy that is compared.
+    """
+    old, new = _keyed(before), _keyed(after)
+    pairs = [(old[key], new[key]) for key in old if key in new]
+    categories = dict.fromkeys(a.category for a, _ in pairs)
+    flips = [
+        Flip(a.category, a.id, b.valid, a.error_class if b.valid else b.error_class)
+        for a, b in pairs
+        if a.valid != b.valid
+    ]
+    return Comparison(
+        _change(pairs),
+        {category: _change([pair for pair in pairs if pair[0].category == category]) for category in categories},
+        Counter(flip.error_class or "" for flip in flips if flip.fixed),
+        Counter(flip.error_class or "" for flip in flips if not flip.fixed),
+        Counter(a.error_class or "" for a, _ in pairs if not a.valid),
+        Counter(b.error_class or "" for _, b in pairs if not b.valid),
+        flips,
+        len(old) + len(new) - 2 * len(pairs),
+    )
+
+
+def _keyed(outcomes: Iterable[Outcome]) -> dict[Key, Outcome]:
+    seen: Counter[tuple[str, str]] = Counter()
+    keyed = {}
+    for outcome in outcomes:
+        name = (outcome.category, outcome.id)
+        keyed[(*name, seen[name])] = outcome
+        seen[name] += 1
+    return keyed
+
+
+def _change(pairs: Sequence[tuple[Outcome, Outcome]]) -> Change:
+    counts = Counter((a.valid, b.valid) for a, b in pairs)
+    return Change(counts[True, True], counts[False, True], counts[True, False], counts[False, False])

@@ -1,0 +1,110 @@
+"""Intervals for shares and for formulas over shares (DESIGN section 8).
+
+Wilson's interval for one share; a bootstrap over items for anything computed from several; Newcombe's for the
+difference of two shares over the same items. All are 95 % intervals.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The normal distribution's 97.5 % point.
+Z = 1.959963984540054
+_DRAWS = 10_000
+_SEED = 42
+
+Shares = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many of n outputs are right."""
+
+    correct: int
+    n: int
+
+    @property
+    def share(self) -> float:
+        """The share of right ones, 0 for no output at all."""
+        return self.correct / self.n if self.n else 0.0
+
+
+def wilson(tally: Tally) -> Interval:
+    """Wilson's score interval of one share; of no output it is all of [0, 1]."""
+    if not tally.n:
+        return Interval(0.0, 1.0)
+    p, n = tally.share, tally.n
+    centre = p + Z * Z / (2 * n)
+    spread = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
+    scale = 1 + Z * Z / n
+    # Exact at the ends, where rounding would leave 1e-17 instead of 0.
+    low = 0.0 if tally.correct == 0 else (centre - spread) / scale
+    high = 1.0 if tally.correct == n else (centre + spread) / scale
+    return Interval(low, high)
+
+
+def bootstrap(formula: Callable[[Shares], Any], tallies: Mapping[str, Tally]) -> Interval:
+    """The percentile interval of a formula over shares, by a bootstrap over the items within each category.
+
+    Drawing n right-or-wrong items with replacement is drawing a binomial count, which is what is done. Where every
+    category is all right or all wrong nothing varies, and the interval has no width.
+
+    Args:
+        formula: computes the score from each category's share; must work on arrays.
+        tallies: each category's counts.
+    """
+    random = np.random.default_rng(_SEED)
+    shares = {
+        name: random.binomial(tally.n, tally.share, _DRAWS) / max(tally.n, 1) for name, tally in sorted(tallies.items())
+    }
+    low, high = np.percentile(formula(shares), (2.5, 97.5))
+    return Interval(float(low), float(high))
+
+
+def mcnemar_p(fixed: int, broken: int) -> float:
+    """McNemar's exact two-sided p: how likely so uneven a split of the changed items is if both are equally good."""
+    changed = fixed + broken
+    tail = sum(math.comb(changed, k) for k in range(min(fixed, broken) + 1))
+    return min(1.0, tail / 2 ** (changed - 1)) if changed else 1.0
+
+
+def paired_difference(both: int, fixed: int, broken: int, neither: int) -> Interval:
+    """Newcombe's score interval of the share after minus the share before, over the same items (1998, method 10).
+
+    Args:
+        both: items right before and after.
+        fixed: items right only after.
+        broken: items right only before.
+        neither: items wrong before and after.
+    """
+    n = both + fixed + broken + neither
+    if not n:
+        return Interval(-1.0, 1.0)
+    after, before = Tally(both + fixed, n), Tally(both + broken, n)
+    at, bt = wilson(after), wilson(before)
+    margins = (both + fixed) * (broken + neither) * (both + broken) * (fixed + neither)
+    product = both * neither - fixed * broken
+    # The continuity correction weakens a positive correlation only.
+    corrected = max(product - n / 2, 0.0) if product > 0 else product
+    phi = corrected / math.sqrt(margins) if margins else 0.0
+    difference = after.share - before.share
+    return Interval(
+        difference - _combined(after.share - at.low, bt.high - before.share, phi),
+        difference + _combined(at.high - after.share, before.share - bt.low, phi),
+    )
+
+
+def _combined(first: float, second: float, phi: float) -> float:
+    return math.sqrt(max(first * first - 2 * phi * first * second + second * second, 0.0))

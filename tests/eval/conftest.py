@@ -1,0 +1,24 @@
+"""Fixtures of the evaluation tests."""
+
+from pathlib import Path
+
+import pytest
+
+from itool_data.assets import bfcl_data
+from itool_data.errors import ItoolError
+from itool_eval.bfcl.categories import Version
+from itool_eval.bfcl.single_turn import SingleTurnScorer
+
+
+@pytest.fixture(scope="session")
+def bfcl_folder() -> Path:
+    """The data folder of the official v3 wheel; skips where it cannot be had."""
+    try:
+        return bfcl_data()
+    except ItoolError as error:
+        pytest.skip(f"no BFCL data: {error}")
+
+
+@pytest.fixture(scope="session")
+def v3(bfcl_folder: Path) -> SingleTurnScorer:
+    return SingleTurnScorer(bfcl_folder, Version.V3)
