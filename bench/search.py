@@ -2,8 +2,8 @@
 
 On the embedded model after its warm-up, over the same BFCL samples, in one run:
 
-    utilisation            decoded tokens/s of the search / of the same policy on draws of the same lengths, all submitted
-                           at once (no tree waits for another draw)
+    utilisation            decoded tokens/s of the search / of the same policy on draws of the same lengths, all
+                           submitted at once (no tree waits for another draw)
     prefill_amplification  prompt tokens computed / distinct tokens in the union of all request prompts of each tree
     waste                  share of the decoded tokens that are in no node of a tree
     pairs_per_1k_tokens    pairs per 1,000 decoded tokens

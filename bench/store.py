@@ -54,7 +54,7 @@ VOCABULARY = 49_152
 # What the embedded model takes on two cores, all of `itool mine` over the pairs it finds.
 SECONDS_PER_PAIR = 1.0
 REPEATS = 3
-CLASSES = ("Value Error", "Missing Parameter", "Invalid Parameter", "Tool Name Error", "Format Error", "Other")
+CLASSES = ("Parameter Value", "Parameter Name", "Parameter Count", "Tools Count", "Tool Name", "Code Syntax", "Other")
 WORDS = [f"{i:x}"[-4:] + " " * (i % 3 == 0) for i in range(VOCABULARY)]
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -89,7 +89,7 @@ def _write(folder: Path, pairs: int, seconds_per_pair: float) -> float:
     share = spent["mine"] / (pairs * seconds_per_pair)
     print(
         f"{pairs:,} pairs in commits of {COMMIT_PAIRS:,}: {spent['mine']:.1f} s, "
-        f"{spent['mine'] / pairs * 1000:.3f} s per 1,000, {100 * share:.3f} % of mining at {seconds_per_pair:g} s each; "
+        f"{spent['mine'] / pairs * 1000:.3f} s per 1,000, {100 * share:.3f} % of mining at {seconds_per_pair:g} s; "
         f"samples and perplexity {spent['import'] + spent['perplexity']:.1f} s; {size / 2**30:.2f} GB on disk"
     )
     return sum(spent.values())

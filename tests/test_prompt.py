@@ -21,9 +21,9 @@ SCHEMA = {
 
 def test_a_signature_shows_types_choices_and_what_is_optional():
     shown = signature(Tool("weather.get", "Gets\n the weather.", SCHEMA))
-    assert (
-        shown
-        == 'weather.get(city: string, unit?: "C"|"F", days?: array<integer>, at?: {lat: number}, any?: any) Gets the weather.'
+    assert shown == (
+        'weather.get(city: string, unit?: "C"|"F", days?: array<integer>, at?: {lat: number}, any?: any) '
+        "Gets the weather."
     )
 
 

@@ -33,7 +33,7 @@ def test_bfcl_counts_and_rejects():
         ("live_parallel_multiple", "train"): 11,
         ("live_parallel_multiple", "test"): 13,
     }
-    # docs/bfcl_scoring.md section 10: the items that no answer satisfies.
+    # The items that no answer satisfies.
     assert [(r.file, r.line) for r in rows if isinstance(r, Reject)] == [
         ("BFCL_v3_live_simple.json", 107),
         ("BFCL_v3_live_simple.json", 113),

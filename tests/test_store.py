@@ -69,9 +69,8 @@ def test_a_commit_shows_in_all_its_tables_and_at_its_version(tmp_path: Path) -> 
 
 
 def test_values_come_back_as_they_went_in(tmp_path: Path) -> None:
-    row = {name: None for name in SCHEMAS["pairs"].names} | {
-        "pair_id": "p", "prompt_ids": [1, 49151], "chosen_text": "a\x00'\n😀", "q_chosen": -0.1, "chosen_terminal": True,
-    }  # fmt: skip
+    given = {"pair_id": "p", "prompt_ids": [1, 49151], "chosen_text": "a\x00'\n😀", "q_chosen": -0.1}
+    row = dict.fromkeys(SCHEMAS["pairs"].names) | given
     store = Store(tmp_path)
     store.commit("mine", {"pairs": [row]})
     assert query(store, "SELECT * FROM pairs").to_pylist() == [row]

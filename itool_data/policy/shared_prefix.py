@@ -18,26 +18,46 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "itool_shared_prefix"
+LIKE_LENGTH = 1.25  # prefixes of one product differ in length by no more than this factor
 GROWTH = 64  # tokens; buffers grow in such blocks so that a longer prompt does not copy them every step
 
 
-@dataclass
+@dataclass(frozen=True)
+class Chunk:
+    """Neighbouring prefix slots of like length, whose rows are worked on in one product.
+
+    Attributes:
+        first: the first slot.
+        slots: how many slots.
+        length: tokens of the longest prefix among them.
+        width: most rows of one slot.
+        rows: [m] the rows that belong to these slots.
+        places: [m] each row's slot, counted from `first`.
+        cells: [m] each row's place among the rows of its slot.
+    """
+
+    first: int
+    slots: int
+    length: int
+    width: int
+    rows: Tensor
+    places: Tensor
+    cells: Tensor
+
+
+@dataclass(frozen=True)
 class StepLayout:
     """Which row belongs to which prefix in one decoding step.
 
     Attributes:
-        slots: [n] the prefix slot of each row.
-        cells: [n] the row's place among the rows of its slot.
-        width: most rows of one slot.
-        n_slots: slots in play, 0 to n_slots - 1.
+        chunks: the prefix slots in play.
+        prefix_length: tokens of the longest prefix.
+        branch_length: tokens of the longest branch, the new one included.
         mask: [n, prefix + branch] additive, 0 where the row may look and -inf elsewhere.
         positions: [n] where in its branch the row's new token goes.
     """
 
-    slots: Tensor
-    cells: Tensor
-    width: int
-    n_slots: int
+    chunks: list[Chunk]
     prefix_length: int
     branch_length: int
     mask: Tensor
@@ -104,11 +124,6 @@ class SharedPrefixCache:
     def layout(self, slots: list[int]) -> StepLayout:
         """Plan a step in which row i (of the first len(slots) rows) adds one token after its prefix and branch."""
         n = len(slots)
-        count: dict[int, int] = {}
-        cells = []
-        for slot in slots:
-            cells.append(count.get(slot, 0))
-            count[slot] = cells[-1] + 1
         lengths = self.branch_lengths[:n]
         self.branch = self._grown(self.branch, 0, max(lengths) + 1)
         prefix_lengths = [self.prefix_lengths[s] for s in slots]
@@ -123,16 +138,31 @@ class SharedPrefixCache:
             dim=1,
         )
         mask = torch.zeros(seen.shape, **self._options).masked_fill_(~seen, float("-inf"))
-        return StepLayout(
-            slots=torch.tensor(slots, device=device),
-            cells=torch.tensor(cells, device=device),
-            width=max(count.values()),
-            n_slots=max(slots) + 1,
-            prefix_length=prefix,
-            branch_length=branch,
-            mask=mask,
-            positions=positions,
-        )
+        return StepLayout(self._chunks(slots), prefix, branch, mask, positions)
+
+    def _chunks(self, slots: list[int]) -> list[Chunk]:
+        """Cut the slots in use into runs of neighbours in which padding to the longest wastes little."""
+        rows_of: dict[int, list[int]] = {}
+        for row, slot in enumerate(slots):
+            rows_of.setdefault(slot, []).append(row)
+        runs: list[list[int]] = []
+        for slot in sorted(rows_of):
+            length = self.prefix_lengths[slot]
+            if runs and slot == runs[-1][-1] + 1:
+                others = [self.prefix_lengths[s] for s in runs[-1]]
+                if max(length, *others) <= LIKE_LENGTH * min(length, *others):
+                    runs[-1].append(slot)
+                    continue
+            runs.append([slot])
+        device = self._options["device"]
+        chunks = []
+        for run in runs:
+            members = [(row, slot - run[0], cell) for slot in run for cell, row in enumerate(rows_of[slot])]
+            rows, places, cells = (torch.tensor(column, device=device) for column in zip(*members, strict=True))
+            longest = max(self.prefix_lengths[s] for s in run)
+            widest = max(len(rows_of[s]) for s in run)
+            chunks.append(Chunk(run[0], len(run), longest, widest, rows, places, cells))
+        return chunks
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, plan: StepLayout, scale: float) -> Tensor:
         """One layer's attention of one new token per row.
@@ -155,31 +185,35 @@ class SharedPrefixCache:
         keys[rows, :, plan.positions] = key[:, :, 0]
         values[rows, :, plan.positions] = value[:, :, 0]
         keys, values = keys[:, :, : plan.branch_length], values[:, :, : plan.branch_length]
-        prefix_keys = self.prefix[layer, 0, : plan.n_slots, :, : plan.prefix_length]
-        prefix_values = self.prefix[layer, 1, : plan.n_slots, :, : plan.prefix_length]
+        prefix_keys, prefix_values = self.prefix[layer]
 
         q = query[:, :, 0].view(n, self._heads, share, dim) * scale
-        branch_scores = q @ keys.transpose(-1, -2)
-        prefix_scores = _ungrid(_grid(q, plan) @ prefix_keys.transpose(-1, -2), plan, share)
-        scores = torch.cat([prefix_scores, branch_scores], dim=-1) + plan.mask[:, None, None]
+        scores = q.new_zeros(n, self._heads, share, plan.prefix_length + plan.branch_length)
+        scores[..., plan.prefix_length :] = q @ keys.transpose(-1, -2)
+        for chunk in plan.chunks:
+            known = prefix_keys[chunk.first : chunk.first + chunk.slots, :, : chunk.length]
+            scores[chunk.rows, :, :, : chunk.length] = _ungrid(_grid(q, chunk) @ known.transpose(-1, -2), chunk, share)
+        scores += plan.mask[:, None, None]
         weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
         out = weights[..., plan.prefix_length :] @ values
-        out = out + _ungrid(_grid(weights[..., : plan.prefix_length], plan) @ prefix_values, plan, share)
+        for chunk in plan.chunks:
+            known = prefix_values[chunk.first : chunk.first + chunk.slots, :, : chunk.length]
+            out[chunk.rows] += _ungrid(_grid(weights[..., : chunk.length], chunk) @ known, chunk, share)
         return out.reshape(n, 1, heads, dim)
 
 
-def _grid(x: Tensor, plan: StepLayout) -> Tensor:
+def _grid(x: Tensor, chunk: Chunk) -> Tensor:
     """[n, kv heads, share, k] -> [slots, kv heads, width x share, k]: rows of one prefix side by side."""
     _, heads, share, k = x.shape
-    grid = x.new_zeros(plan.n_slots, heads, plan.width, share, k)
-    grid[plan.slots, :, plan.cells] = x
-    return grid.view(plan.n_slots, heads, plan.width * share, k)
+    grid = x.new_zeros(chunk.slots, heads, chunk.width, share, k)
+    grid[chunk.places, :, chunk.cells] = x[chunk.rows]
+    return grid.view(chunk.slots, heads, chunk.width * share, k)
 
 
-def _ungrid(grid: Tensor, plan: StepLayout, share: int) -> Tensor:
-    """The inverse of `_grid`."""
+def _ungrid(grid: Tensor, chunk: Chunk, share: int) -> Tensor:
+    """[slots, kv heads, width x share, k] -> [m, kv heads, share, k]: the chunk's rows one by one."""
     slots, heads, _, k = grid.shape
-    return grid.view(slots, heads, plan.width, share, k)[plan.slots, :, plan.cells]
+    return grid.view(slots, heads, chunk.width, share, k)[chunk.places, :, chunk.cells]
 
 
 def _attention(

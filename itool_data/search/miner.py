@@ -112,13 +112,13 @@ class Miner:
         while self._asked:
             assert self._judge is not None
             asked, self._asked = self._asked, []
-            before = self._policy.usage.scored
+            before = self._judge.usage.scored
             answers = iter(
                 self._judge.confidences(
                     [(o.tree.task.sample, r, s) for o, a in asked for r, s in zip(a.responses, a.seeds, strict=True)]
                 )
             )
-            tokens = self._policy.usage.scored - before
+            tokens = self._judge.usage.scored - before
             total = sum(len(a.responses) for _, a in asked)
             for opened, assess in asked:
                 opened.tree.judged += round(tokens * len(assess.responses) / total)

@@ -10,7 +10,7 @@ import numpy as np
 from itool_data.calls import CallFormat, parse_prefix
 from itool_data.config import RewardSettings
 from itool_data.match import prefix_agreement, response_matches
-from itool_data.policy.base import Policy, uniforms
+from itool_data.policy.base import Policy, Usage, uniforms
 from itool_data.prompt import Prompter
 from itool_data.sample import Sample
 
@@ -96,6 +96,11 @@ class Judge:
         self._prompter = prompter
         self._settings = settings
         self._options = [prompter.text_ids(option) for option in OPTION_WEIGHTS]
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of the policy that judges."""
+        return self._policy.usage
 
     def prompt_ids(self, sample: Sample, response: str) -> list[int]:
         """The evaluation prompt; what does not change within a tree comes first unless Table 10's order is asked."""

@@ -1,4 +1,4 @@
-"""API-Bank: levels 1 and 2 (evaluation) and the level-3 training calls (docs/bfcl_scoring.md section 11).
+"""API-Bank: levels 1 and 2 (evaluation) and the level-3 training calls.
 
 A row holds an instruction with the tools (level 3: in the input), the dialogue so far, and one gold call in
 `expected_output` (levels 1 and 2: `test`) or `output` (level 3: `train`). The dialogue's earlier calls become assistant

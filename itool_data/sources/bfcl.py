@@ -1,4 +1,4 @@
-"""BFCL v3's single-turn Python items: the BFCL-half data set (paper 4.5; answers by bfcl_scoring.md sections 1 and 4).
+"""BFCL v3's single-turn Python items: the BFCL-half data set (paper 4.5).
 
 Eight categories are read from the pinned wheel. Java and JavaScript are left out because their values are source text
 of those languages, which the call format here cannot hold; (live_)irrelevance and live_relevance because they have no

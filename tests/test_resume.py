@@ -1,0 +1,112 @@
+"""Mining that is stopped again and again, at any moment and in any way, makes what it makes in one go."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scripted_mine
+from scripted_mine import SAMPLES, SETTINGS
+
+from itool_data.policy.base import Completion
+from itool_data.run import open_run, write_run
+from itool_data.store.sql import query
+from itool_data.store.tables import Store
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def mined(folder: Path) -> Rows:
+    """All rows of a run in a fixed order, but for the time a tree took."""
+    store = open_run(folder).store
+    return {
+        "perplexity": query(store, "SELECT * FROM perplexity ORDER BY ALL").to_pylist(),
+        "trees": query(store, "SELECT * EXCLUDE (seconds) FROM trees ORDER BY tree_id").to_pylist(),
+        "nodes": query(store, "SELECT * FROM nodes ORDER BY tree_id, path").to_pylist(),
+        "pairs": query(store, "SELECT * FROM pairs ORDER BY pair_id").to_pylist(),
+    }
+
+
+def mine_at_once(folder: Path, max_draws: int = 8, open_trees: int = 4) -> Rows:
+    with write_run(folder, None, [*SETTINGS, f"mine.open_trees={open_trees}"]) as run:
+        scripted_mine.mine(run, scripted_mine.policy(max_draws=max_draws))
+    return mined(folder)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    return mine_at_once(tmp_path_factory.mktemp("at_once"))
+
+
+def test_what_is_expected_is_worth_comparing(expected: Rows) -> None:
+    assert len(expected["trees"]) == len(expected["perplexity"]) == SAMPLES
+    # Half of the answers are right: the gold response's perplexity is 2^(1/n) over its n tokens, the end included.
+    for row in expected["perplexity"]:
+        assert row["perplexity"] == pytest.approx(2 ** (1 / row["n_tokens"]))
+    values = [row for row in expected["pairs"] if row["prefix_text"] == "[f("]
+    assert len(values) > SAMPLES / 4
+    gold = {s.sample_id: s.target for s in map(scripted_mine.sample, range(SAMPLES))}
+    for row in values:
+        assert gold[row["sample_id"]].startswith("[f(" + row["chosen_text"].rstrip(",)]"))
+    assert {row["error_class"] for row in values} >= {"Parameter Value", "Parameter Count"}
+
+
+@pytest.mark.parametrize(("max_draws", "open_trees"), [(1, 1), (1, 32), (3, 4), (64, 1), (64, 32)])
+def test_the_batch_does_not_change_the_result(tmp_path: Path, expected: Rows, max_draws: int, open_trees: int) -> None:
+    assert mine_at_once(tmp_path, max_draws, open_trees) == expected
+
+
+def tree_ids(folder: Path) -> list[str]:
+    return query(Store(folder / "tables"), "SELECT tree_id FROM trees").column("tree_id").to_pylist()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_stopped_at_any_moment_it_goes_on_to_the_same_result(tmp_path: Path, expected: Rows, seed: int) -> None:
+    moments = random.Random(seed)
+    kept: set[str] = set()
+    stops = []
+    while len(stops) < 40:
+        command = [sys.executable, scripted_mine.__file__, str(tmp_path), "--delay", "0.005"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for _ in range(moments.randint(2, 20)):
+            process.stdout.readline()
+        time.sleep(moments.uniform(0, 0.03))
+        process.send_signal(moments.choice([signal.SIGKILL, signal.SIGINT]))
+        _, errors = process.communicate()
+        now = tree_ids(tmp_path)
+        assert len(now) == len(set(now)), "a tree was searched twice"
+        assert kept <= set(now), "a committed tree is gone"
+        kept = set(now)
+        if process.returncode == 0:
+            break
+        assert process.returncode in (-signal.SIGKILL, -signal.SIGINT, 130), errors
+        stops.append(process.returncode)
+    assert len(stops) >= 3
+    assert mined(tmp_path) == expected
+    assert [c.version for c in open_run(tmp_path).store.log()] == list(range(len(open_run(tmp_path).store.log())))
+
+
+class Interrupted(scripted_mine.Slow):
+    """Ctrl-C comes in the middle of a step."""
+
+    left = 25
+
+    def step(self) -> list[Completion]:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+        return super().step()
+
+
+def test_ctrl_c_keeps_every_finished_tree(tmp_path: Path, expected: Rows) -> None:
+    # A commit only at the end, so that what is kept is what the interrupt itself saved.
+    settings = [*SETTINGS, "mine.open_trees=4", "mine.commit_trees=1000", "mine.commit_seconds=1000"]
+    with pytest.raises(KeyboardInterrupt), write_run(tmp_path, None, settings) as run:
+        scripted_mine.mine(run, scripted_mine.policy(Interrupted))
+    assert 0 < len(tree_ids(tmp_path)) < SAMPLES
+    assert mine_at_once(tmp_path) == expected
