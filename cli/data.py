@@ -27,7 +27,7 @@ def import_(
     overrides: Overrides = None,
 ) -> None:
     """Read a data set into a run; bad rows are set aside and counted."""
-    from itool_cli.console import make_console
+    from itool_cli.console import make_console, visible
     from itool_cli.progress import Meter
     from itool_data.run import write_run
     from itool_data.stages import import_samples
@@ -42,13 +42,12 @@ def import_(
         f"{source}: {done.new} new samples, {done.known} already there, {len(done.rejects)} bad rows set aside"
     )
     for reject in done.rejects[:SHOWN_REJECTS]:
-        console.print(f"  {reject}", markup=False)
+        console.print(f"  {visible(str(reject))}")
     if len(done.rejects) > SHOWN_REJECTS:
         reasons = Counter(reject.reason for reject in done.rejects).most_common(1)[0]
         console.print(
-            f"  … {len(done.rejects) - SHOWN_REJECTS} more, most often: {reasons[0]} ({reasons[1]}); "
+            f"  … {len(done.rejects) - SHOWN_REJECTS} more, most often: {visible(reasons[0])} ({reasons[1]}); "
             f'itool sql "SELECT * FROM rejects" --run {run}',
-            markup=False,
         )
 
 
@@ -60,7 +59,7 @@ def show(
     """Show how many samples a run has by source, split and difficulty; or one sample whole."""
     from rich.table import Table
 
-    from itool_cli.console import make_console
+    from itool_cli.console import make_console, visible
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
     from itool_data.store.samples import read_samples
@@ -77,7 +76,7 @@ def show(
         )
         table = Table(*rows.column_names)
         for row in rows.to_pylist():
-            table.add_row(*map(str, row.values()))
+            table.add_row(*(visible(str(value)) for value in row.values()))
         console.print(table)
         bad = query(store, "SELECT count(*) AS n FROM rejects").to_pylist()[0]["n"]
         if bad:
@@ -87,16 +86,16 @@ def show(
     if len(found) != 1:
         raise ItoolError(f"sample {sample}: {len(found)} samples begin with this id; give more or other digits")
     only = found[0]
-    console.rule(f"{only.sample_id}  {only.source}  {only.source_id}  {only.split}")
+    console.rule(visible(f"{only.sample_id}  {only.source}  {only.source_id}  {only.split}"))
     for tool in only.tools:
         from itool_data.prompt import signature
 
-        console.print(f"  {signature(tool)}", markup=False)
+        console.print(f"  {visible(signature(tool))}")
     for message in only.messages:
-        console.print(f"[bold]{message.role}[/]", end=" ")
-        console.print(message.content, markup=False)
-    console.print("[bold]gold[/]", end=" ")
-    console.print(only.target, markup=False)
+        console.print(message.role, style="bold", end=" ")
+        console.print(visible(message.content, keep="\n\t"))
+    console.print("gold", style="bold", end=" ")
+    console.print(visible(only.target, keep="\n\t"))
     for answer in only.accepted:
         console.print(
             f"  accepted: {answer.name} {answer.arguments}, may be left out: {sorted(answer.optional)}", markup=False

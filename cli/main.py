@@ -56,6 +56,9 @@ def main() -> None:
             raise
         typer.echo(f"itool: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer turns Ctrl-C into an exit of its own, without a word.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
         typer.echo("itool: stopped; what was committed is kept, the same command goes on from there", err=True)
         sys.exit(INTERRUPTED)

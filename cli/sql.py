@@ -2,9 +2,11 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -40,28 +42,44 @@ def sql(
 
         if out is None and sys.stdout.isatty():
             raise ItoolError("--format parquet is binary; give a file with --out or redirect the output")
-        pq.write_table(rows, str(out) if out else sys.stdout.buffer)
+        with _target(out) as target:
+            pq.write_table(rows, target)
         return
     text = _table(rows, sys.stdout.isatty() and out is None) if form is Format.TABLE else _text(rows, form)
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
-    else:
-        typer.echo(text, nl=False)
+    with _target(out) as target:
+        target.write(text.encode("utf-8", "backslashreplace"))
 
 
 def log(run: RunFolder) -> None:
     """List a run's versions: when, what, and how many rows it added."""
     from rich.table import Table
 
-    from itool_cli.console import make_console
+    from itool_cli.console import make_console, visible
     from itool_data.run import open_run
 
     table = Table("version", "time (UTC)", "operation", "rows added", "details")
     for commit in open_run(run).store.log():
         added = ", ".join(f"{name} +{n}" for name, n in commit.rows.items())
         details = ", ".join(f"{k} {v}" for k, v in commit.info.items() if not isinstance(v, dict | list))
-        table.add_row(str(commit.version), commit.time.strftime("%Y-%m-%d %H:%M:%S"), commit.operation, added, details)
+        table.add_row(
+            str(commit.version), commit.time.strftime("%Y-%m-%d %H:%M:%S"), commit.operation, added, visible(details)
+        )
     make_console().print(table)
+
+
+@contextmanager
+def _target(out: Path | None) -> Iterator[BinaryIO]:
+    """The file to write to, or standard output."""
+    from itool_data.errors import ItoolError
+
+    if out is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        with out.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise ItoolError(f"{out}: cannot write: {error.strerror}") from None
 
 
 def _text(rows: object, form: Format) -> str:
@@ -77,7 +95,9 @@ def _text(rows: object, form: Format) -> str:
     writer = csv.writer(text)
     writer.writerow(rows.column_names)
     for row in rows.to_pylist():
-        writer.writerow(json.dumps(v) if isinstance(v, list | dict) else v for v in row.values())
+        writer.writerow(
+            json.dumps(v, ensure_ascii=False, default=str) if isinstance(v, list | dict) else v for v in row.values()
+        )
     return text.getvalue()
 
 
@@ -88,18 +108,20 @@ def _table(rows: object, terminal: bool) -> str:
     from rich.table import Table
 
     assert isinstance(rows, pa.Table)
-    table = Table(*rows.column_names)
+    from itool_cli.console import visible
+
+    table = Table(*map(visible, rows.column_names))
     for row in rows.to_pylist():
         table.add_row(*(_cell(value) for value in row.values()))
-    console = Console() if terminal else Console(width=100_000, force_terminal=False)
+    console = Console(markup=False) if terminal else Console(width=100_000, force_terminal=False, markup=False)
     with console.capture() as captured:
-        console.print(table, markup=False, highlight=False)
+        console.print(table, highlight=False)
         console.print(f"{rows.num_rows} row{'' if rows.num_rows == 1 else 's'}", highlight=False)
     return captured.get()
 
 
 def _cell(value: object) -> str:
-    from rich.markup import escape
+    from itool_cli.console import visible
 
     if value is None:
         return ""
@@ -108,4 +130,4 @@ def _cell(value: object) -> str:
     if isinstance(value, list) and len(value) > 8:
         return f"[{len(value)} items]"
     # A model's text may hold line breaks or a terminal's control codes; both are shown, not obeyed.
-    return escape("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value)))
+    return visible(str(value))

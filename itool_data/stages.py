@@ -155,18 +155,17 @@ class Buffer:
     too_long: list[Tokenised]
 
 
+def _perplexities(run: Run, policy: Policy, round_: int) -> dict[str, float]:
+    """The round's perplexities under a policy, by sample id."""
+    sql = "SELECT sample_id, perplexity FROM perplexity WHERE round = ? AND policy = ?"
+    rows = query(run.store, sql, None, [round_, str(policy.policy_id)]).to_pylist()
+    return {row["sample_id"]: row["perplexity"] for row in rows}
+
+
 def replay(run: Run, policy: Policy, prompter: Prompter, round_: int) -> Buffer:
     """Draw the round's replay buffer and find what of it has no perplexity under this policy yet."""
     samples = replay_buffer(read_samples(run.store, "split = 'train'"), run.config.replay.fraction, run.config.seed)
-    scored = {
-        row["sample_id"]
-        for row in query(
-            run.store,
-            "SELECT sample_id FROM perplexity WHERE round = ? AND policy = ?",
-            None,
-            [round_, str(policy.policy_id)],
-        ).to_pylist()
-    }
+    scored = _perplexities(run, policy, round_)
     missing = tokenise(prompter, [s for s in samples if s.sample_id not in scored])
     fits = [t for t in missing if len(t) <= policy.context]
     return Buffer(samples, fits, [t for t in missing if len(t) > policy.context])
@@ -220,16 +219,7 @@ def tasks(
         limit: search so many instead of `replay.hardest` of the buffer.
     """
     in_buffer = {s.sample_id: s for s in buffer.samples}
-    scores = [
-        (row["sample_id"], row["perplexity"])
-        for row in query(
-            run.store,
-            "SELECT sample_id, perplexity FROM perplexity WHERE round = ? AND policy = ?",
-            None,
-            [round_, str(policy.policy_id)],
-        ).to_pylist()
-        if row["sample_id"] in in_buffer
-    ]
+    scores = [(i, h) for i, h in _perplexities(run, policy, round_).items() if i in in_buffer]
     chosen = hardest(scores, 1.0)[:limit] if limit is not None else hardest(scores, run.config.replay.hardest)
     prompts = tokenise(prompter, [in_buffer[sample_id] for sample_id in chosen])
     room = policy.context - run.config.mcts.max_tokens

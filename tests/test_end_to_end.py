@@ -60,10 +60,10 @@ def test_the_plan_costs_nothing_and_the_run_shows_it_against_the_fact(run, plan,
 def test_the_trees_are_of_the_hardest_samples_and_never_of_test_items(run, mined):
     assert ask(
         run,
-        "SELECT count(*) AS n, bool_and(perplexity >= (SELECT quantile_disc(perplexity, 0.75) FROM perplexity)) AS hard,"
-        " bool_and(split = 'train') AS train "
+        "SELECT count(*) AS n, bool_and(split = 'train') AS train, "
+        "bool_and(perplexity >= (SELECT quantile_disc(perplexity, 0.75) FROM perplexity)) AS hard "
         "FROM trees JOIN perplexity USING (sample_id) JOIN samples USING (sample_id)",
-    ) == [{"n": 3, "hard": True, "train": True}]
+    ) == [{"n": 3, "train": True, "hard": True}]
 
 
 def test_every_number_of_a_tree_can_be_asked_for(run, mined):

@@ -1,12 +1,12 @@
 """The store: commits visible at once or not at all, through kills, full disks and damaged files."""
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -228,19 +228,6 @@ def test_a_damaged_log_is_named_and_nothing_is_rolled_back(tmp_path: Path) -> No
     assert counts(Store(tmp_path))["trees"] == 2
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_full_disk_is_said_and_loses_nothing(small_disk: Path) -> None:
     store = Store(small_disk / "tables")
     store.commit("mine", tree(0))
@@ -265,3 +252,19 @@ def test_a_full_disk_is_said_and_loses_nothing(small_disk: Path) -> None:
     store.commit("mine", tree(done))
     assert counts(store)["trees"] == done + 1
     whole(store)
+
+
+def test_the_benchmark_ends_with_its_figures(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.store", "--pairs", "3000", "--folder", str(tmp_path)],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures.keys() == {"write_s", "slowest_query_s", "peak_rss_gb"}
+    assert all(value > 0 for value in figures.values())
+    store = Store(tmp_path)
+    whole(store)
+    assert query(store, "SELECT count(*) AS n, count(DISTINCT tree_id) AS trees FROM pairs").to_pylist() == [
+        {"n": 3000, "trees": 750}
+    ]
+    assert query(store, "SELECT count(*) AS n FROM pairs ANTI JOIN trees USING (tree_id)").to_pylist() == [{"n": 0}]

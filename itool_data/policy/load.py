@@ -87,7 +87,7 @@ def find_adapter(path: Path, base: BaseModel) -> Adapter:
         record = json.loads((identity if identity.is_file() else config).read_text(encoding="utf-8"))
         made_for = record["base"] if identity.is_file() else record["base_model_name_or_path"]
         revision = record.get("revision", base.revision)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ItoolError(f"{path}: the adapter's JSON cannot be read ({error}); train or copy it again") from None
     own_names = {base.name, str(base.path), base.path.name}
     if made_for not in own_names or (identity.is_file() and revision != base.revision):
@@ -114,11 +114,15 @@ def load_tokenizer(base: BaseModel) -> Any:
     """The base model's tokenizer.
 
     Raises:
-        ItoolError: if it has no chat template or no end-of-turn token.
+        ItoolError: if it cannot be loaded, or has no chat template or no end-of-turn token.
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(base.path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base.path)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ItoolError(f"{base.name}: its tokenizer in {base.path} cannot be loaded: {reason}") from None
     if not tokenizer.chat_template:
         raise ItoolError(f"{base.name}: its tokenizer has no chat template; use an instruction-tuned model")
     if tokenizer.eos_token_id is None:
