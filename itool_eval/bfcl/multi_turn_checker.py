@@ -91,8 +91,9 @@ def check(item: MultiTurnItem, turns: list[list[list[str]]], simulators: Simulat
 
 
 def _steps(turn: object, number: int) -> list[list[str]]:
-    """The calls of each reply of a turn that is a list of calls; other replies end a turn and are no step."""
-    if not isinstance(turn, list):
+    """The calls of each reply of a turn that is a list of calls; other replies are no step."""
+    # A text counts as the list of its characters, none of which is a call: officially that is an empty turn.
+    if not isinstance(turn, list | str):
         raise ItoolError(f"turn {number} is a {type(turn).__name__}; a turn is a list of replies")
     steps = []
     for reply in turn:

@@ -1,4 +1,4 @@
-"""BFCL's simulators: the official classes, loaded by file, and limits on what one call of them may cost (spec section 8).
+"""BFCL's simulators: the official classes, loaded by file, with a limit on what one call may cost (spec section 8).
 
 They are the only downloaded code that itool runs (DESIGN section 9), from the wheel whose SHA-256 is pinned. Only their
 own modules are loaded, `bfcl_eval` itself is not imported, and `sys.modules` is afterwards as it was before. The limits
