@@ -1,7 +1,7 @@
 """BFCL's single-turn items with their accepted answers, read from the official wheel's data folder (spec section 1).
 
 Prompts and answers are each sorted by the number after the id's last `_` and then paired by position, as the official
-runner does; a repeated id stays two items. Left out: multi-turn items, whose answers are something else.
+runner does; a repeated id stays two items. Left out: multi-turn items (`multi_turn_items.py`).
 """
 
 import json
@@ -53,10 +53,10 @@ def load_items(data: Path, version: Version, category: str) -> list[Item]:
         ItoolError: a file is absent or not what the wheel of that version holds.
     """
     name = f"{version.prefix}_{category}.json"
-    prompts = _read_sorted(data / name)
+    prompts = read_sorted(data / name)
     if not CATEGORIES[version][category].has_answers:
         return [Item(p["id"], category, p["question"], p["function"]) for p in prompts]
-    answers = _read_sorted(data / "possible_answer" / name)
+    answers = read_sorted(data / "possible_answer" / name)
     if len(prompts) != len(answers):
         raise ItoolError(
             f"{data / name}: {len(prompts)} items but {len(answers)} answers; fetch the wheel's data again"
@@ -73,7 +73,12 @@ def load_items(data: Path, version: Version, category: str) -> list[Item]:
     ]
 
 
-def _read_sorted(path: Path) -> list[dict[str, Any]]:
+def read_sorted(path: Path) -> list[dict[str, Any]]:
+    """Read one file of the data, sorted as the official runner sorts it.
+
+    Raises:
+        ItoolError: it is absent or not BFCL data.
+    """
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         return sorted(rows, key=lambda row: id_number(row["id"]))
