@@ -17,11 +17,11 @@ from typing import Any
 
 from bench.shared import shared_data
 from itool_data.assets import bfcl_data
-from itool_eval.bfcl.aggregate import tally
 from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.official_tables import official_tables
 from itool_eval.bfcl.single_turn import SingleTurnScorer
 from itool_eval.scores import Tally
+from itool_eval.summary import tally
 from itool_eval.verdicts import Verdict
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from itool_cli import config, data, mine, sql, train
+from itool_cli import eval as evaluation
 from itool_data.errors import ItoolError
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
+app.add_typer(evaluation.app, name="eval")
 app.command("mine")(mine.mine)
 app.command("sql")(sql.sql)
 app.command("log")(sql.log)

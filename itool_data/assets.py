@@ -43,6 +43,10 @@ BFCL_V3 = Wheel(
     "bfcl-eval", "2025.8.6.2", "fdb996ac963ed1c6fce1eb4884053aae4a6de282fb931665a46dbeed204a228d", "bfcl_eval"
 )
 
+BFCL_V4 = Wheel(
+    "bfcl-eval", "2026.3.23", "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a", "bfcl_eval"
+)
+
 
 def cache_dir() -> Path:
     """The folder that assets are kept in: `ITOOL_CACHE`, else `XDG_CACHE_HOME`/itool, else ~/.cache/itool."""
@@ -60,13 +64,13 @@ def unpacked(wheel: Wheel) -> Path:
     return _build_once(f"{wheel.name}-{wheel.version}", lambda folder: _fetch(wheel, folder)) / wheel.folder
 
 
-def bfcl_data() -> Path:
-    """The data folder of BFCL v3; the wheel's other files (multi-turn simulators) lie beside it.
+def bfcl_data(wheel: Wheel = BFCL_V3) -> Path:
+    """The data folder of a BFCL version; the wheel's other files (prompts, multi-turn simulators) lie beside it.
 
     Raises:
         ItoolError: as for `unpacked`.
     """
-    return unpacked(BFCL_V3) / "data"
+    return unpacked(wheel) / "data"
 
 
 def embedded_model() -> Path:

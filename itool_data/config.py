@@ -1,7 +1,7 @@
 """Every setting of a run: what it means, its default (the paper's), its bounds; read from YAML, with `--set` on top.
 
 Defaults are the paper's (tables 6 and 7); `configs/laptop.yaml` holds the embedded model's. Left out: preference
-training and evaluation, which bring their own sections.
+training, which brings its own section.
 """
 
 import hashlib
@@ -100,6 +100,12 @@ class MineSettings(Section):
     commit_seconds: float = Field(20.0, gt=0, description="finished trees wait at most so long to be written")
 
 
+class EvalSettings(Section):
+    """How benchmarks are answered."""
+
+    max_tokens: Positive = Field(4096, description="upper bound on an answer (BFCL's own: 4096)")
+
+
 class Config(Section):
     """A run's settings."""
 
@@ -111,6 +117,7 @@ class Config(Section):
     reward: RewardSettings = RewardSettings()
     pairs: PairSettings = PairSettings()
     mine: MineSettings = MineSettings()
+    eval: EvalSettings = EvalSettings()
 
     def hash(self, *sections: str) -> str:
         """12 hex digits over the named sections (all of them when none is named) and the seed."""

@@ -28,6 +28,7 @@ DEPENDS = {
     "warmup": ("model", "warmup"),
     "perplexity": ("model", "replay"),
     "mine": ("model", "replay", "mcts", "reward", "pairs"),
+    "eval": ("model", "eval"),
 }
 # Settings that say where and how fast, not what.
 FREE = {("model", "device"), ("model", "rows"), ("warmup", "checkpoint_seconds")}

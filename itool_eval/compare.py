@@ -4,10 +4,13 @@ Paired by item, so the items' differing difficulty cancels out: McNemar's exact 
 difference (`scores.py`). Items that only one of the two was run on are counted and left out.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from itool_data.errors import ItoolError
 from itool_eval.errors import first_class
 from itool_eval.scores import Interval, mcnemar_p, paired_difference
 from itool_eval.verdicts import Verdict
@@ -28,6 +31,26 @@ class Outcome:
 def outcomes(verdicts: Iterable[Verdict]) -> list[Outcome]:
     """What a comparison needs of some verdicts."""
     return [Outcome(v.category, v.id, v.valid, first_class(v)) for v in verdicts]
+
+
+def read_outcomes(path: Path) -> list[Outcome]:
+    """What a comparison needs of a file of verdicts, as `itool eval score` writes it.
+
+    Raises:
+        ItoolError: the file cannot be read, or a line of it is no verdict.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ItoolError(f"{path}: cannot be read ({error}); give a verdict file or a run's folder") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            found.append(Outcome(row["category"], row["id"], row["valid"], row["error_class"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ItoolError(f"{path}, line {number}: no verdict ({error}); `itool eval score` writes them") from None
+    return found
 
 
 @dataclass(frozen=True)

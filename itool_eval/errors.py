@@ -1,4 +1,4 @@
-"""Official error types -> the paper's seven error classes (paper appendix A.1, scoring spec section 9).
+"""Official error types -> the paper's seven error classes (paper appendix A.1, scoring spec sections 9, 11).
 
 The paper gives no table, so part of this one is inferred; what could be argued about is shown apart: outputs that
 attempt no call, calls where none is right, parameters that the schema has but the answer does not take. Left out: how
@@ -40,6 +40,12 @@ _CLASSES = {
     "ast_decoder:decoder_failed": ErrorClass.CODE_SYNTAX,
     "ast_decoder:decoder_wrong_output_format": ErrorClass.CODE_SYNTAX,
     "multi_turn:empty_turn_model_response": ErrorClass.TOOLS_COUNT,
+    "api_bank:no_api_call": ErrorClass.CODE_SYNTAX,
+    "api_bank:failed_parse_api_call": ErrorClass.CODE_SYNTAX,
+    "api_bank:api_name_mismatch": ErrorClass.TOOL_NAME,
+    "api_bank:invalid_input_parameter": ErrorClass.PARAMETER_NAME,
+    "api_bank:miss_input_argument": ErrorClass.PARAMETER_COUNT,
+    "api_bank:input_mismatch": ErrorClass.PARAMETER_VALUE,
 }
 _VALUE_SCOPES = ("type_error", "value_error", "dict_checker", "list_dict_checker")
 

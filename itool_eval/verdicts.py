@@ -6,7 +6,7 @@ A verdict is written as one JSON line. Left out: which of the paper's error clas
 from dataclasses import dataclass
 from typing import Literal
 
-# What is shown apart from the error classes (scoring spec sections 6, 9 and 10).
+# What is shown apart from the error classes (scoring spec sections 6, 9, 10 and 11).
 Note = Literal[
     "",
     "no call attempted",
@@ -14,6 +14,7 @@ Note = Literal[
     "parameter of the schema",
     "malformed call taken for abstention",
     "another matching passes",
+    "repeats the item before",
 ]
 
 

@@ -68,7 +68,7 @@ def _sample(source: str, row: dict[str, JSON], line: int) -> Sample:
                 tools += [found for found in _found(result) if found not in tools]
         elif not text.startswith("Generate API Request:"):
             raise BadRowError("input", f"expected User:, AI: or API-Request:, found {text[:40]!r}")
-    calls = (_call(get(row, gold, str).removeprefix(REQUEST).strip(), gold),)
+    calls = (read_call(get(row, gold, str).removeprefix(REQUEST).strip(), gold),)
     test = gold == "expected_output"
     if not test:
         check_offered(calls, tools, gold)
@@ -100,11 +100,15 @@ def _past_call(text: str) -> tuple[ToolCall, str]:
     past = PAST_CALL.fullmatch(text)
     if not past:
         raise BadRowError("input", f"expected [Name(...)]->result, found {text[:40]!r}")
-    return _call(past[1], "input"), past[2]
+    return read_call(past[1], "input"), past[2]
 
 
-def _call(text: str, field: str) -> ToolCall:
-    """Read one call, strictly where it is well-formed, else by the data's loose syntax."""
+def read_call(text: str, field: str) -> ToolCall:
+    """Read one call, strictly where it is well-formed, else by the data's loose syntax.
+
+    Raises:
+        BadRowError: the text is not one `[Name(...)]`.
+    """
     try:
         (call,) = parse(text, "python")
         return call

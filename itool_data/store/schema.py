@@ -108,6 +108,26 @@ SCHEMAS: dict[str, pa.Schema] = {
             "error_class": pa.string(),
         }
     ),
+    "predictions": pa.schema(
+        {
+            "benchmark": pa.string(),
+            "policy": pa.string(),
+            "category": pa.string(),
+            "item": pa.string(),
+            "position": pa.int32(),  # in the category, because an id can stand for two items
+            "output": pa.string(),
+            "calls": pa.string(),  # null where the output does not decode
+            "valid": pa.bool_(),
+            "error_type": pa.string(),
+            "error_class": pa.string(),
+            "message": pa.string(),
+            "verdict": pa.string(),  # JSON: all faults, attempts and the note
+            "tokens_prompt": pa.int32(),
+            "tokens_output": pa.int32(),
+            "finish": pa.string(),
+            "seconds": pa.float64(),
+        }
+    ),
 }
 
 LOG_SCHEMA = pa.schema(

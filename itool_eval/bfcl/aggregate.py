@@ -1,61 +1,18 @@
-"""Verdicts -> scores, each with its formula, n and 95 % interval (spec section 7).
+"""Counts -> scores, each with its formula, n and 95 % interval (spec section 7).
 
 A category that was not run counts as 0 in every mean, as officially, and every score names what it lacks. Left out:
 the formulas themselves (`formulas.py`) and the official tables' layout (`official_tables.py`).
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from itool_eval.bfcl.categories import CATEGORIES, Version
 from itool_eval.bfcl.formulas import ERAS, FORMULAS, Formula
-from itool_eval.scores import Interval, Tally, bootstrap, wilson
-from itool_eval.verdicts import Verdict
+from itool_eval.scores import Tally, bootstrap, wilson
+from itool_eval.summary import Score, Summary
 
 # A category without outputs.
 NOT_RUN = Tally(0, 0)
-
-
-@dataclass(frozen=True)
-class Score:
-    """One number of a report.
-
-    Attributes:
-        name: a category's or a formula's name.
-        formula: how it is computed, in words.
-        value: the score in [0, 1].
-        n: how many outputs it is computed from.
-        interval: its 95 % interval.
-        missing: categories that count as 0 because none of their items was run.
-        partial: categories of which only some items were run.
-    """
-
-    name: str
-    formula: str
-    value: float
-    n: int
-    interval: Interval
-    missing: tuple[str, ...] = ()
-    partial: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Summary:
-    """All scores of one set of verdicts; `era` says what they may be compared with."""
-
-    era: str
-    categories: tuple[Score, ...]
-    scores: tuple[Score, ...]
-
-
-def tally(verdicts: Iterable[Verdict]) -> dict[str, Tally]:
-    """Count the right outputs of each category."""
-    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for verdict in verdicts:
-        counts[verdict.category][0] += verdict.valid
-        counts[verdict.category][1] += 1
-    return {category: Tally(correct, n) for category, (correct, n) in counts.items()}
 
 
 def summarise(tallies: Mapping[str, Tally], version: Version) -> Summary:

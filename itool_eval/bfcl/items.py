@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from itool_data.assets import BFCL_V3, BFCL_V4, bfcl_data
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON
 from itool_eval.bfcl.categories import CATEGORIES, Version
 
 # {parameter: accepted values}; "" among the values means that the parameter may be left out.
 Answer = dict[str, Any]
+_WHEELS = {Version.V3: BFCL_V3, Version.V4: BFCL_V4}
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,15 @@ class Item:
 def id_number(item_id: str) -> int:
     """The number by which official files are sorted: after the last `_`, up to the first `-`."""
     return int(item_id.rpartition("_")[2].partition("-")[0])
+
+
+def data_folder(version: Version) -> Path:
+    """The folder `bfcl_eval/data` of a version's official wheel, fetched on the first call.
+
+    Raises:
+        ItoolError: it cannot be had.
+    """
+    return bfcl_data(_WHEELS[version])
 
 
 def load_items(data: Path, version: Version, category: str) -> list[Item]:

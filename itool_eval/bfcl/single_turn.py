@@ -61,6 +61,14 @@ class SingleTurnScorer:
             return Verdict(item.id, category, (Fault(f"ast_decoder:{kind}", str(error), _attempt_note(result)),))
         return check(item, calls, rules.checker, rules.language)
 
+    def calls(self, category: str, result: str) -> list[Call] | None:
+        """The calls that a reply decodes into, None if it does not."""
+        rules = CATEGORIES[self.version][category]
+        try:
+            return self._decode(result, rules.language if rules.has_answers else Language.PYTHON)
+        except DecodeError:
+            return None
+
     def _score_relevance(self, item: Item, result: str, rules: Category) -> Verdict:
         try:
             calls, reason = self._decode(result, Language.PYTHON), "an empty list of calls"

@@ -2,12 +2,13 @@
 
 import pytest
 
-from itool_eval.bfcl.aggregate import summarise, tally
+from itool_eval.bfcl.aggregate import summarise
 from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.formulas import FORMULAS
 from itool_eval.bfcl.official_tables import official_tables
 from itool_eval.compare import Outcome, compare, outcomes
 from itool_eval.scores import Interval, Tally, bootstrap, mcnemar_p, paired_difference, wilson
+from itool_eval.summary import tally
 from itool_eval.verdicts import Fault, Verdict
 
 

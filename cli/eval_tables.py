@@ -1,0 +1,155 @@
+"""How evaluations look on the terminal: scores, error classes, quirks, comparisons, lines set aside.
+
+Left out: every number, which `itool_eval` computes.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from itool_data.sample import Reject
+from itool_eval.benchmarks import API_BANK, summarise
+from itool_eval.bfcl.categories import Version
+from itool_eval.bfcl.items import data_folder
+from itool_eval.bfcl.quirks import QuirkFinder, without
+from itool_eval.compare import Change, Comparison
+from itool_eval.errors import ErrorClass, error_table
+from itool_eval.predictions import Evaluated
+from itool_eval.scores import Interval
+from itool_eval.summary import Score, Summary
+from itool_eval.verdicts import Verdict
+
+SHOWN_REJECTS = 5
+BAR = 30  # characters of a bar that stands for all outputs
+PAPER = (
+    "Table 1 of the paper is an earlier scoring era (A, September to October 2024: executed categories, another "
+    "multi-turn rule), so none of its numbers can be compared with these."
+)
+
+
+def show_evaluated(console: Console, evaluated: Evaluated) -> None:
+    """What one policy made of one benchmark."""
+    console.rule(f"{evaluated.policy} · {evaluated.benchmark}")
+    show_scores(console, summarise(evaluated.benchmark, evaluated.verdicts), evaluated.verdicts)
+    if evaluated.benchmark != API_BANK:
+        console.print(PAPER)
+
+
+def show_scores(console: Console, summary: Summary, verdicts: Sequence[Verdict]) -> None:
+    """All scores that something was run for, then the error classes."""
+    table = Table("score", "%", "95 % interval", "n", "formula", "note", title=summary.era)
+    for group in (summary.categories, summary.scores):
+        for score in group:
+            if score.n:
+                note = _note(score)
+                table.add_row(
+                    score.name, f"{score.value * 100:.2f}", _interval(score.interval), str(score.n), score.formula, note
+                )
+        table.add_section()
+    console.print(table)
+    _show_errors(console, verdicts)
+
+
+def show_quirks(console: Console, version: Version, verdicts: Sequence[Verdict]) -> None:
+    """List the quirky verdicts, and the scores without them beside the official ones."""
+    quirky = QuirkFinder(data_folder(version), version).find(verdicts)
+    if not quirky:
+        console.print("quirks: none among these outputs")
+        return
+    listed = Table("quirk", "outputs", "right", "items", title="verdicts not to be taken at face value")
+    for kind in dict.fromkeys(found.quirk for found in quirky):
+        of_kind = [found.verdict for found in quirky if found.quirk is kind]
+        items = ", ".join(dict.fromkeys(verdict.id for verdict in of_kind))
+        listed.add_row(kind.value, str(len(of_kind)), str(sum(verdict.valid for verdict in of_kind)), items)
+    console.print(listed)
+    rest = summarise(version.value, without(verdicts, quirky))
+    official = summarise(version.value, verdicts)
+    table = Table("score", "official %", "n", "without them %", "n", title="the scores without them")
+    for before, after in zip(official.scores, rest.scores, strict=True):
+        if after.n:
+            table.add_row(
+                before.name, f"{before.value * 100:.2f}", str(before.n), f"{after.value * 100:.2f}", str(after.n)
+            )
+    console.print(table)
+
+
+def show_comparison(console: Console, comparison: Comparison) -> None:
+    """The paired counts, the error classes, and every item that flipped."""
+    table = Table("", "n", "before %", "after %", "difference", "95 % interval", "fixed", "broken", "McNemar p")
+    _add_change(table, "all", comparison.overall)
+    table.add_section()
+    for category, change in comparison.by_category.items():
+        _add_change(table, category, change)
+    console.print(table)
+    classes = Table("error class", "before", "after", "fixed", "broken")
+    counts = (comparison.before, comparison.after, comparison.fixed, comparison.broken)
+    for name in ErrorClass:
+        if any(count[name] for count in counts):
+            classes.add_row(name, *(str(count[name]) for count in counts))
+    console.print(classes)
+    for flip in comparison.flips:
+        word = "[green]fixed [/]" if flip.fixed else "[red]broken[/]"
+        console.print(f"{word} {flip.category} {flip.id} ({flip.error_class})")
+    if comparison.unpaired:
+        console.print(f"{comparison.unpaired} items are in one of the two only and left out")
+
+
+def show_rejects(console: Console, rejects: Sequence[Reject]) -> None:
+    """Name the first lines that were set aside, and how many there were."""
+    if not rejects:
+        return
+    console.print(f"{len(rejects)} lines cannot be scored and are set aside:")
+    for reject in rejects[:SHOWN_REJECTS]:
+        console.print(f"  {reject}", markup=False, soft_wrap=True)
+    if len(rejects) > SHOWN_REJECTS:
+        fields = Counter(reject.field for reject in rejects[SHOWN_REJECTS:])
+        counts = ", ".join(f"{field} {n}" for field, n in fields.most_common())
+        console.print(f"  … {sum(fields.values())} more, by what is wrong: {counts}")
+
+
+def _show_errors(console: Console, verdicts: Sequence[Verdict]) -> None:
+    counted = error_table(verdicts)
+    wrong = sum(counted.first.values())
+    title = f"what goes wrong: {wrong} of {counted.outputs} outputs, by the paper's seven classes"
+    table = Table("class", "outputs", "% of the wrong", "", "anywhere in it", title=title)
+    for name in ErrorClass:
+        n = counted.first[name]
+        share = n / wrong if wrong else 0.0
+        bar = Text("█" * round(share * BAR), style="red")
+        table.add_row(name, str(n), f"{share * 100:.1f}", bar, str(counted.anywhere[name]))
+    console.print(table)
+    if counted.apart:
+        apart = ", ".join(f"{note} {n}" for note, n in counted.apart.most_common())
+        console.print(f"of these, shown apart: {apart}")
+
+
+def _note(score: Score) -> str:
+    notes = []
+    if score.missing:
+        notes.append(f"not run, counts as 0: {', '.join(score.missing)}")
+    if score.partial:
+        names = "" if score.partial == (score.name,) else f": {', '.join(score.partial)}"
+        notes.append(f"only some items run{names}")
+    return "; ".join(notes)
+
+
+def _add_change(table: Table, name: str, change: Change) -> None:
+    before, after = change.both + change.broken, change.both + change.fixed
+    table.add_row(
+        name,
+        str(change.n),
+        f"{before / change.n * 100:.2f}",
+        f"{after / change.n * 100:.2f}",
+        f"{change.difference * 100:+.2f}",
+        _interval(change.interval, "+"),
+        str(change.fixed),
+        str(change.broken),
+        f"{change.p:.3g}",
+    )
+
+
+def _interval(interval: Interval, sign: str = "") -> str:
+    return f"{interval.low * 100:{sign}.2f} to {interval.high * 100:{sign}.2f}"

@@ -1,0 +1,1 @@
+"""API-Bank by call matching, named "API-Bank (AST)" because the official check runs simulators."""

@@ -1,0 +1,146 @@
+"""Evaluated items as rows of the table `predictions`, and back (DESIGN section 5).
+
+A row holds the whole verdict, so that scores, error tables and comparisons need neither the benchmark's data nor its
+scorer. Left out: how outputs are generated (`predict.py`).
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from itool_data.errors import ItoolError
+from itool_data.policy.base import FinishReason
+from itool_data.run import Run
+from itool_data.store.sql import query
+from itool_eval.benchmarks import Question
+from itool_eval.errors import first_class
+from itool_eval.verdicts import Fault, Verdict
+
+_LARGEST = 2**63  # what a JSON reader may be expected to hold
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a policy answered a question with.
+
+    Attributes:
+        question: what was asked.
+        text: the answer.
+        tokens_prompt: tokens of the question.
+        tokens_output: tokens of the answer, end-of-turn included.
+        finish: why it ended.
+        seconds: its share of the time, so that the shares add up to what the whole took.
+    """
+
+    question: Question
+    text: str
+    tokens_prompt: int
+    tokens_output: int
+    finish: FinishReason
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What one policy made of one benchmark."""
+
+    policy: str
+    benchmark: str
+    verdicts: list[Verdict]
+    outputs: list[str]
+
+
+def prediction_row(
+    benchmark: str, policy: str, answer: Answer, calls: Sequence[Any] | None, verdict: Verdict
+) -> dict[str, Any]:
+    """A row of `predictions`."""
+    question = answer.question
+    return {
+        "benchmark": benchmark,
+        "policy": policy,
+        "category": question.category,
+        "item": question.id,
+        "position": question.position,
+        "output": answer.text,
+        "calls": None
+        if calls is None
+        else json.dumps([{"name": call.name, "arguments": _json(call.arguments)} for call in calls]),
+        "valid": verdict.valid,
+        "error_type": verdict.error_type,
+        "error_class": first_class(verdict),
+        "message": verdict.message,
+        "verdict": json.dumps(
+            {
+                "faults": [_plain(fault) for fault in verdict.faults],
+                "attempts": [[[_plain(f) for f in faults] for faults in attempt] for attempt in verdict.attempts],
+                "note": verdict.note,
+            }
+        ),
+        "tokens_prompt": answer.tokens_prompt,
+        "tokens_output": answer.tokens_output,
+        "finish": answer.finish,
+        "seconds": answer.seconds,
+    }
+
+
+def read_evaluated(run: Run, policy: str = "") -> list[Evaluated]:
+    """What the run's policies made of each benchmark, in the order in which they were first run.
+
+    Args:
+        run: the run.
+        policy: the end of a policy's name, such as its adapter's hash; only that policy's.
+
+    Raises:
+        ItoolError: there is none, or the ending fits several policies.
+    """
+    rows = query(
+        run.store,
+        "SELECT policy, benchmark, category, item, output, verdict FROM predictions WHERE ends_with(policy, ?) "
+        "ORDER BY benchmark, policy, category, position",
+        None,
+        [policy],
+    ).to_pylist()
+    names = dict.fromkeys(row["policy"] for row in rows)
+    if not rows:
+        raise ItoolError(
+            f"{run.folder}: no predictions{f' of a policy …{policy}' if policy else ''}; "
+            f"`itool eval run bfcl-v3 --run {run.folder}` makes some"
+        )
+    if policy and len(names) > 1:
+        raise ItoolError(f"{run.folder}: {policy!r} ends the names of {', '.join(names)}; give more of the name")
+    found: dict[tuple[str, str], Evaluated] = {}
+    for row in rows:
+        key = (row["policy"], row["benchmark"])
+        evaluated = found.setdefault(key, Evaluated(*key, [], []))
+        evaluated.verdicts.append(_verdict(row))
+        evaluated.outputs.append(row["output"])
+    return list(found.values())
+
+
+def _verdict(row: dict[str, Any]) -> Verdict:
+    stored = json.loads(row["verdict"])
+    attempts = tuple(
+        tuple(tuple(Fault(*fault) for fault in faults) for faults in attempt) for attempt in stored["attempts"]
+    )
+    return Verdict(
+        row["item"], row["category"], tuple(Fault(*fault) for fault in stored["faults"]), attempts, stored["note"]
+    )
+
+
+def _plain(fault: Fault) -> list[str]:
+    return [fault.error_type, fault.message, fault.note]
+
+
+def _json(value: Any) -> Any:
+    """A decoded value as JSON can hold it; what it cannot hold becomes text."""
+    if isinstance(value, dict):
+        return {str(name): _json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(inner) for inner in value]
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < _LARGEST else hex(value)
+    return value if isinstance(value, float) and math.isfinite(value) else repr(value)

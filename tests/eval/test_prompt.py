@@ -1,0 +1,86 @@
+"""BFCL's prompt contract: the pinned text, the language sentence, the folding of types, Python's repr."""
+
+from pathlib import Path
+
+import pytest
+
+from itool_data.errors import ItoolError
+from itool_eval.bfcl.categories import Language, Version
+from itool_eval.bfcl.items import load_items
+from itool_eval.bfcl.prompt import SystemPrompt, document
+
+
+def messages(folder: Path, category: str, number: int, language: Language = Language.PYTHON) -> list[dict[str, str]]:
+    return SystemPrompt(folder).messages(load_items(folder, Version.V3, category)[number], language)
+
+
+def test_the_text_is_the_pinned_one(bfcl_folder: Path) -> None:
+    assert len(SystemPrompt(bfcl_folder).text([])) == 1048
+
+
+@pytest.mark.parametrize("content", ["DEFAULT_SYSTEM_PROMPT = 'other {functions}'", "x = 1", "DEFAULT = f("])
+def test_another_text_is_refused_and_nothing_of_it_runs(tmp_path: Path, content: str) -> None:
+    constants = tmp_path / "constants"
+    constants.mkdir()
+    (constants / "default_prompts.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{content}\n", "utf-8")
+    with pytest.raises(ItoolError, match="fetch the wheel again"):
+        SystemPrompt(tmp_path / "data")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_python_item(bfcl_folder: Path) -> None:
+    system, user = messages(bfcl_folder, "simple", 0)
+    assert system["role"] == "system" and user["role"] == "user"
+    assert "[{'name': 'calculate_triangle_area', 'description': 'Calculate the area of a triangle" in system["content"]
+    assert "given its base and height. Note that the provided function is in Python 3 syntax.'" in system["content"]
+    assert "'required': ['base', 'height']}}]" in system["content"]
+
+
+def test_an_items_own_system_message_follows_in_the_same_one(bfcl_folder: Path) -> None:
+    items = load_items(bfcl_folder, Version.V3, "live_simple")
+    own = next(item for item in items if item.turns[0][0]["role"] == "system")
+    found = SystemPrompt(bfcl_folder).messages(own, Language.PYTHON)
+    assert [m["role"] for m in found].count("system") == 1
+    assert found[0]["content"].endswith("\n\n" + own.turns[0][0]["content"])
+    assert own.turns[0][0]["role"] == "system", "the item itself stays as it was"
+
+
+def function(**properties: dict[str, object]) -> dict[str, object]:
+    return {"name": "f", "description": "Does.", "parameters": {"type": "dict", "properties": properties}}
+
+
+def test_java_types_become_text() -> None:
+    before = function(
+        a={"type": "any", "description": "A."},
+        b={"type": "ArrayList", "description": "B.", "items": {"type": "long"}},
+        c={"type": "HashMap", "description": "C."},
+    )
+    shown = document(before, Language.JAVA)
+    assert shown["description"] == "Does. Note that the provided function is in Java 8 SDK syntax."
+    assert shown["parameters"]["properties"] == {
+        "a": {
+            "type": "string",
+            "description": "A. This parameter can be of any type of Java object in string representation.",
+        },
+        "b": {
+            "type": "string",
+            "description": "B. This is Java ArrayList type parameter in string representation. The list elements are "
+            "of type long; they are not in string representation.",
+        },
+        "c": {"type": "string", "description": "C. This is Java HashMap type parameter in string representation."},
+    }
+    assert before["parameters"]["properties"]["b"]["items"] == {"type": "long"}, "scoring needs the types"
+
+
+def test_javascript_entries_become_text() -> None:
+    before = function(
+        a={"type": "dict", "description": "A.", "properties": {"x": {"type": "integer"}}},
+        b={"type": "dict", "description": "B."},
+    )
+    shown = document(before, Language.JAVASCRIPT)["parameters"]["properties"]
+    assert shown["a"]["description"] == (
+        "A. This is JavaScript dict type parameter in string representation. The dictionary entries have the following "
+        'schema; they are not in string representation. {"x": {"type": "integer"}}'
+    )
+    assert "properties" not in shown["a"]
+    assert shown["b"]["description"] == "B. This is JavaScript dict type parameter in string representation."

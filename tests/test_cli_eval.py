@@ -1,0 +1,202 @@
+"""`itool eval`: files and folders scored, a run's answers stored, resumed, shown, compared and exported."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from toys import PROMPTER, ids_of
+
+from itool_cli.main import main
+from itool_data.assets import bfcl_data
+from itool_data.errors import ItoolError
+from itool_data.policy.base import PolicyId
+from itool_data.policy.scripted import ScriptedPolicy
+from itool_data.run import Run, write_run
+from itool_data.store.sql import query
+from itool_eval.benchmarks import API_BANK, Benchmark, Question, api_bank, bfcl_v3, choose
+from itool_eval.predict import answer, prepare
+from itool_eval.predictions import read_evaluated
+
+GOOD = "[calculate_triangle_area(base=10, height=5)]"
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def itool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def command(*arguments: object, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["itool", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert (ended.value.code or 0) == code, said.out + said.err
+        return said.out + said.err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def bfcl() -> Benchmark:
+    try:
+        bfcl_data()
+    except ItoolError as error:
+        pytest.skip(f"no BFCL data: {error}")
+    return bfcl_v3()
+
+
+class Named(ScriptedPolicy):
+    """Answers every question from a table, under a name."""
+
+    def __init__(self, name: str, replies: dict[tuple[int, ...], str], context: int = 100_000):
+        super().__init__({prompt: {ids_of(reply): 1.0} for prompt, reply in replies.items()}, 2, context)
+        self._name = name
+
+    @property
+    def policy_id(self) -> PolicyId:
+        return PolicyId("toy", "1", self._name)
+
+
+def script(questions: list[Question], reply: Callable[[Question], str]) -> dict[tuple[int, ...], str]:
+    return {tuple(PROMPTER.chat_ids(q.messages)): reply(q) for q in questions}
+
+
+def evaluate(run: Run, policy: ScriptedPolicy, benchmark: Benchmark, questions: list[Question], steps: int = 99) -> int:
+    """Run at most so many steps, as a killed process would; how many were answered."""
+    work = prepare(run, policy, PROMPTER, benchmark, questions)
+    answering = answer(run, policy, PROMPTER, benchmark, work.asked)
+    answered = sum(len(verdicts) for _, verdicts in zip(range(steps), answering, strict=False))
+    answering.close()
+    return answered
+
+
+@pytest.fixture
+def filled(tmp_path: Path, bfcl: Benchmark) -> Path:
+    """A run where a policy `good` answers two of five items right and `bad` none."""
+    questions = bfcl.questions("simple")[:3] + bfcl.questions("irrelevance")[:1] + bfcl.questions("live_relevance")[:1]
+    good = {"simple_0": GOOD, "irrelevance_0": "I cannot do that."}
+    folder = tmp_path / "run"
+    with write_run(folder, None, []) as run:
+        evaluate(run, Named("good", script(questions, lambda q: good.get(q.id, "[f(1"))), bfcl, questions)
+        evaluate(run, Named("bad", script(questions, lambda _: "[f(a=1)]")), bfcl, questions)
+    return folder
+
+
+def test_help_imports_nothing_heavy(itool: Command) -> None:
+    for name in ("run", "score", "show", "compare", "export"):
+        assert "Usage" in itool("eval", name, "--help")
+
+
+def test_score_a_file_names_bad_lines_and_writes_verdicts(itool: Command, tmp_path: Path, bfcl: Benchmark) -> None:
+    rows = [
+        {"id": "simple_0", "category": "simple", "result": GOOD},
+        {"id": "simple_0", "category": "simple", "result": "[f(a=1)]"},
+        {"id": "live_simple_106-63-0", "category": "live_simple", "result": "no"},
+        *({"id": "simple_x", "category": "simple", "result": GOOD} for _ in range(7)),
+    ]
+    results, out = tmp_path / "results.jsonl", tmp_path / "verdicts.jsonl"
+    results.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    said = itool("eval", "score", "bfcl-v3", results, "--out", out, "--report-quirks")
+    assert "7 lines cannot be scored" in said and "results.jsonl" in said and "simple_x" in said
+    assert "2 more, by what is wrong: id 2" in said
+    assert "era C" in said and "50.00" in said and "only some items run" in said
+    assert "Tool Name" in said and "no call attempted 1" in said
+    assert "no answer can pass" in said and "live_simple_106-63-0" in said
+    assert [json.loads(line)["valid"] for line in out.read_text("utf-8").splitlines()] == [True, False, False]
+
+
+def test_score_a_folder_of_official_files(itool: Command, tmp_path: Path, bfcl: Benchmark) -> None:
+    folder = tmp_path / "result" / "model"
+    folder.mkdir(parents=True)
+    (folder / "BFCL_v3_simple_result.json").write_text(json.dumps({"id": "simple_0", "result": GOOD}), "utf-8")
+    said = itool("eval", "score", "bfcl-v3", tmp_path, "--out", tmp_path / "v.jsonl")
+    assert "1 verdicts" in said and "100.00" in said
+    assert "cannot be read" in itool("eval", "score", "bfcl-v3", "absent", "--out", tmp_path / "v.jsonl", code=1)
+
+
+def test_answers_are_stored_whole_and_resumed(tmp_path: Path, bfcl: Benchmark) -> None:
+    questions = bfcl.questions("simple")[:4] + bfcl.questions("live_relevance")
+    policy = Named("p", script(questions, lambda _: "[f(a=1e999, b=(1, 'x'), **c)]"))
+    with write_run(tmp_path, None, []) as run:
+        assert evaluate(run, policy, bfcl, questions, steps=2) == 4
+        # The rest, the twice-used id included, and not one of them twice.
+        assert evaluate(run, policy, bfcl, questions) == len(questions) - 4
+        assert evaluate(run, policy, bfcl, questions) == 0
+        (counts,) = query(
+            run.store,
+            "SELECT count(*) AS n, count(DISTINCT (category, position)) AS items, count(DISTINCT item) AS ids, "
+            "min(calls) AS calls, min(finish) AS finish, min(tokens_output) AS tokens FROM predictions",
+        ).to_pylist()
+        assert counts["n"] == counts["items"] == counts["ids"] + 1 == len(questions)
+        assert json.loads(counts["calls"]) == [{"name": "f", "arguments": {"a": "inf", "b": [1, "x"], "None": "c"}}]
+        assert counts["finish"] == "stop" and counts["tokens"] == len("[f(a=1e999, b=(1, 'x'), **c)]") + 1
+        (evaluated,) = read_evaluated(run)
+        assert evaluated.verdicts[-1] == bfcl.scorer.score("simple", "simple_3", evaluated.outputs[-1])
+
+
+def test_prompts_longer_than_the_context_are_set_aside_once(tmp_path: Path, bfcl: Benchmark) -> None:
+    questions = bfcl.questions("simple")[:2]
+    policy = Named("p", script(questions, lambda _: GOOD), context=100)
+    with write_run(tmp_path, None, []) as run:
+        for _ in range(2):
+            work = prepare(run, policy, PROMPTER, bfcl, questions)
+            assert (len(work.asked), len(work.too_long), work.done) == (0, 2, 0)
+        rejects = query(run.store, "SELECT stage, source, file, field FROM rejects ORDER BY field").to_pylist()
+        assert rejects == [
+            {"stage": "eval", "source": "bfcl-v3", "file": "simple", "field": name} for name in ("simple_0", "simple_1")
+        ]
+
+
+def test_a_sample_depends_on_the_seed_alone(bfcl: Benchmark) -> None:
+    few, more = (choose(bfcl, ["simple", "java"], n, 42) for n in (5, 9))
+    assert few == more[:5] and few != choose(bfcl, ["simple", "java"], 5, 43)
+    with pytest.raises(ItoolError, match="'simpel' is no category of bfcl-v3; it has simple"):
+        choose(bfcl, ["simpel"], None, 42)
+
+
+def test_show_names_formula_interval_era_and_quirks(itool: Command, filled: Path) -> None:
+    said = itool("eval", "show", "--run", filled, "--policy", "good", "--report-quirks")
+    assert "toy@1+good · bfcl-v3" in said and "+bad" not in said
+    assert "era C" in said and "correct / items" in said and "mean(live, non_live, multi_turn)" in said
+    assert "Table 1 of the paper is an earlier scoring era" in said
+    assert "counts as 0" in said and "Code Syntax" in said and "quirks: none" in said
+    assert "+bad" in itool("eval", "show", "--run", filled)
+    assert "no predictions of a policy …nobody" in itool("eval", "show", "--run", filled, "--policy", "nobody", code=1)
+
+
+def test_compare_runs_and_verdict_files(itool: Command, filled: Path, tmp_path: Path) -> None:
+    said = itool("eval", "compare", f"{filled}::bad", f"{filled}::good")
+    assert "fixed  simple simple_0 (Tool Name)" in said and "fixed  irrelevance irrelevance_0 (Tools Count)" in said
+    assert "broken live_relevance live_relevance_0-0-0 (Code Syntax)" in said
+    assert "McNemar p" in said and "+20.00" in said
+    assert "say which with" in itool("eval", "compare", filled, filled, code=1)
+
+    verdicts = tmp_path / "v.jsonl"
+    exported = tmp_path / "exported"
+    assert "BFCL_v3_simple_result.json" in itool(
+        "eval", "export", "--run", filled, "--policy", "good", "--to", exported
+    )
+    itool("eval", "score", "bfcl-v3", exported, "--out", verdicts)
+    same = itool("eval", "compare", f"{filled}::good", verdicts)
+    assert "fixed " not in same.split("McNemar")[1].replace("fixed", "", 1) or "+0.00" in same
+    verdicts.write_text("{}\n", "utf-8")
+    assert "line 1: no verdict" in itool("eval", "compare", verdicts, verdicts, code=1)
+
+
+def test_export_writes_a_folder_a_policy(itool: Command, filled: Path, tmp_path: Path) -> None:
+    itool("eval", "export", "--run", filled, "--to", tmp_path / "to")
+    assert sorted(folder.name for folder in (tmp_path / "to").iterdir()) == ["toy@1+bad", "toy@1+good"]
+    lines = (tmp_path / "to" / "toy@1+good" / "BFCL_v3_simple_result.json").read_text("utf-8").splitlines()
+    assert json.loads(lines[0]) == {"id": "simple_0", "result": GOOD} and len(lines) == 3
+
+
+def test_api_bank_is_shown_with_both_denominators(itool: Command, tmp_path: Path, shared_data: Path) -> None:
+    benchmark = api_bank(shared_data / "apibank")
+    questions = benchmark.questions("level-2")
+    with write_run(tmp_path / "run", None, []) as run:
+        evaluate(run, Named("p", script(questions, lambda _: "no")), benchmark, questions)
+        assert {evaluated.benchmark for evaluated in read_evaluated(run)} == {API_BANK}
+    said = itool("eval", "show", "--run", tmp_path / "run")
+    assert "API-Bank (AST)" in said and " 135 " in said and " 119 " in said and "different samples" in said
+    assert "no BFCL predictions" in itool("eval", "export", "--run", tmp_path / "run", "--to", tmp_path, code=1)
+    assert "needs --data" in itool("eval", "run", "apibank", "--run", tmp_path / "run", code=1)
