@@ -130,4 +130,5 @@ def _cell(value: object) -> str:
     if isinstance(value, list) and len(value) > 8:
         return f"[{len(value)} items]"
     # A model's text may hold line breaks or a terminal's control codes; both are shown, not obeyed.
-    return visible(str(value))
+    shown: str = visible(str(value))
+    return shown

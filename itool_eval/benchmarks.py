@@ -16,7 +16,7 @@ from itool_eval.apibank.scorer import ApiBankScorer
 from itool_eval.bfcl.aggregate import summarise as summarise_bfcl
 from itool_eval.bfcl.categories import CATEGORIES, Language, Version
 from itool_eval.bfcl.items import data_folder, load_items
-from itool_eval.bfcl.prompt import SystemPrompt
+from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.score_file import Scorer
 from itool_eval.bfcl.single_turn import SingleTurnScorer
 from itool_eval.summary import Summary, tally
@@ -62,13 +62,16 @@ def bfcl_v3() -> Benchmark:
     """BFCL v3's single-turn categories; fetches the official wheel on the first call."""
     version = Version.V3
     data = data_folder(version)
-    system = SystemPrompt(data)
+    contract = PromptContract(data)
 
     def questions(category: str) -> list[Question]:
         rules = CATEGORIES[version][category]
         language = rules.language if rules.has_answers else Language.PYTHON
         items = enumerate(load_items(data, version, category))
-        return [Question(category, item.id, i, system.messages(item, language)) for i, item in items]
+        return [
+            Question(category, item.id, i, contract.first_messages(item.turns[0], item.functions, language))
+            for i, item in items
+        ]
 
     return Benchmark(version.value, SingleTurnScorer(data, version), questions)
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from itool_data.sample import JSON
+from itool_eval.bfcl.categories import Language
 from itool_eval.bfcl.decoded import DecodeError
 from itool_eval.bfcl.multi_turn_calls import call_texts
 from itool_eval.bfcl.multi_turn_items import MultiTurnItem, function_docs
 from itool_eval.bfcl.multi_turn_world import World
-from itool_eval.bfcl.prompt_contract import load_contract
+from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.simulators import Simulators
 
 Message = dict[str, str]
@@ -34,7 +35,7 @@ class MultiTurnDriver:
             ItoolError: the folder does not hold v3.
         """
         self._data = data
-        self._contract = load_contract(data)
+        self._contract = PromptContract(data)
         self._simulators = Simulators(data)
 
     def converse(self, item: MultiTurnItem, generate: Callable[[list[Message]], str]) -> list[list[str]]:
@@ -70,7 +71,7 @@ class MultiTurnDriver:
         for number, turn in enumerate(item.turns):
             if number in withheld:
                 turn = [self._contract.more_functions_message(withheld[number])]
-            messages += turn if turns else self._contract.first_messages(turn, functions)
+            messages += turn if turns else self._contract.first_messages(turn, functions, Language.PYTHON)
             turns.append([])
             while len(turns[-1]) <= MAX_STEPS:
                 reply = yield list(messages)

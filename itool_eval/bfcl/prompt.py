@@ -2,30 +2,31 @@
 
 The system text is data: it is read out of the official wheel as literals, never imported, and checked against a
 digest. The functions are rendered as Python's `repr` of the list, although the text says JSON, because the official
-harness does. Left out: v4's prompt, which is assembled from templates, and multi-turn items.
+harness does. Left out: v4's prompt, which is assembled from templates.
 """
 
 import ast
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON
 from itool_eval.bfcl.categories import Language
-from itool_eval.bfcl.items import Item
 
 # Of the text with an empty function list; the same in every v3 wheel of era C.
 DIGEST = "c3c19abecc86ba5b95f236398ff4211af0a0bb34b7d709e7ffa949aea44be322"
 _CONSTANT = "DEFAULT_SYSTEM_PROMPT"
+_MORE_FUNCTIONS = "DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING"
 _LANGUAGES = {Language.PYTHON: "Python 3", Language.JAVA: "Java 8 SDK", Language.JAVASCRIPT: "JavaScript"}
 # The spellings that the official folding looks for; other ones stay as they are.
 _LISTS = {Language.JAVA: ("ArrayList", "Array"), Language.JAVASCRIPT: ("array",)}
 
 
-class SystemPrompt:
-    """The harness's system message, for any list of functions."""
+class PromptContract:
+    """What the harness says around an item's own messages."""
 
     def __init__(self, data: Path) -> None:
         """Read the text from the wheel.
@@ -38,24 +39,31 @@ class SystemPrompt:
         """
         path = data.parent / "constants" / "default_prompts.py"
         try:
-            self._text = _literals(path.read_text(encoding="utf-8"))[_CONSTANT]
+            texts = _literals(path.read_text(encoding="utf-8"))
+            self._system, self._more_functions = texts[_CONSTANT], texts[_MORE_FUNCTIONS]
         except (OSError, SyntaxError, KeyError) as error:
-            raise ItoolError(f"{path}: no {_CONSTANT} in it ({error}); fetch the wheel again") from error
-        digest = hashlib.sha256(self.text([]).encode()).hexdigest()
+            raise ItoolError(f"{path}: not the benchmark's prompts ({error}); fetch the wheel again") from error
+        digest = hashlib.sha256(self.system([]).encode()).hexdigest()
         if digest != DIGEST:
             raise ItoolError(f"{path}: {_CONSTANT} is not the pinned text (SHA-256 {digest}); fetch the wheel again")
 
-    def text(self, functions: list[dict[str, JSON]]) -> str:
-        """The message's text with function documents as `documents` gives them."""
-        return self._text.replace("{functions}", repr(functions))
+    def system(self, functions: list[dict[str, JSON]]) -> str:
+        """The system message's text with function documents as `document` gives them."""
+        return self._system.replace("{functions}", repr(functions))
 
-    def messages(self, item: Item, language: Language) -> list[dict[str, str]]:
-        """An item's messages, the harness's text first; an item's own system message follows it in the same one."""
-        messages = [dict(message) for message in item.turns[0]]
-        system = self.text([document(function, language) for function in item.functions])
-        if messages[0]["role"] == "system":
+    def first_messages(
+        self, turn: Sequence[dict[str, str]], functions: Sequence[dict[str, JSON]], language: Language
+    ) -> list[dict[str, str]]:
+        """A first turn's messages, the harness's text before them; an item's own system message follows it in one."""
+        messages = [dict(message) for message in turn]
+        system = self.system([document(function, language) for function in functions])
+        if messages and messages[0]["role"] == "system":
             system += "\n\n" + messages.pop(0)["content"]
         return [{"role": "system", "content": system}, *messages]
+
+    def more_functions_message(self, functions: list[dict[str, JSON]]) -> dict[str, str]:
+        """What the user says in a turn that brings functions; their documents name no language, as officially."""
+        return {"role": "user", "content": self._more_functions.replace("{functions}", repr(functions))}
 
 
 def document(function: dict[str, JSON], language: Language) -> dict[str, JSON]:

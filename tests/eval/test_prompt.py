@@ -7,15 +7,16 @@ import pytest
 from itool_data.errors import ItoolError
 from itool_eval.bfcl.categories import Language, Version
 from itool_eval.bfcl.items import load_items
-from itool_eval.bfcl.prompt import SystemPrompt, document
+from itool_eval.bfcl.prompt import PromptContract, document
 
 
 def messages(folder: Path, category: str, number: int, language: Language = Language.PYTHON) -> list[dict[str, str]]:
-    return SystemPrompt(folder).messages(load_items(folder, Version.V3, category)[number], language)
+    item = load_items(folder, Version.V3, category)[number]
+    return PromptContract(folder).first_messages(item.turns[0], item.functions, language)
 
 
 def test_the_text_is_the_pinned_one(bfcl_folder: Path) -> None:
-    assert len(SystemPrompt(bfcl_folder).text([])) == 1048
+    assert len(PromptContract(bfcl_folder).system([])) == 1048
 
 
 @pytest.mark.parametrize("content", ["DEFAULT_SYSTEM_PROMPT = 'other {functions}'", "x = 1", "DEFAULT = f("])
@@ -24,7 +25,7 @@ def test_another_text_is_refused_and_nothing_of_it_runs(tmp_path: Path, content:
     constants.mkdir()
     (constants / "default_prompts.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{content}\n", "utf-8")
     with pytest.raises(ItoolError, match="fetch the wheel again"):
-        SystemPrompt(tmp_path / "data")
+        PromptContract(tmp_path / "data")
     assert not (tmp_path / "ran").exists()
 
 
@@ -39,7 +40,7 @@ def test_a_python_item(bfcl_folder: Path) -> None:
 def test_an_items_own_system_message_follows_in_the_same_one(bfcl_folder: Path) -> None:
     items = load_items(bfcl_folder, Version.V3, "live_simple")
     own = next(item for item in items if item.turns[0][0]["role"] == "system")
-    found = SystemPrompt(bfcl_folder).messages(own, Language.PYTHON)
+    found = PromptContract(bfcl_folder).first_messages(own.turns[0], own.functions, Language.PYTHON)
     assert [m["role"] for m in found].count("system") == 1
     assert found[0]["content"].endswith("\n\n" + own.turns[0][0]["content"])
     assert own.turns[0][0]["role"] == "system", "the item itself stays as it was"
