@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def search(policy: Any, prompter: Prompter, config: Config, tasks: list[Task]) -
         if time.monotonic() - shown > 15:
             shown = time.monotonic()
             print(f"  {len(trees)}/{len(tasks)} trees, {shown - started:.0f} s", flush=True)
-    return Searched(trees, time.monotonic() - started, policy.usage, recorder.requests, recorder.lengths)
+    return Searched(trees, time.monotonic() - started, replace(policy.usage), recorder.requests, recorder.lengths)
 
 
 def raw_seconds(policy: Any, searched: Searched) -> float:
@@ -205,14 +205,16 @@ def main() -> None:
     chosen = tokenise(prompter, ordered[: options.samples])
     tasks = as_tasks(run, policy, sorted(chosen, key=lambda t: -len(t.prompt)), 1, "mcts")
 
+    # The paper's width (Table 7): a wider one only takes both sides longer.
+    config = run.config.model_copy(update={"mcts": run.config.mcts.model_copy(update={"width": 3})})
     print(f"search of {len(tasks)} samples, {policy.max_rows} draws at once", flush=True)
-    ours = search(policy, prompter, run.config, tasks)
+    ours = search(policy, prompter, config, tasks)
     print(f"the same {ours.usage.decoded:,} tokens without the trees' dependencies", flush=True)
     raw = raw_seconds(policy, ours)
     print("the same search, one draw at a time", flush=True)
     policy._model.set_attn_implementation("sdpa")
     sequential = SequentialPolicy(policy._model, policy.policy_id, sorted(policy._stop), policy.context)
-    theirs = search(sequential, prompter, run.config, tasks)
+    theirs = search(sequential, prompter, config, tasks)
 
     own = {t.task.tree_id: shape(t) for t in ours.trees}
     same = sum(own[t.task.tree_id] == shape(t) for t in theirs.trees)
