@@ -1,7 +1,7 @@
 """How far our BFCL scores agree with the official checker's (`python -m bench.bfcl_agreement`).
 
-On the corpus: verdict and error type of every row. On the synthetic run: counts and error types of every category,
-and the columns of the official tables; the multi-turn counts, which are scored elsewhere, come from the official run.
+On the corpora: verdict and error type of every row. On the synthetic run: counts and error types of every category,
+and the columns of the official tables.
 Ends with one line of JSON; exits with 1 where anything differs.
 """
 
@@ -11,14 +11,16 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.shared import shared_data
 from itool_data.assets import bfcl_data
 from itool_eval.bfcl.categories import Version
+from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
 from itool_eval.bfcl.official_tables import official_tables
+from itool_eval.bfcl.score_file import Scorer
 from itool_eval.bfcl.single_turn import SingleTurnScorer
 from itool_eval.scores import Tally
 from itool_eval.summary import tally
@@ -31,30 +33,33 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def corpus_differences(scorer: SingleTurnScorer, corpus: Path) -> tuple[int, list[str]]:
+def corpus_differences(scorer: Scorer, corpus: Path) -> tuple[int, list[str]]:
     """How many corpus rows there are, and those where verdict or error type differ."""
     rows, differences = 0, []
     for row in read_rows(corpus):
         rows += 1
-        verdict = scorer.score(row["category"], row["id"], row["output"])
+        verdict = scorer.score(row["category"], row["id"], row["result"] if "result" in row else row["output"])
         official = (row["official_valid"], row["official_error_type"])
         if (verdict.valid, verdict.error_type) != official:
             differences.append(f"{row['id']}: {(verdict.valid, verdict.error_type)}, officially {official}")
     return rows, differences
 
 
-def run_differences(scorer: SingleTurnScorer, run: Path) -> tuple[int, list[str]]:
+def run_differences(scorers: Sequence[Scorer], run: Path) -> tuple[int, list[str]]:
     """How many numbers of the synthetic run were compared, and those that differ from the official ones."""
     official = json.loads((run / "accuracy.json").read_text("utf-8"))
-    rows = [row for row in read_rows(run / "results.jsonl.gz") if row["category"] in scorer.categories]
-    verdicts = [scorer.score(row["category"], row["id"], row["result"]) for row in rows]
+    by_category = {category: scorer for scorer in scorers for category in scorer.categories}
+    verdicts = [
+        by_category[row["category"]].score(row["category"], row["id"], row["result"])
+        for row in read_rows(run / "results.jsonl.gz")
+    ]
     tallies = {name: Tally(counts["correct_count"], counts["total_count"]) for name, counts in official.items()}
     ours = tally(verdicts)
     differences = [f"{name}: {ours[name]}, officially {tallies[name]}" for name in ours if ours[name] != tallies[name]]
     types = _error_types(verdicts)
     differences += [f"{name}: error types differ" for name in ours if types[name] != official[name]["error_types"]]
     compared = 2 * len(ours)
-    for table, columns in official_tables(tallies | ours, Version.V3).items():
+    for table, columns in official_tables(ours, Version.V3).items():
         with (run / f"{table}.csv").open(encoding="utf-8", newline="") as file:
             printed = next(csv.DictReader(file))
         compared += len(columns)
@@ -77,16 +82,20 @@ def _error_types(verdicts: list[Verdict]) -> dict[str, dict[str, int]]:
 
 def main() -> None:
     folder = shared_data()
-    scorer = SingleTurnScorer(bfcl_data(), Version.V3)
+    single_turn, multi_turn = SingleTurnScorer(bfcl_data(), Version.V3), MultiTurnScorer(bfcl_data())
     start = time.perf_counter()
-    rows, in_corpus = corpus_differences(scorer, folder / "bfcl_v3_corpus.jsonl.gz")
-    numbers, in_run = run_differences(scorer, folder / "bfcl_v3_synthetic_run")
+    rows, in_corpus = corpus_differences(single_turn, folder / "bfcl_v3_corpus.jsonl.gz")
+    conversations, in_conversations = corpus_differences(multi_turn, folder / "bfcl_v3_multiturn_corpus.jsonl.gz")
+    numbers, in_run = run_differences([single_turn, multi_turn], folder / "bfcl_v3_synthetic_run")
     print(f"corpus: {rows - len(in_corpus)} of {rows} verdicts and error types agree", *in_corpus, sep="\n  ")
+    agreeing = conversations - len(in_conversations)
+    print(f"multi-turn corpus: {agreeing} of {conversations} agree", *in_conversations, sep="\n  ")
     print(f"synthetic run: {numbers - len(in_run)} of {numbers} numbers agree", *in_run, sep="\n  ")
     summary = {"corpus_rows": rows, "corpus_differences": len(in_corpus)}
+    summary |= {"multi_turn_rows": conversations, "multi_turn_differences": len(in_conversations)}
     summary |= {"run_numbers": numbers, "run_differences": len(in_run)}
     print(json.dumps({**summary, "seconds": round(time.perf_counter() - start, 2)}))
-    sys.exit(bool(in_corpus or in_run))
+    sys.exit(bool(in_corpus or in_conversations or in_run))
 
 
 if __name__ == "__main__":

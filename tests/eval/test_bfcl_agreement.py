@@ -9,6 +9,7 @@ from bench.bfcl_agreement import corpus_differences, run_differences
 from bench.bfcl_fuzz import known_outputs, mutants
 from itool_eval.bfcl.categories import CATEGORIES, Version
 from itool_eval.bfcl.items import load_items
+from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
 from itool_eval.bfcl.quirks import QuirkFinder
 from itool_eval.bfcl.single_turn import SingleTurnScorer
 
@@ -20,9 +21,9 @@ def test_every_row_of_the_corpus_gets_the_official_verdict_and_error_type(
 
 
 def test_the_synthetic_run_gives_the_official_tables_to_the_printed_digit(
-    v3: SingleTurnScorer, shared_data: Path
+    v3: SingleTurnScorer, bfcl_folder: Path, shared_data: Path
 ) -> None:
-    compared, differences = run_differences(v3, shared_data / "bfcl_v3_synthetic_run")
+    compared, differences = run_differences([v3, MultiTurnScorer(bfcl_folder)], shared_data / "bfcl_v3_synthetic_run")
     assert compared > 60
     assert differences == []
 
