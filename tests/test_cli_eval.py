@@ -115,19 +115,19 @@ def test_score_a_folder_of_official_files(itool: Command, tmp_path: Path, bfcl: 
 
 
 def test_answers_are_stored_whole_and_resumed(tmp_path: Path, bfcl: Benchmark) -> None:
-    questions = bfcl.questions("simple")[:4] + bfcl.questions("live_relevance")
+    questions = bfcl.questions("simple")[:4] + bfcl.questions("java")[:3]
     policy = Named("p", script(questions, lambda _: "[f(a=1e999, b=(1, 'x'), **c)]"))
     with write_run(tmp_path, None, []) as run:
         assert evaluate(run, policy, bfcl, questions, steps=2) == 4
-        # The rest, the twice-used id included, and not one of them twice.
         assert evaluate(run, policy, bfcl, questions) == len(questions) - 4
         assert evaluate(run, policy, bfcl, questions) == 0
         (counts,) = query(
             run.store,
-            "SELECT count(*) AS n, count(DISTINCT (category, position)) AS items, count(DISTINCT item) AS ids, "
-            "min(calls) AS calls, min(finish) AS finish, min(tokens_output) AS tokens FROM predictions",
+            "SELECT count(*) AS n, count(DISTINCT (category, position)) AS items, "
+            "max(calls) FILTER (category = 'simple') AS calls, min(finish) AS finish, "
+            "min(tokens_output) AS tokens FROM predictions",
         ).to_pylist()
-        assert counts["n"] == counts["items"] == counts["ids"] + 1 == len(questions)
+        assert counts["n"] == counts["items"] == len(questions)
         assert json.loads(counts["calls"]) == [{"name": "f", "arguments": {"a": "inf", "b": [1, "x"], "None": "c"}}]
         assert counts["finish"] == "stop" and counts["tokens"] == len("[f(a=1e999, b=(1, 'x'), **c)]") + 1
         (evaluated,) = read_evaluated(run)
@@ -177,8 +177,7 @@ def test_compare_runs_and_verdict_files(itool: Command, filled: Path, tmp_path: 
         "eval", "export", "--run", filled, "--policy", "good", "--to", exported
     )
     itool("eval", "score", "bfcl-v3", exported, "--out", verdicts)
-    same = itool("eval", "compare", f"{filled}::good", verdicts)
-    assert "fixed " not in same.split("McNemar")[1].replace("fixed", "", 1) or "+0.00" in same
+    assert "+0.00" in itool("eval", "compare", f"{filled}::good", verdicts)
     verdicts.write_text("{}\n", "utf-8")
     assert "line 1: no verdict" in itool("eval", "compare", verdicts, verdicts, code=1)
 
