@@ -42,6 +42,7 @@ class SequentialPolicy:
         self.usage = Usage()
         self.policy_id = policy_id
         self.context = context
+        self.max_rows = 1
         self._model = model
         self._stop = list(stop)
         self._waiting: list[Request] = []

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from itool_data.search.plan import Plan
 
 
+BELIEVED = 0.9  # share of the plan's tokens up to which the time left is taken from it
+
+
 class Search(StrEnum):
     """How responses are explored."""
 
@@ -82,7 +85,7 @@ def mine(
             return
         policy.usage = type(policy.usage)()
         searching = time.monotonic()
-        fact = _search(console, opened, policy, prompter, judge, wanted, search.value)
+        fact = _search(console, opened, policy, prompter, judge, wanted, search.value, estimate)
         _show_fact(console, estimate, fact, policy.usage, time.monotonic() - searching)
         console.print(f"whole command: {time.monotonic() - started:.0f} s")
         _summary(console, opened, round_)
@@ -130,7 +133,7 @@ def _behaviour(console: "Console", run: "Run", policy: Any, prompter: Any, judge
 
 
 def _search(
-    console: "Console", run: "Run", policy: Any, prompter: Any, judge: Any, wanted: Any, search: Any
+    console: "Console", run: "Run", policy: Any, prompter: Any, judge: Any, wanted: Any, search: Any, plan: "Plan"
 ) -> dict[str, float]:
     from itool_cli.progress import Meter
     from itool_data import stages
@@ -143,7 +146,11 @@ def _search(
                 fact["trees"] += 1
                 fact["requests"] += tree.requests
                 fact["pairs"] += len(tree.found.pairs)
-            meter.update(int(fact["trees"]), len(wanted), f"{fact['pairs']:.0f} pairs, {policy.usage.decoded:,} tokens")
+            # Trees finish late, so the tokens behind say more; beyond the plan's, the finished trees do.
+            behind = policy.usage.decoded / max(plan.decode_tokens, 1)
+            share = behind if behind < BELIEVED else fact["trees"] / len(wanted)
+            note = f"{fact['pairs']:.0f} pairs, {policy.usage.decoded:,} tokens"
+            meter.update(int(fact["trees"]), len(wanted), note, share)
     return fact
 
 

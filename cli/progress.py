@@ -38,16 +38,20 @@ class Meter:
             )
             self._task = self._bar.add_task(title, total=None, note="")
 
-    def update(self, done: int, total: int, note: str = "") -> None:
+    def update(self, done: int, total: int, note: str = "", share: float = 0.0) -> None:
         """Show that `done` of `total` are done (total 0: not known).
 
-        The first call's `done` is where a resumed job starts; the rate counts from there.
+        The first call's `done` is where a resumed job starts; the rate counts from there. Where units finish late and
+        together, `share` says how much of the work is behind (0: not known), and the time left follows it.
         """
         now = time.monotonic()
         if self._first is None:
             self._first = done
         rate = (done - self._first) / max(now - self._started, 1e-9)
-        left = f", {duration((total - done) / rate)} left" if rate and total else ""
+        seconds_left = (total - done) / rate if rate and total else None
+        if share:
+            seconds_left = (now - self._started) * (1 - share) / share
+        left = f", {duration(seconds_left)} left" if seconds_left is not None else ""
         pace = f"{rate:.1f} {self._unit}/s" if rate >= 1 else f"{rate * 60:.1f} {self._unit}/min"
         text = f"{pace}{left}" + (f", {note}" if note else "")
         if self._bar is not None:

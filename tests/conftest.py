@@ -2,10 +2,15 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from itool_cli.main import main
+from itool_data.run import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,3 +36,43 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+Outcome = tuple[int, str, str]
+Itool = Callable[..., Outcome]
+
+
+@pytest.fixture
+def itool(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Itool:
+    """Run the command line here; gives its exit code, standard output and standard error."""
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["itool", *map(str, arguments)])
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsysbinary.readouterr()
+        return code, captured.out.decode(), captured.err.decode()
+
+    return call
+
+
+def one_line(outcome: Outcome, *parts: str) -> None:
+    """Exit code 1 and one line on standard error that holds the parts."""
+    code, _, err = outcome
+    assert (code, len(err.splitlines())) == (1, 1), outcome
+    assert err.startswith("itool: ")
+    for part in parts:
+        assert part in err
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with two commits: pair a, then pair b."""
+    folder = tmp_path / "run"
+    with write_run(folder, None, []) as opened:
+        opened.store.commit("mine", {"pairs": [{"pair_id": "a", "q_chosen": 0.5, "prompt_ids": [1, 2]}]}, round=1)
+        opened.store.commit("mine", {"pairs": [{"pair_id": 'b,"\n', "q_chosen": None, "prompt_ids": []}]}, round=2)
+    return folder

@@ -6,53 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import scripted_mine
+from conftest import Itool, one_line
 from toys import PROMPTER, toy_sample
 
-from itool_cli.main import main
 from itool_data import stages
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import open_run, write_run
 from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
 from itool_data.store.tables import Store
-
-MAIN = "from itool_cli.main import main; main()"
-Outcome = tuple[int, str, str]
-Itool = Callable[..., Outcome]
-
-
-@pytest.fixture
-def itool(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Itool:
-    """Run the command line here; gives its exit code, standard output and standard error."""
-
-    def call(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["itool", *map(str, arguments)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        captured = capsysbinary.readouterr()
-        return code, captured.out.decode(), captured.err.decode()
-
-    return call
-
-
-def one_line(outcome: Outcome, *parts: str) -> None:
-    """Exit code 1 and one line on standard error that holds the parts."""
-    code, _, err = outcome
-    assert (code, len(err.splitlines())) == (1, 1), outcome
-    assert err.startswith("itool: ")
-    for part in parts:
-        assert part in err
-
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 
@@ -182,16 +149,6 @@ def test_hostile_text_is_shown_and_not_obeyed(itool: Itool, tmp_path: Path) -> N
 # --- sql and log --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run with two commits: pair a, then pair b."""
-    folder = tmp_path / "run"
-    with write_run(folder, None, []) as opened:
-        opened.store.commit("mine", {"pairs": [{"pair_id": "a", "q_chosen": 0.5, "prompt_ids": [1, 2]}]}, round=1)
-        opened.store.commit("mine", {"pairs": [{"pair_id": 'b,"\n', "q_chosen": None, "prompt_ids": []}]}, round=2)
-    return folder
-
-
 ASK = "SELECT pair_id, q_chosen, prompt_ids FROM pairs ORDER BY 1"
 
 
@@ -288,86 +245,6 @@ def test_other_settings_are_refused(itool: Itool, good: Path, run: Path) -> None
     one_line(itool("mine", "--run", run, "--set", "mcts.width=9"), "mcts.width: 3 -> 9", "--force")
 
 
-@pytest.fixture
-def base(tmp_path: Path) -> Path:
-    """A folder that looks like a base model as far as finding it goes."""
-    folder = tmp_path / "base"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
-    return folder
-
-
-@pytest.mark.parametrize("command", ["mine", "train"])
-@pytest.mark.parametrize(
-    ("gone", "parts"),
-    [
-        ("config.json", ["model.name", "no config.json"]),
-        ("model.safetensors", ["no *.safetensors", "pickled weights are never loaded"]),
-    ],
-)
-def test_a_model_folder_that_holds_no_model(
-    itool: Itool, base: Path, run: Path, command: str, gone: str, parts: list[str]
-) -> None:
-    (base / "pytorch_model.bin").write_bytes(b"pickle")
-    (base / gone).unlink()
-    words = ["train", "warmup"] if command == "train" else ["mine"]
-    one_line(itool(*words, "--run", run, "--force", "--set", f"model.name={base}"), *parts)
-
-
-def test_a_model_without_a_tokenizer(itool: Itool, base: Path, run: Path) -> None:
-    outcome = itool("train", "warmup", "--run", run, "--force", "--set", f"model.name={base}")
-    one_line(outcome, f"its tokenizer in {base} cannot be loaded")
-
-
-@pytest.mark.parametrize("name", ["/nowhere", "nobody/no-such-model", "no such name"])
-def test_no_such_model(tmp_path: Path, name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", MAIN, "mine", "--run", str(tmp_path), "--set", f"model.name={name}"],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}, capture_output=True, text=True,
-    )  # fmt: skip
-    one_line((done.returncode, done.stdout, done.stderr), f"no model {name!r} here or on the Hub", "embedded")
-
-
-def adapter(folder: Path, config: object, identity: object = None) -> None:
-    folder.mkdir(parents=True)
-    (folder / "adapter_model.safetensors").write_bytes(b"adapter")
-    (folder / "adapter_config.json").write_text(config if isinstance(config, str) else json.dumps(config))
-    if identity is not None:
-        (folder / "itool_adapter.json").write_text(json.dumps(identity))
-
-
-@pytest.mark.parametrize(
-    ("config", "identity", "parts"),
-    [
-        (None, None, ["no adapter here"]),
-        ({"base_model_name_or_path": "other/model"}, None, ["an adapter for other/model", "base model is base@"]),
-        ({"r": 8}, {"base": "other", "revision": "1"}, ["an adapter for other@1", "base model is base@"]),
-        ({"r": 8}, {"base": "base", "revision": "1"}, ["an adapter for base@1"]),
-        ("{", None, ["JSON cannot be read"]),
-        ([1], None, ["JSON cannot be read"]),
-        ({"r": 8}, None, ["JSON cannot be read"]),
-    ],
-)
-def test_an_adapter_that_does_not_fit(
-    itool: Itool, base: Path, tmp_path: Path, config: object, identity: object, parts: list[str]
-) -> None:
-    folder = tmp_path / "run"
-    with write_run(folder, None, [f"model.name={base}"]) as opened:
-        opened.store.commit("warmup", {}, adapter="adapters/first")
-    if config is not None:
-        adapter(folder / "adapters" / "first", config, identity)
-    one_line(itool("train", "warmup", "--run", folder), f"{folder}/adapters/first: ", *parts)
-
-
-def test_an_adapter_that_fits(itool: Itool, base: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    with write_run(folder, None, [f"model.name={base}"]) as opened:
-        opened.store.commit("warmup", {}, adapter="adapters/first")
-    adapter(folder / "adapters" / "first", {"base_model_name_or_path": "base"})
-    assert "already done, adapters/first" in itool("train", "warmup", "--run", folder)[1]
-
-
 # --- samples that do not fit --------------------------------------------------------------------------------------
 
 
@@ -418,7 +295,6 @@ COMMANDS = [
 def test_help_of_every_command_imports_nothing_heavy() -> None:
     script = """
 import sys
-from itool_cli.main import main
 for command in {commands!r}:
     sys.argv = ["itool", *command.split(), "--help"]
     try:

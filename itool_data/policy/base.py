@@ -86,6 +86,7 @@ class Policy(Protocol):
     """Generates and scores token ids."""
 
     usage: Usage
+    max_rows: int  # draws worked on at once
 
     @property
     def policy_id(self) -> PolicyId:

@@ -20,15 +20,15 @@ class ScriptedPolicy:
 
     Args:
         table: prompt -> {whole response, its end-of-turn included: weight}.
-        max_draws: draws moved on in one step, as a model's batch would be; does not change any answer.
+        max_rows: draws moved on in one step, as a model's batch would be; does not change any answer.
         context: most tokens of prompt and continuation together.
     """
 
-    def __init__(self, table: Mapping[Ids, Mapping[Ids, float]], max_draws: int = 8, context: int = 4096):
+    def __init__(self, table: Mapping[Ids, Mapping[Ids, float]], max_rows: int = 8, context: int = 4096):
         self.usage = Usage()
         self.context = context
         self._table = table
-        self._max_draws = max_draws
+        self.max_rows = max_rows
         self._waiting: deque[Request] = deque()
 
     @property
@@ -48,10 +48,10 @@ class ScriptedPolicy:
         self._waiting.clear()
 
     def step(self) -> list[Completion]:
-        """Answer as many whole requests as fit `max_draws` (at least one)."""
+        """Answer as many whole requests as fit `max_rows` (at least one)."""
         done: list[Completion] = []
         draws = 0
-        while self._waiting and (not done or draws + len(self._waiting[0].seeds) <= self._max_draws):
+        while self._waiting and (not done or draws + len(self._waiting[0].seeds) <= self.max_rows):
             request = self._waiting.popleft()
             draws += len(request.seeds)
             drawn = tuple(self._draw(request, seed) for seed in request.seeds)

@@ -67,6 +67,8 @@ class Miner:
         self._judge = judge
         self._search = search
         self._open: dict[str, _Open] = {}
+        # Some draws always wait, so that no row of the policy is empty while a tree waits for its longest draw.
+        self._most_open = config.mine.open_trees or max(1, 2 * policy.max_rows // config.mcts.width)
         self._asked: list[tuple[_Open, Assess]] = []
         self._finished: list[Tree] = []
 
@@ -82,7 +84,7 @@ class Miner:
         """
         waiting = iter(tasks)
         while True:
-            while len(self._open) < self._config.mine.open_trees and (task := next(waiting, None)) is not None:
+            while len(self._open) < self._most_open and (task := next(waiting, None)) is not None:
                 self._start(task)
             if not self._open and not self._finished:
                 return
