@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from outcomes import Itool, Outcome
 
 from itool_cli.main import main
 from itool_data.run import write_run
@@ -38,10 +39,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-Outcome = tuple[int, str, str]
-Itool = Callable[..., Outcome]
-
-
 @pytest.fixture
 def itool(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Itool:
     """Run the command line here; gives its exit code, standard output and standard error."""
@@ -57,15 +54,6 @@ def itool(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[b
         return code, captured.out.decode(), captured.err.decode()
 
     return call
-
-
-def one_line(outcome: Outcome, *parts: str) -> None:
-    """Exit code 1 and one line on standard error that holds the parts."""
-    code, _, err = outcome
-    assert (code, len(err.splitlines())) == (1, 1), outcome
-    assert err.startswith("itool: ")
-    for part in parts:
-        assert part in err
 
 
 @pytest.fixture

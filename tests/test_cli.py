@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import scripted_mine
-from conftest import Itool, one_line
+from outcomes import Itool, one_line
 from toys import PROMPTER, toy_sample
 
 from itool_data import stages

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Itool, one_line
+from outcomes import Itool, one_line
 
 from itool_data.run import write_run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from itool_data.errors import ItoolError
-from itool_eval.bfcl.aggregate import summarise, tally
+from itool_eval.bfcl.aggregate import summarise
 from itool_eval.bfcl.categories import CATEGORIES, Version
 from itool_eval.bfcl.decoded import DecodeError
 from itool_eval.bfcl.multi_turn_calls import call_texts
@@ -21,6 +21,7 @@ from itool_eval.bfcl.multi_turn_world import World
 from itool_eval.bfcl.score_file import score_results
 from itool_eval.bfcl.simulators import Simulators
 from itool_eval.bfcl.single_turn import SingleTurnScorer
+from itool_eval.summary import tally
 
 BASE = "multi_turn_base"
 
