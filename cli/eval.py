@@ -120,12 +120,17 @@ def score(
     from itool_eval.benchmarks import summarise
     from itool_eval.bfcl.categories import Version
     from itool_eval.bfcl.items import data_folder
-    from itool_eval.bfcl.score_file import score_results, write_verdicts
+    from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
+    from itool_eval.bfcl.score_file import Scorer, score_results, write_verdicts
     from itool_eval.bfcl.single_turn import SingleTurnScorer
 
     console = make_console()
     version = Version(benchmark.value)
-    scored = score_results(results, [SingleTurnScorer(data_folder(version), version)])
+    data = data_folder(version)
+    scorers: list[Scorer] = [SingleTurnScorer(data, version)]
+    if version is Version.V3:
+        scorers.append(MultiTurnScorer(data))
+    scored = score_results(results, scorers)
     write_verdicts(scored.verdicts, out)
     show_rejects(console, scored.rejects)
     if scored.verdicts:
