@@ -91,8 +91,8 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
             classes.add_row(name, *(str(count[name]) for count in counts))
     console.print(classes)
     for flip in comparison.flips:
-        word = "[green]fixed [/]" if flip.fixed else "[red]broken[/]"
-        console.print(f"{word} {flip.category} {flip.id} ({flip.error_class})")
+        word, colour = ("fixed ", "green") if flip.fixed else ("broken", "red")
+        console.print(Text.assemble((word, colour), f" {flip.category} {flip.id} ({flip.error_class})"))
     if comparison.unpaired:
         console.print(f"{comparison.unpaired} items are in one of the two only and left out")
 
