@@ -77,7 +77,7 @@ def mine(
             console.print("every tree of this round is finished; nothing to do")
             _summary(console, opened, round_)
             return
-        rates = measure_rates(policy, wanted[0].prompt, policy.max_rows)
+        rates = measure_rates(policy, [t.prompt for t in wanted])
         behaviour = _behaviour(console, opened, policy, prompter, judge, wanted, search.value)
         estimate = make_plan(rates, behaviour, score_lengths if plan else [], [len(t.prompt) for t in wanted])
         _show_plan(console, estimate, rates, behaviour.trees)
@@ -121,13 +121,13 @@ def _behaviour(console: "Console", run: "Run", policy: Any, prompter: Any, judge
 
     known = query(
         run.store,
-        "SELECT count(*) AS n, avg(requests) AS r, avg(tokens_decoded) AS d, avg(pairs) AS p FROM trees "
+        "SELECT count(*) AS n, avg(requests) AS r, avg(tokens_decoded) AS d, sum(pairs) AS p FROM trees "
         "WHERE config_hash = ? AND policy = ? AND search = ?",
         None,
         [run.config.hash(*TREE_SECTIONS), str(policy.policy_id), search],
     ).to_pylist()[0]
     if known["n"] >= TRIAL_TREES:
-        return Behaviour(known["n"], known["r"], known["d"], known["p"])
+        return Behaviour(known["n"], int(known["p"]), known["r"], known["d"])
     with console.status("calibrating on a few trees"):
         return try_trees(policy, prompter, run.config, judge, wanted, search)
 
@@ -161,12 +161,17 @@ def _show_plan(console: "Console", plan: "Plan", rates: Any, trial: int) -> None
     console.print(
         f"plan: {scored}{plan.trees} trees, {plan.requests:.0f} requests, "
         f"{plan.prefill_tokens:,.0f} tokens to prefill, {plan.decode_tokens:,.0f} to decode, "
-        f"about {duration(plan.seconds)}, about {plan.pairs:.0f} pairs",
+        f"about {duration(plan.seconds)}, {_between(plan.pairs)} pairs",
     )
     console.print(
         f"      (this machine: {rates.prefill:.0f} tok/s prefill, {rates.decode:.0f} tok/s decode at a full batch; "
-        f"a tree as the mean of {trial})",
+        f"trees as the {trial} seen so far)",
     )
+
+
+def _between(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{low:.0f} to {high:.0f}"
 
 
 def _show_fact(console: "Console", plan: "Plan", fact: dict[str, float], usage: Any, seconds: float) -> None:
@@ -180,10 +185,10 @@ def _show_fact(console: "Console", plan: "Plan", fact: dict[str, float], usage: 
         "requests": (plan.requests, fact["requests"]),
         "tokens prefilled": (plan.prefill_tokens, usage.prefilled),
         "tokens decoded": (plan.decode_tokens, usage.decoded),
-        "pairs": (plan.pairs, fact["pairs"]),
     }
     for name, (planned, real) in rows.items():
         table.add_row(name, f"{planned:,.0f}", f"{real:,.0f}", f"{real / planned:.2f}" if planned else "")
+    table.add_row("pairs", _between(plan.pairs), f"{fact['pairs']:.0f}", "")
     table.add_row("time", duration(plan.seconds), duration(seconds), f"{seconds / plan.seconds:.2f}")
     console.print(table)
 

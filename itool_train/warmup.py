@@ -16,6 +16,7 @@ from typing import Any
 from itool_data.config import WarmupSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.load import BaseModel, adapter_hash, write_identity
+from itool_data.policy.memory import keep_freed_memory
 
 STAGES = ("easy", "medium", "hard")
 
@@ -87,6 +88,8 @@ def warm_up(
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    if device == "cpu":
+        keep_freed_memory()
     total = sum(updates_of(len(stages[name]), settings) for name in wanted)
     before = 0
     previous: Path | None = None

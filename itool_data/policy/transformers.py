@@ -19,6 +19,7 @@ from torch import Tensor
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, uniforms
+from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
 
 SCORE_TOKENS = {"cpu": 512, "cuda": 32768}  # padded tokens of one scoring batch; small ones are as fast on a CPU
@@ -384,6 +385,8 @@ def load_policy(
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    if device == "cpu":
+        keep_freed_memory()
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=NAME)
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])

@@ -17,12 +17,13 @@ from itool_data.search.miner import Miner, SearchKind, Tree
 from itool_data.search.reward import Judge
 
 TRIAL_TREES = 4
-TRIAL_SECONDS = 12.0
-TRIAL_LIMIT = 45.0  # when no tree is finished by then, what they have cost so far must do
-RATE_PROMPT = 256
-RATE_TOKENS = 8
+TRIAL_SECONDS = 15.0
+TRIAL_LIMIT = 45.0  # when too few trees are finished by then, what is known must do
+RATE_PROMPTS = 3
+RATE_TOKENS = 12
 # A search keeps less than a full batch busy at its end; measured by `python -m bench.search`.
 UTILISATION = 0.85
+Z95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,24 @@ class Rates:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Means over the trees looked at."""
+    """What is known of trees like those to come.
+
+    Attributes:
+        trees: finished ones looked at.
+        pairs: found in all of them.
+        requests: of a tree, the mean.
+        decoded: tokens of a tree, the mean.
+    """
 
     trees: int
+    pairs: int
     requests: float
     decoded: float
-    pairs: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done, or was."""
+    """What will be done; `pairs` is a 95 % interval."""
 
     samples_scored: int
     trees: int
@@ -53,27 +61,32 @@ class Plan:
     prefill_tokens: float
     decode_tokens: float
     seconds: float
-    pairs: float
+    pairs: tuple[float, float]
 
 
-def measure_rates(policy: Policy, tokens: Sequence[int], rows: int) -> Rates:
-    """Time one prefill and a few steps of a full batch.
+def measure_rates(policy: Policy, prompts: Sequence[Sequence[int]]) -> Rates:
+    """Time the prefill of a few prompts, then a full batch of draws from them.
 
     Args:
-        policy: to measure.
-        tokens: any token ids; repeated to the length wanted.
-        rows: draws at once.
+        policy: to measure; it must have nothing under way.
+        prompts: those to come, as token ids; a few, evenly chosen, are used.
     """
-    prompt = (list(tokens) * (RATE_PROMPT // len(tokens) + 1))[:RATE_PROMPT]
-    policy.score([prompt[:32]], [prompt[:2]])  # the first call pays for threads and buffers
-    started = time.monotonic()
-    policy.score([prompt], [prompt[:1]])
-    prefill = time.monotonic() - started
-    request = Request("rate", prompt, range(rows), RATE_TOKENS, 1.0)
-    started = time.monotonic()
-    completion = generate(policy, [request])[0]
-    decode = max(time.monotonic() - started - prefill, 1e-6)
-    return Rates(RATE_PROMPT / prefill, sum(len(d.ids) for d in completion.draws) / decode)
+    chosen = prompts[:: max(1, len(prompts) // RATE_PROMPTS)][:RATE_PROMPTS]
+    policy.score([chosen[0][:32]], [chosen[0][:2]])  # the first call pays for threads and buffers
+
+    def seconds(draws: int, tokens: int) -> tuple[float, int]:
+        requests = [
+            Request(f"rate/{tokens}/{i}", prompt, range(draws), tokens, 1.0, f"rate/{i}")
+            for i, prompt in enumerate(chosen)
+        ]
+        started = time.monotonic()
+        completions = generate(policy, requests)
+        return time.monotonic() - started, sum(len(d.ids) for c in completions for d in c.draws)
+
+    prefill, _ = seconds(1, 1)
+    decode, decoded = seconds(max(1, policy.max_rows // len(chosen)), RATE_TOKENS)  # the prompts are kept by now
+    policy.reset()
+    return Rates(sum(map(len, chosen)) / prefill, decoded / decode)
 
 
 def try_trees(
@@ -81,8 +94,8 @@ def try_trees(
 ) -> Behaviour:
     """Search a few samples, evenly chosen, for a few seconds; the trees are not kept.
 
-    A tree that the time was too short for counts with what it has cost so far, because leaving it out would leave out
-    the dear ones.
+    The trees that the time was too short for are the dear ones, so their requests count too: the mean is all requests
+    over the finished trees (the estimate under exponential censoring), bounded by what the settings allow a tree.
     """
     chosen = list(tasks)[:: max(1, len(tasks) // TRIAL_TREES)][:TRIAL_TREES]
     started = time.monotonic()
@@ -91,16 +104,24 @@ def try_trees(
     for trees in miner.run(chosen):
         finished += trees
         spent = time.monotonic() - started
-        if spent > TRIAL_LIMIT or (finished and spent > TRIAL_SECONDS):
+        if spent > TRIAL_LIMIT or (2 * len(finished) >= len(chosen) and spent > TRIAL_SECONDS):
             break
     seen = finished + miner.under_way
     policy.reset()
-    return Behaviour(
-        len(seen),
-        sum(t.requests for t in seen) / len(seen),
-        sum(t.decoded for t in seen) / len(seen),
-        sum(len(t.found.pairs) for t in finished) / max(1, len(finished)),
-    )
+    mcts = config.mcts
+    requests, decoded = sum(t.requests for t in seen), sum(t.decoded for t in seen)
+    most = mcts.iterations * mcts.simulation if search == "mcts" else 1
+    mean = min(most, requests / len(finished)) if finished else most
+    a_request = decoded / requests if requests else mcts.width * mcts.max_tokens
+    return Behaviour(len(finished), sum(len(t.found.pairs) for t in finished), mean, mean * a_request)
+
+
+def expected_pairs(behaviour: Behaviour, trees: int) -> tuple[float, float]:
+    """95 % interval of the pairs in so many trees: the score interval of a Poisson mean, scaled."""
+    k, z2 = behaviour.pairs, Z95**2
+    middle, half = k + z2 / 2, Z95 * (k + z2 / 4) ** 0.5
+    scale = trees / max(behaviour.trees, 1)
+    return (middle - half) * scale, (middle + half) * scale
 
 
 def make_plan(rates: Rates, behaviour: Behaviour, score_lengths: Sequence[int], prompt_lengths: Sequence[int]) -> Plan:
@@ -124,5 +145,5 @@ def make_plan(rates: Rates, behaviour: Behaviour, score_lengths: Sequence[int], 
         sum(score_lengths) + prefill,
         decode,
         seconds,
-        trees * behaviour.pairs,
+        expected_pairs(behaviour, trees),
     )

@@ -1,0 +1,20 @@
+"""Keeps glibc from giving memory back to the kernel after every large tensor.
+
+A CPU forward pass makes and frees the same buffers of some megabytes over and over. By default glibc maps and unmaps
+each of them, and the page faults take a tenth of the time. Left out: other C libraries, which have no such switch.
+"""
+
+import ctypes
+import sys
+
+# glibc's <malloc.h>.
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+
+
+def keep_freed_memory() -> None:
+    """Make this process reuse the memory it has freed (up to 1 GiB a block), wherever its C library is glibc."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
