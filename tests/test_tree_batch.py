@@ -58,6 +58,7 @@ def test_losses_and_gradients_are_those_of_one_pair_at_a_time(models, kind, pair
     _, expected, gradient = learn(models[kind], pair_batches(pairs, 1))
     for batches in (tree_batches(pairs, max_tokens), pair_batches(pairs, max_tokens)):
         _, losses, found = learn(models[kind], batches)
+        assert gradient.abs().max() > 0
         assert torch.allclose(losses, expected, rtol=1e-5, atol=1e-5)
         assert (found - gradient).abs().max() <= 1e-5 * max(1.0, float(gradient.abs().max()))
 
@@ -101,7 +102,7 @@ def test_log_probabilities_are_those_of_the_whole_sequences_logits(models):
         ids = torch.tensor([[*pair.prompt, *step]])
         all_logprobs = model(input_ids=ids).logits.log_softmax(-1)[0]
         expected = sum(all_logprobs[len(pair.prompt) + i - 1, token] for i, token in enumerate(step))
-        assert float(logprob) == pytest.approx(float(expected), abs=1e-5)
+        assert logprob.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_logits_are_computed_only_where_a_step_is_predicted(models):
