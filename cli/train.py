@@ -1,5 +1,6 @@
-"""`itool train warmup`: easy-to-hard SFT, after which a model answers in calls that can be searched."""
+"""`itool train`: `warmup` (easy-to-hard SFT, after which a model answers in calls), `preference` (on step pairs)."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -7,11 +8,6 @@ import typer
 from itool_cli.options import ConfigFile, Force, Overrides, RunFolder
 
 app = typer.Typer(help="Training.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `warmup` a subcommand while it is the only one."""
 
 
 @app.command()
@@ -79,3 +75,90 @@ def warmup(
         )
     console.print(table)
     console.print(f"adapter: {adapter}")
+
+
+class Loss(StrEnum):
+    """The objectives of preference training."""
+
+    SIMPO = "simpo"
+    DPO = "dpo"
+    IPO = "ipo"
+    ORPO = "orpo"
+
+
+class Batching(StrEnum):
+    """How pairs are laid out for a forward pass."""
+
+    TREE = "tree"
+    PAIRS = "pairs"
+
+
+@app.command()
+def preference(
+    run: RunFolder,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    force: Force = False,
+    round_: Annotated[
+        int | None, typer.Option("--round", min=1, help="Train on this round's pairs; by default the newest.")
+    ] = None,
+    loss: Annotated[Loss | None, typer.Option(help="The objective: --set preference.loss=...")] = None,
+    batching: Annotated[
+        Batching | None, typer.Option(help="`tree` computes what pairs share once: --set preference.batching=...")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Train once more although the round is trained.")] = False,
+) -> None:
+    """Train the round's adapter on step pairs with QLoRA (paper 3.2); `accelerate launch` takes several processes."""
+    from contextlib import nullcontext
+
+    from rich.table import Table
+
+    from itool_cli.console import make_console
+    from itool_cli.progress import Meter
+    from itool_data.policy.load import find_model
+    from itool_data.run import open_run, write_run
+    from itool_train import preference as stage
+
+    console = make_console()
+    first = stage.is_first_process()
+    console.quiet = not first
+    settings = list(overrides or [])
+    settings += [f"preference.loss={loss.value}"] if loss else []
+    settings += [f"preference.batching={batching.value}"] if batching else []
+    with write_run(run, config, settings, force) if first else nullcontext(open_run(run, config, settings)) as opened:
+        chosen = round_ or stage.newest_round(opened)
+        present = stage.trained(opened, chosen)
+        if present is not None and not again:
+            console.print(f"round {chosen}: already trained, {present.relative_to(run)} (--again trains once more)")
+            return
+        base = find_model(opened.config.model)
+        prepared = stage.prepare(opened, base, chosen)
+        wanted = opened.config.preference
+        console.print(
+            f"round {chosen}: {wanted.loss} on {prepared.n_train} pairs, {len(prepared.validation)} for validation "
+            f"({prepared.n_too_long} too long and set aside, {prepared.n_other} of other policies passed over), "
+            f"{len(prepared.updates)} updates, from {prepared.policy}"
+        )
+        with Meter(console, "preference", "updates").live() as meter:
+            result = stage.train(
+                opened,
+                base,
+                prepared,
+                lambda p: meter.update(p.update, p.updates, f"loss {p.loss:.3f}, accuracy {p.accuracy:.2f}"),
+                console.print,
+            )
+    if result is None:
+        return
+    table = Table("update", "split", "loss", "chosen logprob/token", "rejected", "margin", "accuracy", "tokens/s")
+    shown = [row for row in result.rows if row["split"] == "validation" or row["update"] in (1, len(prepared.updates))]
+    for row in shown:
+        figures = [row[key] for key in ("value", "chosen_logprob", "rejected_logprob", "margin")]
+        rate = row["tokens"] / row["seconds"]
+        table.add_row(
+            str(row["update"]), row["split"], *(f"{f:.3f}" for f in figures), f"{row['accuracy']:.2f}", f"{rate:.0f}"
+        )
+    console.print(table)
+    console.print(f"adapter: {result.adapter} (update {result.update} of {len(prepared.updates)})")
+    before, after = result.start_loss, result.validation_loss
+    if before is not None and after is not None and after >= before:
+        console.print(f"warning: the validation loss did not fall ({before:.4f} before, {after:.4f} after)")

@@ -1,7 +1,7 @@
 """Every setting of a run: what it means, its default (the paper's), its bounds; read from YAML, with `--set` on top.
 
-Defaults are the paper's (tables 6 and 7); `configs/laptop.yaml` holds the embedded model's. Left out: preference
-training, which brings its own section.
+Defaults are the paper's (tables 6, 7 and 9); `configs/laptop.yaml` holds the embedded model's. Left out: Table 9
+itself, which stands beside the losses (`itool_train.losses`).
 """
 
 import hashlib
@@ -102,6 +102,32 @@ class MineSettings(Section):
     commit_seconds: float = Field(20.0, gt=0, description="finished trees wait at most so long to be written")
 
 
+class PreferenceSettings(Section):
+    """Preference training on step pairs (paper 3.2, Table 6, B.4); what is left empty is the loss's best of Table 9."""
+
+    loss: Literal["simpo", "dpo", "ipo", "orpo"] = Field("simpo", description="the objective")
+    epochs: Positive = Field(2, description="passes over the pairs")
+    batch: Positive = Field(64, description="pairs an update, over all processes")
+    lr: float | None = Field(None, gt=0, description="learning rate")
+    beta: float | None = Field(None, gt=0, description="β of SimPO and DPO")
+    gamma: float | None = Field(None, ge=0, description="γ of SimPO: the margin of Eq. 11, not divided by β")
+    tau: float | None = Field(None, gt=0, description="τ of IPO")
+    lam: float | None = Field(None, ge=0, description="λ of ORPO")
+    quantization: Literal["nf4", "none"] = Field("nf4", description="of the frozen base model while training")
+    dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; `auto`: bf16 on a GPU")
+    rank: Positive = Field(16, description="LoRA rank, where there is no adapter to go on from")
+    alpha: Positive = Field(32, description="LoRA alpha, where there is no adapter to go on from")
+    batching: Literal["tree", "pairs"] = Field("tree", description="`tree`: what pairs share is computed once")
+    micro_tokens: Positive = Field(1024, description="tokens a forward pass, if more than one pair is to fit")
+    validation: float = Field(0.1, ge=0, lt=1, description="share of the samples whose pairs only validate")
+    max_tokens: Positive = Field(4096, description="longer pairs are set aside, and counted")
+    collapse: float = Field(
+        2.0, ge=0, description="stop if chosen steps lose so many nats a token against the start; 0: never"
+    )
+    checkpoint_seconds: float = Field(60.0, ge=0, description="roughly how much training a kill may cost")
+    report_to: list[str] = Field([], description="where else to log: transformers' names, such as tensorboard, wandb")
+
+
 class EvalSettings(Section):
     """How benchmarks are answered."""
 
@@ -119,6 +145,7 @@ class Config(Section):
     reward: RewardSettings = RewardSettings()
     pairs: PairSettings = PairSettings()
     mine: MineSettings = MineSettings()
+    preference: PreferenceSettings = PreferenceSettings()
     eval: EvalSettings = EvalSettings()
 
     def hash(self, *sections: str) -> str:

@@ -28,10 +28,19 @@ DEPENDS = {
     "warmup": ("model", "warmup"),
     "perplexity": ("model", "replay"),
     "mine": ("model", "replay", "mcts", "reward", "pairs"),
+    "preference": ("model", "preference"),
     "eval": ("model", "eval"),
 }
 # Settings that say where and how fast, not what.
-FREE = {("model", "device"), ("model", "rows"), ("warmup", "checkpoint_seconds")}
+FREE = {
+    ("model", "device"),
+    ("model", "rows"),
+    ("warmup", "checkpoint_seconds"),
+    ("preference", "batching"),
+    ("preference", "micro_tokens"),
+    ("preference", "checkpoint_seconds"),
+    ("preference", "report_to"),
+}
 
 
 @dataclass(frozen=True)

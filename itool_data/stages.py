@@ -105,23 +105,27 @@ def tokenise(prompter: Prompter, samples: Sequence[Sample]) -> list[Tokenised]:
 
 def set_aside(run: Run, stage: str, too_long: Sequence[Tokenised], limit: int) -> None:
     """Record samples that do not fit a stage's limit of tokens in `rejects`, once each."""
-    known = {
-        row["field"] for row in query(run.store, "SELECT field FROM rejects WHERE stage = ?", None, [stage]).to_pylist()
-    }
-    rows = [
-        reject_row(
+    record_rejects(
+        run,
+        stage,
+        [
             Reject(
                 t.sample.source,
                 t.sample.source_id,
                 0,
                 f"sample {t.sample.sample_id}",
                 f"{len(t.prompt)} prompt + {len(t.response)} response tokens do not fit {limit}",
-            ),
-            stage,
-        )
-        for t in too_long
-        if f"sample {t.sample.sample_id}" not in known
-    ]
+            )
+            for t in too_long
+        ],
+    )
+
+
+def record_rejects(run: Run, stage: str, rejects: Sequence[Reject]) -> None:
+    """Record what a stage set aside in `rejects`, each field of the stage once."""
+    sql = "SELECT field FROM rejects WHERE stage = ?"
+    known = {row["field"] for row in query(run.store, sql, None, [stage]).to_pylist()}
+    rows = [reject_row(reject, stage) for reject in rejects if reject.field not in known]
     if rows:
         run.store.commit(stage, {"rejects": rows})
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from itool_data.config import WarmupSettings
 from itool_data.errors import ItoolError
-from itool_data.policy.load import BaseModel, adapter_hash, write_identity
+from itool_data.policy.load import BaseModel
 from itool_data.policy.memory import keep_freed_memory
+from itool_train.checkpoints import keep_adapter, last_checkpoint
 
 STAGES = ("easy", "medium", "hard")
 
@@ -108,14 +109,7 @@ def warm_up(
         before += updates_of(len(stages[name]), settings)
         previous = folder / "adapter"
     assert previous is not None
-    write_identity(previous, base)
-    final = adapters / f"warmup-{adapter_hash(previous)}"
-    if not final.is_dir():
-        adapters.mkdir(parents=True, exist_ok=True)
-        unfinished = final.with_suffix(".new")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(previous, unfinished)
-        unfinished.rename(final)
+    final = keep_adapter(previous, base, adapters, "warmup")
     shutil.rmtree(work)
     return final, results
 
@@ -203,7 +197,7 @@ def _train_stage(
     from transformers.trainer_callback import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     trainer.model.save_pretrained(str(folder / "adapter"))
     tail = losses[-max(1, len(losses) // 10) :]
     return StageResult(
@@ -214,9 +208,3 @@ def _train_stage(
         sum(tail) / len(tail) if tail else float("nan"),
         time.monotonic() - started,
     )
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint; the trainer's state is what is written last."""
-    complete = [c for c in folder.glob("checkpoint-*") if (c / "trainer_state.json").is_file()]
-    return str(max(complete, key=lambda c: int(c.name.rpartition("-")[2]))) if complete else None

@@ -108,6 +108,26 @@ SCHEMAS: dict[str, pa.Schema] = {
             "error_class": pa.string(),
         }
     ),
+    "training": pa.schema(  # a row an update, and a row a validation
+        {
+            "round": pa.int32(),
+            "policy": pa.string(),  # that the training started from
+            "loss": pa.string(),
+            "split": pa.string(),  # train or validation
+            "update": pa.int32(),
+            "epoch": pa.float64(),
+            "value": pa.float64(),  # of the loss
+            "chosen_logprob": pa.float64(),  # mean over pairs of the mean a token, as is rejected's
+            "rejected_logprob": pa.float64(),
+            "margin": pa.float64(),  # mean difference of what the loss takes as rewards
+            "accuracy": pa.float64(),  # share of pairs with a margin above 0
+            "learning_rate": pa.float64(),  # null for a validation
+            "gradient_norm": pa.float64(),  # null for a validation
+            "pairs": pa.int32(),
+            "tokens": pa.int64(),  # that went through the model
+            "seconds": pa.float64(),
+        }
+    ),
     "predictions": pa.schema(
         {
             "benchmark": pa.string(),

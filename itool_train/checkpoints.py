@@ -1,0 +1,25 @@
+"""Folders that training leaves: the checkpoint to go on from, and the finished adapter under its content's name."""
+
+import shutil
+from pathlib import Path
+
+from itool_data.policy.load import BaseModel, adapter_hash, write_identity
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest complete checkpoint; the trainer's state is what is written last."""
+    complete = [c for c in folder.glob("checkpoint-*") if (c / "trainer_state.json").is_file()]
+    return str(max(complete, key=lambda c: int(c.name.rpartition("-")[2]))) if complete else None
+
+
+def keep_adapter(source: Path, base: BaseModel, adapters: Path, kind: str) -> Path:
+    """Copy a trained adapter to `adapters/KIND-<content hash>`, whole or not at all, and say which base it is for."""
+    final = adapters / f"{kind}-{adapter_hash(source)}"
+    if not final.is_dir():
+        adapters.mkdir(parents=True, exist_ok=True)
+        unfinished = final.with_suffix(".new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(source, unfinished)
+        write_identity(unfinished, base)
+        unfinished.rename(final)
+    return final

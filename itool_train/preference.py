@@ -1,0 +1,314 @@
+"""Preference training on a round's step pairs (paper 3.2): from the store's pairs to an adapter and its record.
+
+A round starts from the newest adapter before it (the warm-up's, or the previous round's), trains on the pairs that this
+very policy's search gave, and leaves an adapter, its log in the table `training`, and a commit that makes it the run's
+newest. A killed run goes on from its last checkpoint. Several processes (`accelerate launch`) train together; the first
+one alone writes to the run. Left out: the loop itself (`pair_trainer`), mining, and showing progress.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from itool_data.errors import ItoolError
+from itool_data.policy.base import PolicyId
+from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_device, find_adapter, load_tokenizer
+from itool_data.policy.memory import keep_freed_memory
+from itool_data.prompt import Prompter
+from itool_data.run import FREE, Run
+from itool_data.sample import Reject, canonical_json
+from itool_data.stages import record_rejects
+from itool_data.store.sql import query
+from itool_train.step_pairs import StepPair, divide, ordered_updates
+
+STAGE = "preference"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the training is; `loss` and `accuracy` are the last update's."""
+
+    update: int
+    updates: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A round's pairs, checked and divided, and what the training starts from.
+
+    Attributes:
+        round: of the loop.
+        start: the adapter to go on from; None before any.
+        policy: the base model with it, as rows name it.
+        updates: the pairs of every update, of all epochs in turn.
+        validation: pairs that are not trained on.
+        n_train: pairs that are.
+        n_too_long: pairs set aside.
+        n_other: pairs of the round that another policy's search gave, passed over.
+    """
+
+    round: int
+    start: Adapter | None
+    policy: str
+    updates: list[list[StepPair]]
+    validation: list[StepPair]
+    n_train: int
+    n_too_long: int
+    n_other: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a round's training left.
+
+    Attributes:
+        adapter: its folder.
+        update: the one whose adapter is kept, the best on the validation pairs.
+        start_loss: the validation loss before the first update; None without validation pairs.
+        validation_loss: that of the kept adapter.
+        rows: of the table `training`.
+    """
+
+    adapter: Path
+    update: int
+    start_loss: float | None
+    validation_loss: float | None
+    rows: list[dict[str, Any]]
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process, or the one of several that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def trained(run: Run, round_: int) -> Path | None:
+    """The adapter of a round whose training is finished, or None."""
+    for commit in reversed(run.store.log()):
+        if commit.operation == STAGE and commit.info.get("round") == round_ and "adapter" in commit.info:
+            return run.folder / str(commit.info["adapter"])
+    return None
+
+
+def newest_round(run: Run) -> int:
+    """The newest round that has pairs.
+
+    Raises:
+        ItoolError: if there are no pairs at all.
+    """
+    newest = query(run.store, "SELECT max(round) AS round FROM pairs").to_pylist()[0]["round"]
+    if newest is None:
+        raise ItoolError(f"{run.folder}: no pairs to train on; `itool mine --run {run.folder}` makes them")
+    return int(newest)
+
+
+def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
+    """Read a round's pairs, refuse what does not fit the model, set aside what is too long.
+
+    Args:
+        run: open for writing in the first process.
+        base: the run's base model.
+        round_: of the loop.
+
+    Raises:
+        ItoolError: if there are no pairs, or they are another model's, another tokenizer's or another adapter's.
+    """
+    settings = run.config.preference
+    rows = query(run.store, "SELECT * FROM pairs WHERE round = ? ORDER BY pair_id", None, [round_]).to_pylist()
+    if not rows:
+        newest = newest_round(run)
+        raise ItoolError(
+            f"{run.folder}: no pairs of round {round_} (the newest are of round {newest}); "
+            f"`itool mine --run {run.folder} --round {round_}` makes them"
+        )
+    start = _start(run, base, round_)
+    policy = str(PolicyId(base.name, base.revision, start.content if start else ""))
+    own = _of_policy(run, rows, base, policy, round_)
+    _check_tokenizer(own, base, policy)
+    limit = min(settings.max_tokens, _context(base))
+    pairs = [
+        StepPair(r["pair_id"], r["sample_id"], tuple(r["prompt_ids"]), tuple(r["chosen_ids"]), tuple(r["rejected_ids"]))
+        for r in own
+    ]
+    fitting, too_long = [p for p in pairs if len(p) <= limit], [p for p in pairs if len(p) > limit]
+    if is_first_process():
+        reason = "{} tokens do not fit {}"
+        rejects = [Reject("pairs", "", 0, f"pair {p.pair_id}", reason.format(len(p), limit)) for p in too_long]
+        record_rejects(run, STAGE, rejects)
+    training, validation = divide(fitting, settings.validation, run.config.seed)
+    if not training:
+        raise ItoolError(
+            f"{run.folder}: none of the {len(pairs)} pairs of round {round_} is left to train on: {len(too_long)} do "
+            f"not fit {limit} tokens (preference.max_tokens), {len(validation)} are for validation"
+        )
+    updates = ordered_updates(training, settings.batch, settings.epochs, run.config.seed)
+    return Prepared(round_, start, policy, updates, validation, len(training), len(too_long), len(rows) - len(own))
+
+
+def _start(run: Run, base: BaseModel, round_: int) -> Adapter | None:
+    """The newest adapter that is not of this round or a later one."""
+    for commit in reversed(run.store.log()):
+        if "adapter" in commit.info and not (commit.operation == STAGE and commit.info["round"] >= round_):
+            return find_adapter(run.folder / commit.info["adapter"], base)
+    return None
+
+
+def _of_policy(run: Run, rows: list[dict[str, Any]], base: BaseModel, policy: str, round_: int) -> list[dict[str, Any]]:
+    """The pairs that the policy's own search gave."""
+    bare = str(PolicyId(base.name, base.revision))
+    makers = sorted({row["policy"] for row in rows})
+    for maker in makers:
+        if maker != bare and not maker.startswith(f"{bare}+"):
+            raise ItoolError(
+                f"{run.folder}: pairs of round {round_} are of {maker}, but the base model is {bare}: their token ids "
+                "are of another model; set model.name to it"
+            )
+    own = [row for row in rows if row["policy"] == policy]
+    if not own:
+        raise ItoolError(
+            f"{run.folder}: the pairs of round {round_} are of {', '.join(makers)}, but the round starts from "
+            f"{policy}; `itool mine --run {run.folder} --round {round_}` mines with it"
+        )
+    return own
+
+
+def _check_tokenizer(rows: list[dict[str, Any]], base: BaseModel, policy: str) -> None:
+    prompter = Prompter(load_tokenizer(base))
+    for row in rows:
+        for ids, text in ((row["chosen_ids"], row["chosen_text"]), (row["rejected_ids"], row["rejected_text"])):
+            if prompter.decode(ids) != text:
+                raise ItoolError(
+                    f"pair {row['pair_id']}: {row['policy']} wrote {text!r}, but the tokenizer of {policy} reads its "
+                    f"ids as {prompter.decode(ids)!r}; use the tokenizer that the pairs were mined with"
+                )
+
+
+def _context(base: BaseModel) -> int:
+    from transformers import AutoConfig
+
+    return int(AutoConfig.from_pretrained(base.path).get_text_config().max_position_embeddings)
+
+
+def train(
+    run: Run, base: BaseModel, prepared: Prepared, report: Callable[[Progress], None], say: Callable[[str], None]
+) -> Trained | None:
+    """Train on prepared pairs; commit the adapter and the table `training`.
+
+    Args:
+        run: open for writing in the first process.
+        base: the run's base model.
+        prepared: from `prepare`.
+        report: called after every update.
+        say: called with what the user should know, such as that memory ran out.
+
+    Returns:
+        What the training left; None in other processes than the first.
+
+    Raises:
+        ItoolError: if training stopped early; its log and the last good adapter are kept, but not as the run's newest.
+    """
+    from itool_train.checkpoints import keep_adapter, last_checkpoint
+    from itool_train.losses import WITH_REFERENCE
+    from itool_train.pair_trainer import PairTrainer, Schedule, TrainingStoppedError, arguments
+    from itool_train.qlora import load_trainable
+
+    config = run.config
+    settings, device = config.preference, choose_device(config.model)
+    if device == "cpu":
+        keep_freed_memory()
+    work = run.folder / "work" / f"{STAGE}-{prepared.round}-{_identity(run, prepared)}"
+    resume = last_checkpoint(work)
+    model = load_trainable(base, prepared.start.path if prepared.start else None, settings, device, config.seed)
+    schedule = Schedule(prepared.updates, prepared.validation, settings.epochs)
+    n = len(prepared.updates)
+    trainer = PairTrainer(
+        model,
+        arguments(settings, config.seed, device, work, run.folder / "logs", resume is None),
+        settings,
+        schedule,
+        work,
+        lambda update, log: report(Progress(update, n, log["value"], log["accuracy"])),
+        say,
+    )
+    reference: dict[str, tuple[float, float]] = {}
+    if settings.loss in WITH_REFERENCE:
+        kept = work / "reference.json"
+        if kept.is_file():
+            reference = json.loads(kept.read_text(encoding="utf-8"))
+        else:
+            every = {p.pair_id: p for update in prepared.updates for p in update} | {
+                p.pair_id: p for p in prepared.validation
+            }
+            reference = trainer.logprobs(list(every.values()))
+            if is_first_process():
+                kept.write_text(json.dumps(reference), encoding="utf-8")
+    stopped = ""
+    try:
+        trainer.fit(reference, resume)
+    except TrainingStoppedError as error:
+        stopped = str(error)
+    if not is_first_process():
+        if stopped:
+            raise ItoolError(f"preference training: {stopped}")
+        return None
+    rows = _rows(trainer.state.log_history, prepared, settings.loss, settings.epochs)
+    best = trainer.state.best_global_step
+    adapter = keep_adapter(work / f"best-{best}", base, run.folder / "adapters", STAGE) if best else None
+    info: dict[str, Any] = {"round": prepared.round, "base": f"{base.name}@{base.revision}", "loss": settings.loss}
+    if adapter is not None:
+        info |= {"kept" if stopped else "adapter": str(adapter.relative_to(run.folder)), "update": best}
+        info["content"] = adapter_hash(adapter)
+    if stopped:
+        info["stopped"] = stopped
+    run.store.commit(STAGE, {"training": rows}, **info)
+    shutil.rmtree(work)
+    if stopped:
+        left = f"the adapter of update {best} is kept in {adapter}" if adapter else "no checkpoint was made yet"
+        raise ItoolError(f"preference training: {stopped}; {left}")
+    assert adapter is not None
+    losses = {row["update"]: row["value"] for row in rows if row["split"] == "validation"}
+    return Trained(adapter, best, losses.get(0), losses.get(best), rows)
+
+
+def _identity(run: Run, prepared: Prepared) -> str:
+    """12 hex digits over all that the result depends on: checkpoints of anything else must not be gone on from."""
+    settings = run.config.preference.model_dump()
+    content = {
+        "seed": run.config.seed,
+        "settings": {key: value for key, value in settings.items() if (STAGE, key) not in FREE},
+        "policy": prepared.policy,
+        "pairs": sorted({p.pair_id for update in prepared.updates for p in update}),
+    }
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
+
+
+def _rows(log: list[dict[str, Any]], prepared: Prepared, loss: str, epochs: int) -> list[dict[str, Any]]:
+    """The trainer's log as rows of `training`."""
+    rows = []
+    for entry in log:
+        split = "validation" if "eval_value" in entry else "train" if "value" in entry else None
+        if split is None:
+            continue
+        prefix = "eval_" if split == "validation" else ""
+        names = ("value", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "pairs", "tokens")
+        rows.append(
+            {
+                "round": prepared.round,
+                "policy": prepared.policy,
+                "loss": loss,
+                "split": split,
+                "update": entry["step"],
+                "epoch": entry.get("epoch", 0.0) * epochs,
+                "learning_rate": entry.get("learning_rate"),
+                "gradient_norm": entry.get("grad_norm"),
+                "seconds": entry["seconds"],
+            }
+            | {name: entry[prefix + name] for name in names}
+        )
+    return rows

@@ -1,0 +1,57 @@
+"""Step pairs as they are trained on: token ids, the samples that only validate, the order of updates.
+
+A pair's prompt is everything before the step, the response's prefix included; its ids are the policy's own, and nothing
+is added to them: a step that is not the response's end gets no end-of-turn. Left out: reading them (`preference`).
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from itool_data.policy.base import derive_seed
+
+
+@dataclass(frozen=True)
+class StepPair:
+    """A prompt and the two steps after it, as token ids; `sample_id` names what shares a prompt."""
+
+    pair_id: str
+    sample_id: str
+    prompt: tuple[int, ...]
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Tokens of the longer of the two sequences."""
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+
+
+def divide(pairs: Sequence[StepPair], share: float, seed: int) -> tuple[list[StepPair], list[StepPair]]:
+    """Divide pairs into those to train on and those to validate on (paper B.1), all of a sample on one side."""
+    samples = sorted({p.sample_id for p in pairs}, key=lambda s: derive_seed(seed, "validation", s))
+    held_out = set(samples[: round(share * len(samples))])
+    return [p for p in pairs if p.sample_id not in held_out], [p for p in pairs if p.sample_id in held_out]
+
+
+def ordered_updates(pairs: Sequence[StepPair], batch: int, epochs: int, seed: int) -> list[list[StepPair]]:
+    """The pairs of each update, of all epochs in turn.
+
+    Samples are shuffled anew each epoch and their pairs stay together, so that what they share is computed once. An
+    epoch is cut into the fewest updates of at most `batch` pairs, all of nearly the same size.
+    """
+    by_sample: dict[str, list[StepPair]] = {}
+    for pair in sorted(pairs, key=lambda p: p.pair_id):
+        by_sample.setdefault(pair.sample_id, []).append(pair)
+    updates: list[list[StepPair]] = []
+    for epoch in range(epochs):
+        samples = sorted(by_sample)
+        random.Random(derive_seed(seed, "order", epoch)).shuffle(samples)
+        updates += shares([pair for sample in samples for pair in by_sample[sample]], -(-len(pairs) // batch))
+    return updates
+
+
+def shares(pairs: Sequence[StepPair], n: int) -> list[list[StepPair]]:
+    """Cut a sequence into n contiguous parts whose sizes differ by one at most."""
+    bounds = [len(pairs) * i // n for i in range(n + 1)]
+    return [list(pairs[a:b]) for a, b in pairwise(bounds)]
