@@ -18,7 +18,8 @@ Quirks = Annotated[
     typer.Option("--report-quirks", help="List verdicts not to be taken at face value, and the scores without them."),
 ]
 PolicyEnd = Annotated[
-    str, typer.Option("--policy", help="The end of a policy's name, such as its adapter's hash; default: all.")
+    str,
+    typer.Option("--policy", help="The end of a policy's name, such as its adapter's hash, or `base`; default: all."),
 ]
 
 
@@ -26,6 +27,7 @@ class Runnable(StrEnum):
     """Benchmarks that a policy can be asked."""
 
     BFCL_V3 = "bfcl-v3"
+    BFCL_V4 = "bfcl-v4"
     API_BANK = "apibank"
 
 
@@ -46,9 +48,13 @@ def run_(
     limit: Annotated[
         int | None, typer.Option(min=1, help="A random sample of so many items, the same for the same seed.")
     ] = None,
-    adapter: Annotated[
+    wanted: Annotated[
         str | None,
-        typer.Option(help="An adapter's folder, or `none` for the base model; default: the run's newest adapter."),
+        typer.Option(
+            "--policy",
+            help="An adapter's folder, the end of the name of one of the run's adapters, or `base` for the base "
+            "model; default: the run's newest adapter.",
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="apibank: the folder with level-1-api.json and level-2-api.json.")
@@ -60,30 +66,32 @@ def run_(
     """Ask a policy a benchmark's questions (greedy, the benchmark's own prompt), score and store the answers."""
     from itool_cli.console import make_console
     from itool_cli.eval_tables import show_evaluated
+    from itool_cli.policies import choose_adapter
     from itool_cli.progress import Meter
     from itool_data.errors import ItoolError
-    from itool_data.policy.load import find_adapter, find_model, load_tokenizer, load_transformers_policy
+    from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
     from itool_data.prompt import Prompter
     from itool_data.run import write_run
-    from itool_eval.benchmarks import api_bank, bfcl_v3, choose
+    from itool_eval.benchmarks import api_bank, bfcl, choose
+    from itool_eval.bfcl.categories import Version
     from itool_eval.predict import answer, prepare
     from itool_eval.predictions import read_evaluated
 
-    if benchmark is Runnable.API_BANK and data is None:
+    if benchmark is not Runnable.API_BANK:
+        opened_benchmark = bfcl(Version(benchmark.value))
+    elif data is not None:
+        opened_benchmark = api_bank(data)
+    else:
         raise ItoolError(
             "apibank needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
     console = make_console()
-    opened_benchmark = api_bank(data) if data else bfcl_v3()
     with write_run(run, config, overrides or [], force) as opened:
         settings = opened.config
         questions = choose(opened_benchmark, categories.split(",") if categories else None, limit, settings.seed)
         base = find_model(settings.model)
-        if adapter is None:
-            chosen = opened.adapter(base)
-        else:
-            chosen = None if adapter == "none" else find_adapter(Path(adapter), base)
+        chosen = choose_adapter(opened, base, wanted)
         prompter = Prompter(load_tokenizer(base), settings.model.tools)
         policy = load_transformers_policy(settings.model, base, chosen)
         work = prepare(opened, policy, prompter, opened_benchmark, questions)
@@ -99,9 +107,10 @@ def run_(
                     done += len(verdicts)
                     right += sum(verdict.valid for verdict in verdicts)
                     meter.update(done, total, f"{right} of {done - work.done} right")
-        for evaluated in read_evaluated(opened, str(policy.policy_id)):
-            if evaluated.benchmark == benchmark.value:
-                show_evaluated(console, evaluated)
+        if work.asked or work.done:
+            for evaluated in read_evaluated(opened, str(policy.policy_id)):
+                if evaluated.benchmark == benchmark.value:
+                    show_evaluated(console, evaluated)
 
 
 @app.command()
@@ -117,20 +126,13 @@ def score(
     """Score outputs from anywhere; needs no model and no run."""
     from itool_cli.console import make_console
     from itool_cli.eval_tables import show_quirks, show_rejects, show_scores
-    from itool_eval.benchmarks import summarise
+    from itool_eval.benchmarks import bfcl_scorers, summarise
     from itool_eval.bfcl.categories import Version
-    from itool_eval.bfcl.items import data_folder
-    from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
-    from itool_eval.bfcl.score_file import Scorer, score_results, write_verdicts
-    from itool_eval.bfcl.single_turn import SingleTurnScorer
+    from itool_eval.bfcl.score_file import score_results, write_verdicts
 
     console = make_console()
     version = Version(benchmark.value)
-    data = data_folder(version)
-    scorers: list[Scorer] = [SingleTurnScorer(data, version)]
-    if version is Version.V3:
-        scorers.append(MultiTurnScorer(data))
-    scored = score_results(results, scorers)
+    scored = score_results(results, bfcl_scorers(version))
     write_verdicts(scored.verdicts, out)
     show_rejects(console, scored.rejects)
     if scored.verdicts:
@@ -207,8 +209,8 @@ def export(
         raise ItoolError(f"{run}: no BFCL predictions; only BFCL has official result files")
     for evaluated in found:
         results = [
-            (verdict.category, verdict.id, output)
-            for verdict, output in zip(evaluated.verdicts, evaluated.outputs, strict=True)
+            (verdict.category, verdict.id, result)
+            for verdict, result in zip(evaluated.verdicts, evaluated.results, strict=True)
         ]
         folder = to / re.sub(r"[^\w.+@-]", "_", evaluated.policy)
         for file in write_official_results(results, folder, Version(evaluated.benchmark).prefix):

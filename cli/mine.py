@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from itool_data.run import Run
+    from itool_data.search.miner import SearchKind
     from itool_data.search.plan import Plan
+    from itool_data.stages import Buffer
 
 
 BELIEVED = 0.9  # share of the plan's tokens up to which the time left is taken from it
@@ -37,58 +39,89 @@ def mine(
 ) -> None:
     """Find the steps that the policy gets wrong and write preference pairs."""
     from itool_cli.console import make_console
-    from itool_cli.progress import Meter
-    from itool_data import stages
     from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
     from itool_data.prompt import Prompter
     from itool_data.run import write_run
-    from itool_data.search.plan import make_plan, measure_rates
 
     console = make_console()
     with write_run(run, config, overrides or [], force) as opened:
-        settings = opened.config
-        base = find_model(settings.model)
-        prompter = Prompter(load_tokenizer(base), settings.model.tools)
-        adapter = opened.adapter(base)
+        model = opened.config.model
+        base = find_model(model)
+        adapter = opened.adapter(base, round_)
         if adapter is None:
             console.print("note: the run has no adapter, so the base model itself is searched (see itool train warmup)")
-        policy = load_transformers_policy(settings.model, base, adapter)
-        judge = _judge(settings, policy, prompter)
+        policy = load_transformers_policy(model, base, adapter)
+        prompter = Prompter(load_tokenizer(base), model.tools)
+        mine_round(console, opened, policy, prompter, round_, search.value, samples, plan)
 
-        started = time.monotonic()
-        buffer = stages.replay(opened, policy, prompter, round_)
-        if not buffer.samples:
-            console.print("no training samples: import some whose split is train")
-            return
-        score_lengths = [len(t) for t in buffer.missing]
-        if plan and buffer.missing:
-            # Who the hardest are is not known yet; the buffer's own prompts stand in for them.
-            count = min(samples or _share(len(buffer.samples), settings.replay.hardest), len(buffer.missing))
-            stand_ins = buffer.missing[:: max(1, len(buffer.missing) // count)][:count]
-            wanted = stages.as_tasks(opened, policy, stand_ins, round_, search.value)
-        else:
-            if buffer.missing:
-                with Meter(console, "perplexity", "samples").live() as meter:
-                    stages.measure(opened, policy, buffer, round_, meter.update)
-            wanted = stages.unfinished(
-                opened, stages.tasks(opened, policy, prompter, buffer, round_, search.value, samples)
-            )
-        if not wanted:
-            console.print("every tree of this round is finished; nothing to do")
-            _summary(console, opened, round_)
-            return
-        rates = measure_rates(policy, [t.prompt for t in wanted])
-        behaviour = _behaviour(console, opened, policy, prompter, judge, wanted, search.value)
-        estimate = make_plan(rates, behaviour, score_lengths if plan else [], [len(t.prompt) for t in wanted])
-        _show_plan(console, estimate, rates, behaviour.trees)
-        if plan:
-            return
-        policy.usage = type(policy.usage)()
-        searching = time.monotonic()
-        fact = _search(console, opened, policy, prompter, judge, wanted, search.value, estimate)
-        _show_fact(console, estimate, fact, policy.usage, time.monotonic() - searching)
-        console.print(f"whole command: {time.monotonic() - started:.0f} s")
-        _summary(console, opened, round_)
+
+def measure_round(console: "Console", run: "Run", policy: Any, buffer: "Buffer", round_: int) -> None:
+    """Score what of the round's replay buffer has no perplexity under this policy yet."""
+    from itool_cli.progress import Meter
+    from itool_data import stages
+
+    if buffer.missing:
+        with Meter(console, "perplexity", "samples").live() as meter:
+            stages.measure(run, policy, buffer, round_, meter.update)
+
+
+def mine_round(
+    console: "Console",
+    run: "Run",
+    policy: Any,
+    prompter: Any,
+    round_: int,
+    search: "SearchKind",
+    samples: int | None = None,
+    plan: bool = False,
+) -> None:
+    """Search the round's hardest samples that have no tree yet, and show what was found.
+
+    Args:
+        console: where plan, progress and results go.
+        run: open for writing.
+        policy: what the round starts from.
+        prompter: with the policy's tokenizer.
+        round_: of the loop.
+        search: `mcts` or `sample`.
+        samples: search so many instead of `replay.hardest` of the buffer.
+        plan: say what it will cost, and stop.
+    """
+    from itool_cli.progress import duration
+    from itool_data import stages
+    from itool_data.search.plan import make_plan, measure_rates
+
+    started = time.monotonic()
+    judge = _judge(run.config, policy, prompter)
+    buffer = stages.replay(run, policy, prompter, round_)
+    if not buffer.samples:
+        console.print("no training samples: import some whose split is train")
+        return
+    score_lengths = [len(t) for t in buffer.missing]
+    if plan and buffer.missing:
+        # Who the hardest are is not known yet; the buffer's own prompts stand in for them.
+        count = min(samples or _share(len(buffer.samples), run.config.replay.hardest), len(buffer.missing))
+        stand_ins = buffer.missing[:: max(1, len(buffer.missing) // count)][:count]
+        wanted = stages.as_tasks(run, policy, stand_ins, round_, search)
+    else:
+        measure_round(console, run, policy, buffer, round_)
+        wanted = stages.unfinished(run, stages.tasks(run, policy, prompter, buffer, round_, search, samples))
+    if not wanted:
+        console.print("every tree of this round is finished; nothing to do")
+        _summary(console, run, round_)
+        return
+    rates = measure_rates(policy, [t.prompt for t in wanted])
+    behaviour = _behaviour(console, run, policy, prompter, judge, wanted, search)
+    estimate = make_plan(rates, behaviour, score_lengths if plan else [], [len(t.prompt) for t in wanted])
+    _show_plan(console, estimate, rates, behaviour.trees)
+    if plan:
+        return
+    policy.usage = type(policy.usage)()
+    searching = time.monotonic()
+    fact = _search(console, run, policy, prompter, judge, wanted, search, estimate)
+    _show_fact(console, estimate, fact, policy.usage, time.monotonic() - searching)
+    console.print(f"mining took {duration(time.monotonic() - started)}")
+    _summary(console, run, round_)
 
 
 def _judge(settings: Any, policy: Any, prompter: Any) -> Any:
@@ -228,8 +261,8 @@ def _summary(console: "Console", run: "Run", round_: int) -> None:
         "WHERE n.terminal AND n.self_eval IS NOT NULL AND t.round = ?"
     )
     if judged:
-        right = [r["self_eval"] for r in judged if r["outcome"] > 0]
-        wrong = [r["self_eval"] for r in judged if r["outcome"] <= 0]
+        right = [r["self_eval"] for r in judged if r["outcome"] == 1]
+        wrong = [r["self_eval"] for r in judged if r["outcome"] < 1]
         area = auc(right, wrong)
         no_signal = " (it tells right from wrong no better than a coin; set reward.weight to 0)"
         verdict = no_signal if 0.4 < area < 0.6 else ""

@@ -33,7 +33,7 @@ def warmup(
     with write_run(run, config, overrides or [], force) as opened:
         settings = opened.config
         base = find_model(settings.model)
-        present = opened.adapter(base)
+        present = opened.adapter(base, 1)
         if present is not None and not again:
             console.print(f"warm-up: already done, {present.path.relative_to(run)} (--again trains once more)")
             return

@@ -76,7 +76,9 @@ class RewardSettings(Section):
     """R = O + weight x C (Eq. 6)."""
 
     outcome: Literal["terminal", "prefix"] = Field(
-        "terminal", description="`terminal`: the paper's; `prefix`: agreement with the gold calls before the end, too"
+        "terminal",
+        description="`terminal`: the paper's, right or wrong at the end; `prefix`: how far it agrees with the gold calls, "
+        "before the end and in wrong endings too",
     )
     weight: float = Field(1.0, ge=0, description="weight of the self-evaluation C; 0: not asked, no tokens spent")
     judge: str = Field("policy", description="who judges: `policy`, or a model name or folder")

@@ -51,14 +51,21 @@ class Run:
     config: Config
     store: Store
 
-    def adapter(self, base: BaseModel) -> Adapter | None:
-        """The newest adapter that this run trained, or None before any.
+    def adapter(self, base: BaseModel, round_: int | None = None) -> Adapter | None:
+        """The adapter that a round starts from: the newest one that the warm-up or an earlier round trained.
+
+        Args:
+            base: its base model.
+            round_: of the loop; None: the newest of all.
+
+        Returns:
+            None before any.
 
         Raises:
             ItoolError: if it is gone, or belongs to another base model.
         """
         for commit in reversed(self.store.log()):
-            if "adapter" in commit.info:
+            if "adapter" in commit.info and (round_ is None or commit.info.get("round", 0) < round_):
                 return find_adapter(self.folder / commit.info["adapter"], base)
         return None
 

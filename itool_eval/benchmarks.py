@@ -1,10 +1,11 @@
-"""The benchmarks that a policy can be asked, in one form: questions, a scorer, scores.
+"""The benchmarks that a policy can be asked, in one form: items as conversations, scorers, scores.
 
-Left out: generating the answers (`predict.py`), and BFCL's multi-turn items, which are more than one question each.
+Left out: holding the conversations (`predict.py`), and v4's multi-turn and agentic items, which nothing here scores.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,11 +15,15 @@ from itool_eval.apibank import items as apibank_items
 from itool_eval.apibank.aggregate import summarise as summarise_api_bank
 from itool_eval.apibank.scorer import ApiBankScorer
 from itool_eval.bfcl.aggregate import summarise as summarise_bfcl
-from itool_eval.bfcl.categories import CATEGORIES, Language, Version
-from itool_eval.bfcl.items import data_folder, load_items
+from itool_eval.bfcl.categories import CATEGORIES, Checker, Language, Version
+from itool_eval.bfcl.items import Item, data_folder, load_items
+from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
+from itool_eval.bfcl.multi_turn_driver import MultiTurnDriver
+from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
 from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.score_file import Scorer
 from itool_eval.bfcl.single_turn import SingleTurnScorer
+from itool_eval.conversation import Conversation, one_reply
 from itool_eval.summary import Summary, tally
 from itool_eval.verdicts import Verdict
 
@@ -27,19 +32,26 @@ API_BANK = "apibank"
 
 @dataclass(frozen=True)
 class Question:
-    """An item as a policy is asked it; `position` is its place in its category, as an id can stand for two items."""
+    """An item as a policy is asked it.
+
+    Attributes:
+        category: the item's category.
+        id: its id.
+        position: its place in its category, as an id can stand for two items.
+        begin: opens a conversation about it.
+    """
 
     category: str
     id: str
     position: int
-    messages: list[dict[str, str]]
+    begin: Callable[[], Conversation] = field(compare=False)
 
 
 class ReplyScorer(Scorer, Protocol):
-    """A scorer of single replies, which can also show what it reads in them."""
+    """A scorer that can also show what it reads in a result."""
 
-    def calls(self, category: str, result: str) -> Sequence[Any] | None:
-        """The calls (name and arguments each) that a reply makes, None if it cannot be read."""
+    def calls(self, category: str, result: object) -> Sequence[Any] | None:
+        """The calls (name and arguments each) that a result makes, None if it cannot be read."""
         ...
 
 
@@ -49,31 +61,50 @@ class Benchmark:
 
     Attributes:
         name: as the tables record it.
-        scorer: decides on the replies.
-        questions: a category's questions, in the data's order.
+        scorers: who decides; no category is scored by two of them.
+        questions: a category's items, in the data's order.
     """
 
     name: str
-    scorer: ReplyScorer
+    scorers: Sequence[ReplyScorer]
     questions: Callable[[str], list[Question]]
 
+    @property
+    def categories(self) -> list[str]:
+        """All categories, in the order in which they are asked."""
+        return [category for scorer in self.scorers for category in scorer.categories]
 
-def bfcl_v3() -> Benchmark:
-    """BFCL v3's single-turn categories; fetches the official wheel on the first call."""
-    version = Version.V3
+    def scorer(self, category: str) -> ReplyScorer:
+        """Who decides on a category's results."""
+        return next(scorer for scorer in self.scorers if category in scorer.categories)
+
+
+def bfcl_scorers(version: Version) -> list[ReplyScorer]:
+    """The scorers of one BFCL version; fetches its official wheel on the first call."""
     data = data_folder(version)
-    contract = PromptContract(data)
+    single_turn = SingleTurnScorer(data, version)
+    return [single_turn, MultiTurnScorer(data)] if version is Version.V3 else [single_turn]
+
+
+def bfcl(version: Version) -> Benchmark:
+    """BFCL v3, or v4's single-turn categories; fetches the official wheel on the first call."""
+    data = data_folder(version)
+    contract = PromptContract(data, version)
+    driver = cache(lambda: MultiTurnDriver(data))
+
+    def ask(item: Item, language: Language) -> Conversation:
+        return one_reply(contract.first_messages(item.turns[0], item.functions, language))
 
     def questions(category: str) -> list[Question]:
         rules = CATEGORIES[version][category]
+        if rules.checker is Checker.MULTI_TURN:
+            conversations = enumerate(load_multi_turn_items(data, category))
+            return [Question(category, item.id, i, partial(driver().conversation, item)) for i, item in conversations]
         language = rules.language if rules.has_answers else Language.PYTHON
         items = enumerate(load_items(data, version, category))
-        return [
-            Question(category, item.id, i, contract.first_messages(item.turns[0], item.functions, language))
-            for i, item in items
-        ]
+        return [Question(category, item.id, i, partial(ask, item, language)) for i, item in items]
 
-    return Benchmark(version.value, SingleTurnScorer(data, version), questions)
+    return Benchmark(version.value, bfcl_scorers(version), questions)
 
 
 def api_bank(folder: Path) -> Benchmark:
@@ -81,9 +112,9 @@ def api_bank(folder: Path) -> Benchmark:
 
     def questions(category: str) -> list[Question]:
         items = enumerate(apibank_items.load_items(folder, category))
-        return [Question(category, item.id, i, item.messages) for i, item in items]
+        return [Question(category, item.id, i, partial(one_reply, item.messages)) for i, item in items]
 
-    return Benchmark(API_BANK, ApiBankScorer(folder), questions)
+    return Benchmark(API_BANK, [ApiBankScorer(folder)], questions)
 
 
 def choose(benchmark: Benchmark, categories: Sequence[str] | None, limit: int | None, seed: int) -> list[Question]:
@@ -98,7 +129,7 @@ def choose(benchmark: Benchmark, categories: Sequence[str] | None, limit: int | 
     Raises:
         ItoolError: a category is not one of the benchmark's.
     """
-    known = benchmark.scorer.categories
+    known = benchmark.categories
     for name in categories or ():
         if name not in known:
             raise ItoolError(f"{name!r} is no category of {benchmark.name}; it has {', '.join(known)}")

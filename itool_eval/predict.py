@@ -1,40 +1,60 @@
 """A policy's answers to a benchmark, generated greedily, scored and committed to `predictions` as they come.
 
-What is there already is not asked again, so the same command after a kill goes on where the last commit was. Left out:
-the prompts (each benchmark's own) and how progress is shown.
+Every item is a conversation (`conversation.py`), and the next replies of many of them are asked for together. As few
+are begun at once as keep the policy busy, so that items end, and are committed, from the start. What is there already
+is not asked again, so the same command after a kill goes on where the last commit was. Left out: the prompts (each
+benchmark's own) and how progress is shown.
 """
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from itool_data.policy.base import Completion, Policy, Request
+from itool_data.policy.base import Draw, Policy, Request
 from itool_data.prompt import Prompter
 from itool_data.run import Run
 from itool_data.sample import Reject
 from itool_data.store.samples import reject_row
 from itool_data.store.sql import query
 from itool_eval.benchmarks import Benchmark, Question
+from itool_eval.conversation import Conversation
 from itool_eval.predictions import Answer, prediction_row
 from itool_eval.verdicts import Verdict
 
 # BFCL's own margin between the prompt, the answer and the end of the context.
 _MARGIN = 2
+# Conversations begun at once, for each draw that the policy works on at once.
+_OPEN_PER_ROW = 2
 
 
-@dataclass(frozen=True)
+@dataclass
 class Asked:
-    """A question with its token ids and how many tokens the answer may have."""
+    """An item whose conversation waits for a reply, and what it took so far.
+
+    Attributes:
+        question: the item.
+        conversation: stands where it asked for the reply.
+        prompt: token ids of all messages so far.
+        room: how many tokens the reply may have.
+        tokens_prompt: tokens of the prompts before.
+        tokens_output: tokens of the replies before.
+        seconds: the time that the replies before took.
+    """
 
     question: Question
+    conversation: Conversation
     prompt: list[int]
     room: int
+    tokens_prompt: int = 0
+    tokens_output: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done: the questions still to be asked, those that do not fit the context, how many are done."""
+    """What is to be done: the items still to be asked, those that do not fit the context, how many are done."""
 
     asked: list[Asked]
     too_long: list[Asked]
@@ -58,8 +78,9 @@ def prepare(run: Run, policy: Policy, prompter: Prompter, benchmark: Benchmark, 
     missing = [q for q in questions if (q.category, q.position) not in answered]
     asked = []
     for question in missing:
-        prompt = prompter.chat_ids(question.messages)
-        asked.append(Asked(question, prompt, min(run.config.eval.max_tokens, policy.context - len(prompt) - _MARGIN)))
+        conversation = question.begin()
+        prompt = prompter.chat_ids(next(conversation))
+        asked.append(Asked(question, conversation, prompt, _room(run, policy, prompt)))
     asked.sort(key=lambda a: (-len(a.prompt), a.question.category, a.question.position))
     too_long = [a for a in asked if a.room < 1]
     _set_aside(run, benchmark, too_long, policy.context)
@@ -69,37 +90,50 @@ def prepare(run: Run, policy: Policy, prompter: Prompter, benchmark: Benchmark, 
 def answer(
     run: Run, policy: Policy, prompter: Prompter, benchmark: Benchmark, asked: Sequence[Asked]
 ) -> Iterator[list[Verdict]]:
-    """Ask the questions and commit the answers in groups; yields at every step the verdicts of those that ended in it.
+    """Hold the conversations and commit the results in groups; yields at every step the verdicts of those that ended.
 
     Whatever is finished when the caller stops (Ctrl-C included) is committed first.
     """
-    by_id = {str(number): a for number, a in enumerate(asked)}
-    for request_id, a in by_id.items():
-        policy.submit(Request(request_id, a.prompt, (0,), a.room, 0.0))
+    waiting = deque(asked)
+    under_way: dict[str, Asked] = {}
+    requests = 0
     rows: list[dict[str, Any]] = []
-    committed = ended = time.monotonic()
+    committed = replied = time.monotonic()
+
+    def submit(a: Asked) -> None:
+        nonlocal requests
+        requests += 1
+        under_way[str(requests)] = a
+        policy.submit(Request(str(requests), a.prompt, (0,), a.room, 0.0))
 
     def commit() -> None:
         nonlocal rows, committed
-        waiting, rows, committed = rows, [], time.monotonic()
-        if waiting:
-            run.store.commit("eval", {"predictions": waiting}, benchmark=benchmark.name, policy=str(policy.policy_id))
+        ended, rows, committed = rows, [], time.monotonic()
+        if ended:
+            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(policy.policy_id))
 
     try:
-        left = len(by_id)
-        while left:
+        while waiting or under_way:
+            while waiting and len(under_way) < _OPEN_PER_ROW * policy.max_rows:
+                submit(waiting.popleft())
             finished = policy.step()
             verdicts = []
             now = time.monotonic()
             for completion in finished:
-                reply = _answer(by_id[completion.request_id], completion, prompter, (now - ended) / len(finished))
-                verdict = benchmark.scorer.score(reply.question.category, reply.question.id, reply.text)
-                calls = benchmark.scorer.calls(reply.question.category, reply.text)
+                current = under_way.pop(completion.request_id)
+                current.seconds += (now - replied) / len(finished)
+                (draw,) = completion.draws
+                reply = _reply(run, policy, prompter, current, draw)
+                if reply is None:
+                    submit(current)
+                    continue
+                scorer = benchmark.scorer(reply.question.category)
+                verdict = scorer.score(reply.question.category, reply.question.id, reply.result)
+                calls = scorer.calls(reply.question.category, reply.result)
                 rows.append(prediction_row(benchmark.name, str(policy.policy_id), reply, calls, verdict))
                 verdicts.append(verdict)
             if finished:
-                ended = now
-            left -= len(finished)
+                replied = now
             if now - committed > run.config.mine.commit_seconds:
                 commit()
             yield verdicts
@@ -108,9 +142,25 @@ def answer(
         commit()
 
 
-def _answer(asked: Asked, completion: Completion, prompter: Prompter, seconds: float) -> Answer:
-    (draw,) = completion.draws
-    return Answer(asked.question, prompter.decode(draw.ids), len(asked.prompt), len(draw.ids), draw.finish, seconds)
+def _reply(run: Run, policy: Policy, prompter: Prompter, asked: Asked, draw: Draw) -> Answer | None:
+    """Give a conversation its next reply; returns the answer once it is over, None while it goes on."""
+    asked.tokens_prompt += len(asked.prompt)
+    asked.tokens_output += len(draw.ids)
+    try:
+        asked.prompt = prompter.chat_ids(asked.conversation.send(prompter.decode(draw.ids)))
+    except StopIteration as end:
+        return Answer(asked.question, end.value, asked.tokens_prompt, asked.tokens_output, draw.finish, asked.seconds)
+    asked.room = _room(run, policy, asked.prompt)
+    if asked.room >= 1:
+        return None
+    # What the official harness writes in place of the result when the server refuses a prompt, and scores as wrong.
+    result = f"Error during inference: {len(asked.prompt)} prompt tokens leave no room in a context of {policy.context}"
+    return Answer(asked.question, result, asked.tokens_prompt, asked.tokens_output, "context", asked.seconds)
+
+
+def _room(run: Run, policy: Policy, prompt: Sequence[int]) -> int:
+    """How many tokens the reply to a prompt may have; below 1 if the prompt fills the context."""
+    return min(run.config.eval.max_tokens, policy.context - len(prompt) - _MARGIN)
 
 
 def _set_aside(run: Run, benchmark: Benchmark, too_long: Sequence[Asked], context: int) -> None:

@@ -1,4 +1,4 @@
-"""Evaluated items as rows of the table `predictions`, and back (DESIGN section 5).
+"""Evaluated items as rows of the table `predictions`, and back.
 
 A row holds the whole verdict, so that scores, error tables and comparisons need neither the benchmark's data nor its
 scorer. Left out: how outputs are generated (`predict.py`).
@@ -8,16 +8,18 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import FinishReason
 from itool_data.run import Run
 from itool_data.store.sql import query
 from itool_eval.benchmarks import Question
+from itool_eval.conversation import Result
 from itool_eval.errors import first_class
 from itool_eval.verdicts import Fault, Verdict
 
+_SEVERAL_TURNS = "multi_turn_"
 _LARGEST = 2**63  # what a JSON reader may be expected to hold
 
 
@@ -27,18 +29,18 @@ class Answer:
 
     Attributes:
         question: what was asked.
-        text: the answer.
-        tokens_prompt: tokens of the question.
-        tokens_output: tokens of the answer, end-of-turn included.
-        finish: why it ended.
+        result: the reply's text, for several turns those of each turn's replies.
+        tokens_prompt: tokens of the prompts of all replies.
+        tokens_output: tokens of all replies, end-of-turn included.
+        finish: why the last reply ended; `context` where the conversation outgrew the policy's context.
         seconds: its share of the time, so that the shares add up to what the whole took.
     """
 
     question: Question
-    text: str
+    result: Result
     tokens_prompt: int
     tokens_output: int
-    finish: FinishReason
+    finish: FinishReason | Literal["context"]
     seconds: float
 
 
@@ -49,7 +51,7 @@ class Evaluated:
     policy: str
     benchmark: str
     verdicts: list[Verdict]
-    outputs: list[str]
+    results: list[Result]
 
 
 def prediction_row(
@@ -63,7 +65,7 @@ def prediction_row(
         "category": question.category,
         "item": question.id,
         "position": question.position,
-        "output": answer.text,
+        "output": answer.result if isinstance(answer.result, str) else json.dumps(answer.result),
         "calls": None
         if calls is None
         else json.dumps([{"name": call.name, "arguments": _json(call.arguments)} for call in calls]),
@@ -90,17 +92,19 @@ def read_evaluated(run: Run, policy: str = "") -> list[Evaluated]:
 
     Args:
         run: the run.
-        policy: the end of a policy's name, such as its adapter's hash; only that policy's.
+        policy: the end of a policy's name, such as its adapter's hash, or `base` for the base model; only that
+            policy's.
 
     Raises:
         ItoolError: there is none, or the ending fits several policies.
     """
     rows = query(
         run.store,
-        "SELECT policy, benchmark, category, item, output, verdict FROM predictions WHERE ends_with(policy, ?) "
+        "SELECT policy, benchmark, category, item, output, verdict FROM predictions "
+        "WHERE ends_with(policy, ?) OR ? = 'base' AND NOT contains(policy, '+') "
         "ORDER BY benchmark, policy, category, position",
         None,
-        [policy],
+        [policy, policy],
     ).to_pylist()
     names = dict.fromkeys(row["policy"] for row in rows)
     if not rows:
@@ -115,7 +119,7 @@ def read_evaluated(run: Run, policy: str = "") -> list[Evaluated]:
         key = (row["policy"], row["benchmark"])
         evaluated = found.setdefault(key, Evaluated(*key, [], []))
         evaluated.verdicts.append(_verdict(row))
-        evaluated.outputs.append(row["output"])
+        evaluated.results.append(_result(row))
     return list(found.values())
 
 
@@ -127,6 +131,15 @@ def _verdict(row: dict[str, Any]) -> Verdict:
     return Verdict(
         row["item"], row["category"], tuple(Fault(*fault) for fault in stored["faults"]), attempts, stored["note"]
     )
+
+
+def _result(row: dict[str, Any]) -> Result:
+    """What was scored: several turns are stored as JSON, and a conversation that broke off as a text."""
+    output: str = row["output"]
+    if row["category"].startswith(_SEVERAL_TURNS) and output.startswith("["):
+        turns: list[list[str]] = json.loads(output)
+        return turns
+    return output
 
 
 def _plain(fault: Fault) -> list[str]:

@@ -1,5 +1,6 @@
 """`itool eval`: files and folders scored, a run's answers stored, resumed, shown, compared and exported."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -11,14 +12,17 @@ from toys import PROMPTER, ids_of
 from itool_cli.main import main
 from itool_data.assets import bfcl_data
 from itool_data.errors import ItoolError
-from itool_data.policy.base import PolicyId
+from itool_data.policy.base import Draw, PolicyId, Request
 from itool_data.policy.scripted import ScriptedPolicy
-from itool_data.run import Run, write_run
+from itool_data.run import Run, open_run, write_run
 from itool_data.store.sql import query
-from itool_eval.benchmarks import API_BANK, Benchmark, Question, api_bank, bfcl_v3, choose
+from itool_eval.benchmarks import API_BANK, Benchmark, Question, api_bank, choose
+from itool_eval.benchmarks import bfcl as bfcl_benchmark
+from itool_eval.bfcl.categories import Version
 from itool_eval.predict import answer, prepare
 from itool_eval.predictions import read_evaluated
 
+BASE = "multi_turn_base"
 GOOD = "[calculate_triangle_area(base=10, height=5)]"
 Command = Callable[..., str]
 
@@ -42,23 +46,42 @@ def bfcl() -> Benchmark:
         bfcl_data()
     except ItoolError as error:
         pytest.skip(f"no BFCL data: {error}")
-    return bfcl_v3()
+    return bfcl_benchmark(Version.V3)
 
 
 class Named(ScriptedPolicy):
-    """Answers every question from a table, under a name."""
+    """Answers every prompt from a table, under a name."""
 
     def __init__(self, name: str, replies: dict[tuple[int, ...], str], context: int = 100_000):
-        super().__init__({prompt: {ids_of(reply): 1.0} for prompt, reply in replies.items()}, 2, context)
+        super().__init__({}, 2, context)
         self._name = name
+        self._replies = replies
 
     @property
     def policy_id(self) -> PolicyId:
         return PolicyId("toy", "1", self._name)
 
+    def _draw(self, request: Request, seed: int) -> Draw:
+        ids = ids_of(self._replies[tuple(request.prompt)])
+        return Draw(ids, (0.0,) * len(ids), "stop")
+
 
 def script(questions: list[Question], reply: Callable[[Question], str]) -> dict[tuple[int, ...], str]:
-    return {tuple(PROMPTER.chat_ids(q.messages)): reply(q) for q in questions}
+    return {tuple(PROMPTER.chat_ids(next(q.begin()))): reply(q) for q in questions}
+
+
+def script_turns(questions: list[Question], replies: list[str]) -> dict[tuple[int, ...], str]:
+    """The same replies in every conversation, one after the other, the last one again and again."""
+    table = {}
+    for question in questions:
+        left, conversation = list(replies), question.begin()
+        messages = next(conversation)
+        with contextlib.suppress(StopIteration):
+            while True:
+                reply = left.pop(0) if len(left) > 1 else left[0]
+                table[tuple(PROMPTER.chat_ids(messages))] = reply
+                messages = conversation.send(reply)
+    return table
 
 
 def evaluate(run: Run, policy: ScriptedPolicy, benchmark: Benchmark, questions: list[Question], steps: int = 99) -> int:
@@ -131,7 +154,79 @@ def test_answers_are_stored_whole_and_resumed(tmp_path: Path, bfcl: Benchmark) -
         assert json.loads(counts["calls"]) == [{"name": "f", "arguments": {"a": "inf", "b": [1, "x"], "None": "c"}}]
         assert counts["finish"] == "stop" and counts["tokens"] == len("[f(a=1e999, b=(1, 'x'), **c)]") + 1
         (evaluated,) = read_evaluated(run)
-        assert evaluated.verdicts[-1] == bfcl.scorer.score("simple", "simple_3", evaluated.outputs[-1])
+        assert evaluated.verdicts[-1] == bfcl.scorer("simple").score("simple", "simple_3", evaluated.results[-1])
+
+
+def test_conversations_are_held_side_by_side_stored_and_resumed(
+    itool: Command, tmp_path: Path, bfcl: Benchmark
+) -> None:
+    questions = [*bfcl.questions(BASE)[:5], *bfcl.questions("simple")[:2]]
+    replies = ["[ls(a=True), pwd()]", "[f(", "[pwd()]", "Done."]
+    policy = Named("p", script_turns(questions, replies))
+    with write_run(tmp_path / "run", None, []) as run:
+        answered = evaluate(run, policy, bfcl, questions, steps=12)
+        assert 0 < answered < len(questions)
+        assert evaluate(run, policy, bfcl, questions) == len(questions) - answered
+        (row,) = query(run.store, f"SELECT * FROM predictions WHERE category = '{BASE}' AND position = 0").to_pylist()
+        result = [["[ls(a=True), pwd()]", "[f("], ["[pwd()]", "Done."], ["Done."], ["Done."]]
+        assert json.loads(row["output"]) == result
+        assert json.loads(row["calls"]) == [
+            {"name": "ls", "arguments": {"a": True}}, *[{"name": "pwd", "arguments": {}}] * 2
+        ]  # fmt: skip
+        assert row["tokens_output"] == sum(len(reply) + 1 for turn in result for reply in turn)
+        assert row["tokens_prompt"] > 5 * len(PROMPTER.chat_ids(next(questions[0].begin())))
+        assert row["error_type"].startswith("multi_turn:")
+    said = itool("eval", "show", "--run", tmp_path / "run")
+    assert BASE in said and "Other" in said
+    itool("eval", "export", "--run", tmp_path / "run", "--to", tmp_path / "to")
+    scored = tmp_path / "scored.jsonl"
+    assert "7 verdicts" in itool("eval", "score", "bfcl-v3", tmp_path / "to", "--out", scored)
+    (evaluated,) = read_evaluated(open_run(tmp_path / "run"))
+    again = {line["id"]: line["error_type"] for line in map(json.loads, scored.read_text("utf-8").splitlines())}
+    assert again == {verdict.id: verdict.error_type for verdict in evaluated.verdicts}
+    assert "│ 7 │" in itool("eval", "compare", tmp_path / "run", scored)
+
+
+def test_a_conversation_that_outgrows_the_context_is_wrong_and_the_rest_goes_on(
+    tmp_path: Path, bfcl: Benchmark
+) -> None:
+    questions = bfcl.questions(BASE)[:3]
+    replies = ["x" * 1000, "No."]
+    first = [len(PROMPTER.chat_ids(next(q.begin()))) for q in questions]
+    policy = Named("p", script_turns(questions, replies), context=max(first) + 500)
+    with write_run(tmp_path, None, []) as run:
+        assert evaluate(run, policy, bfcl, questions) == 3
+        (row, *_) = query(run.store, "SELECT * FROM predictions").to_pylist()
+        assert (row["error_type"], row["finish"]) == ("multi_turn:inference_error", "context")
+        assert row["output"].startswith("Error during inference: ") and row["calls"] is None
+        (evaluated,) = read_evaluated(run)
+        assert evaluated.results[0] == row["output"]
+
+
+def test_endless_calls_end_the_conversation(tmp_path: Path, bfcl: Benchmark) -> None:
+    questions = bfcl.questions(BASE)[:1]
+    with write_run(tmp_path, None, []) as run:
+        evaluate(run, Named("p", script_turns(questions, ["[pwd()]"])), bfcl, questions)
+        (evaluated,) = read_evaluated(run)
+        assert evaluated.verdicts[0].error_type == "multi_turn:force_terminated"
+        assert evaluated.results == [[["[pwd()]"] * 21]]
+
+
+def test_v4_asks_its_own_items_in_its_own_words(tmp_path: Path) -> None:
+    try:
+        v4 = bfcl_benchmark(Version.V4)
+    except ItoolError as error:
+        pytest.skip(f"no BFCL data: {error}")
+    questions = choose(v4, ["simple_python", "simple_java"], 3, 42)
+    policy = Named("p", script(questions, lambda _: "[]"))
+    with write_run(tmp_path, None, []) as run:
+        assert evaluate(run, policy, v4, questions) == 3
+        (evaluated,) = read_evaluated(run)
+    assert evaluated.benchmark == "bfcl-v4"
+    assert {v.error_type for v in evaluated.verdicts if v.category == "simple_python"} == {
+        "simple_function_checker:wrong_count"
+    }
+    assert "multi_turn_base" not in v4.categories and "multi_turn_base" in bfcl_benchmark(Version.V3).categories
 
 
 def test_prompts_longer_than_the_context_are_set_aside_once(tmp_path: Path, bfcl: Benchmark) -> None:
@@ -161,6 +256,7 @@ def test_show_names_formula_interval_era_and_quirks(itool: Command, filled: Path
     assert "Table 1 of the paper is an earlier scoring era" in said
     assert "counts as 0" in said and "Code Syntax" in said and "quirks: none" in said
     assert "+bad" in itool("eval", "show", "--run", filled)
+    assert "no predictions of a policy …base" in itool("eval", "show", "--run", filled, "--policy", "base", code=1)
     assert "no predictions of a policy …nobody" in itool("eval", "show", "--run", filled, "--policy", "nobody", code=1)
 
 

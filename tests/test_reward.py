@@ -44,7 +44,10 @@ def test_sampled_confidence_is_a_mean_of_option_weights_and_reproducible():
         ("[f(", False, False, "terminal", 0.0),
         ("[f(a=2)", False, False, "terminal", 0.0),
         ("[f(a=1)]", True, True, "prefix", 1.0),
-        ("[f(a=2)]", True, True, "prefix", -1.0),
+        ("[f(a=2)]", True, True, "prefix", 0.0),  # the name is right, its one argument wrong: (1 - 1) / 2
+        ("[f(a=1, b=1, c=1)]", True, True, "prefix", -0.0),
+        ("[f(a=1)]", True, False, "prefix", -1.0),  # cut off
+        ("[f(a=1", True, True, "prefix", -1.0),
         ("[g(", False, False, "prefix", -1.0),
     ],
 )

@@ -14,6 +14,7 @@ from itool_data.policy.base import Policy, Usage, uniforms
 from itool_data.prompt import Prompter
 from itool_data.sample import Sample
 
+NEARLY = 0.99  # the most that a response can be worth that is not right
 OPTION_WEIGHTS = {"A": 1.0, "B": 0.1, "C": -1.0, "D": -2.0}  # appendix B.1
 
 # Table 10, part by part.
@@ -47,17 +48,23 @@ def outcome(text: str, sample: Sample, terminal: bool, complete: bool, kind: str
         sample: with the gold calls.
         terminal: nothing follows.
         complete: the policy ended the response itself; one that was cut off at its longest is not right.
-        kind: `terminal` (0 before the end) or `prefix` (agreement with the gold calls, -1 to 1).
+        kind: `terminal` (the paper's) or `prefix` (agreement with the gold calls, -1 to 1).
         fmt: the call format of the text.
 
     Returns:
-        +1 or -1 at the end; before it 0, or the agreement.
+        `terminal`: +1 or -1 at the end, 0 before it. `prefix`: the agreement, and 1 at the end of a right response only;
+        an ending that was cut off, does not close its calls or belongs to a plain-text sample is as `terminal` has it.
     """
-    if terminal:
-        return 1.0 if complete and response_matches(text, sample, fmt) else -1.0
+    if terminal and complete and response_matches(text, sample, fmt):
+        return 1.0
     if kind == "terminal" or not sample.calls:
-        return 0.0
-    return prefix_agreement(parse_prefix(text, fmt), sample.answers)
+        return -1.0 if terminal else 0.0
+    partial = parse_prefix(text, fmt)
+    agreement = prefix_agreement(partial, sample.answers)
+    if not terminal:
+        return agreement
+    # A wrong ending is graded too: with gamma 1 the rewards on the way cancel, and Q sees the endings alone.
+    return min(agreement, NEARLY) if complete and partial.closed else -1.0
 
 
 def state_reward(outcome: float, self_eval: float | None, weight: float) -> float:

@@ -64,8 +64,10 @@ class ApiBankScorer:
         note: Note = "repeats the item before" if item.repeated else ""
         return Verdict(item.id, category, _faults(result, item.gold), note=note)
 
-    def calls(self, category: str, result: str) -> list[ToolCall] | None:
+    def calls(self, category: str, result: object) -> list[ToolCall] | None:
         """The one call that a reply makes, none if it makes none, None if it cannot be read."""
+        if not isinstance(result, str):
+            return None
         try:
             call = read_reply(result)
         except (BadRowError, RecursionError):

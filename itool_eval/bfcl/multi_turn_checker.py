@@ -13,7 +13,8 @@ from typing import Any
 
 from itool_data.errors import ItoolError
 from itool_eval.bfcl.categories import CATEGORIES, Checker, Version
-from itool_eval.bfcl.decoded import DecodeError
+from itool_eval.bfcl.decode_python import decode
+from itool_eval.bfcl.decoded import Call, DecodeError
 from itool_eval.bfcl.multi_turn_calls import call_texts
 from itool_eval.bfcl.multi_turn_items import MultiTurnItem, load_multi_turn_items
 from itool_eval.bfcl.multi_turn_world import World
@@ -51,6 +52,12 @@ class MultiTurnScorer:
         item: MultiTurnItem = self._items(category)[item_id]
         fault = self._fault(item, result)
         return Verdict(item.id, item.category, (fault,) if fault else ())
+
+    def calls(self, category: str, result: object) -> list[Call] | None:
+        """The calls of all replies in their order, replies that are no calls left out; None if there are no replies."""
+        if not isinstance(result, list):
+            return None
+        return [call for turn in result for reply in turn for call in _decoded(reply)]
 
     def _fault(self, item: MultiTurnItem, result: object) -> Fault | None:
         if not isinstance(result, list):
@@ -104,6 +111,13 @@ def _steps(turn: object, number: int) -> list[list[str]]:
         if calls:
             steps.append(calls)
     return steps
+
+
+def _decoded(reply: str) -> list[Call]:
+    try:
+        return decode(reply, Version.V3)
+    except DecodeError:
+        return []
 
 
 def _same_state(model: World, answer: World, name: str) -> bool:

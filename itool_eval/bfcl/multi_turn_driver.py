@@ -5,19 +5,20 @@ shown to it. Too many of these steps end the conversation. Left out: sampling se
 policy's, and the verdict (`multi_turn_checker.py`).
 """
 
-from collections.abc import Callable, Generator
+import copy
+from functools import cache
 from pathlib import Path
 
 from itool_data.sample import JSON
-from itool_eval.bfcl.categories import Language
+from itool_eval.bfcl.categories import Language, Version
 from itool_eval.bfcl.decoded import DecodeError
 from itool_eval.bfcl.multi_turn_calls import call_texts
 from itool_eval.bfcl.multi_turn_items import MultiTurnItem, function_docs
 from itool_eval.bfcl.multi_turn_world import World
 from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.simulators import Simulators
+from itool_eval.conversation import Conversation, Message
 
-Message = dict[str, str]
 # The conversation ends after the first step beyond these.
 MAX_STEPS = 20
 
@@ -35,36 +36,16 @@ class MultiTurnDriver:
             ItoolError: the folder does not hold v3.
         """
         self._data = data
-        self._contract = PromptContract(data)
+        self._contract = PromptContract(data, Version.V3)
         self._simulators = Simulators(data)
 
-    def converse(self, item: MultiTurnItem, generate: Callable[[list[Message]], str]) -> list[list[str]]:
-        """Hold one conversation.
+    def conversation(self, item: MultiTurnItem) -> Conversation:
+        """One item's conversation; its result is the replies of each turn, as the official result files hold them.
 
-        Args:
-            item: the conversation's item.
-            generate: the policy: all messages so far, with roles system, user, assistant and tool, to the next reply.
-
-        Returns:
-            The replies of each turn, as the official result files hold them; fewer turns than the item has where the
-            conversation was ended early.
+        Any number of them can be under way at once. The result has fewer turns than the item where it was ended early.
         """
-        conversation = self.conversation(item)
-        try:
-            messages = next(conversation)
-            while True:
-                messages = conversation.send(generate(messages))
-        except StopIteration as end:
-            turns: list[list[str]] = end.value
-            return turns
-
-    def conversation(self, item: MultiTurnItem) -> Generator[list[Message], str, list[list[str]]]:
-        """One conversation as a generator, so that a caller can hold many side by side and batch their replies.
-
-        Yields all messages so far, is sent the next reply, and returns what `converse` does.
-        """
-        self._simulators.begin_conversation()
-        world = World(item, "model", self._simulators)
+        # Made when the first call comes: most conversations of a weak model never need it.
+        world = cache(lambda: self._world(item))
         functions, withheld = self._functions(item)
         messages: list[Message] = []
         turns: list[list[str]] = []
@@ -82,11 +63,16 @@ class MultiTurnDriver:
                     break
                 messages += [
                     {"role": "tool", "name": call, "content": result}
-                    for call, result in zip(calls, world.execute(calls), strict=True)
+                    for call, result in zip(calls, world().execute(calls), strict=True)
                 ]
             else:
                 break
         return turns
+
+    def _world(self, item: MultiTurnItem) -> World:
+        """The simulators of one conversation; a copy, so that it shares nothing with the others under way."""
+        self._simulators.begin_conversation()
+        return copy.deepcopy(World(item, "model", self._simulators))
 
     def _functions(self, item: MultiTurnItem) -> tuple[list[dict[str, JSON]], dict[int, list[dict[str, JSON]]]]:
         """The functions on offer from the start, and those that a later turn brings."""

@@ -1,8 +1,8 @@
-"""BFCL's own prompt contract for models without a function-calling interface (spec section 2).
+"""BFCL's own prompt contract for models without a function-calling interface (docs/bfcl.md, "What is asked").
 
 The system text is data: it is read out of the official wheel as literals, never imported, and checked against a
-digest. The functions are rendered as Python's `repr` of the list, although the text says JSON, because the official
-harness does. Left out: v4's prompt, which is assembled from templates.
+digest. v3 holds it whole and renders the functions as Python's `repr` of the list, although the text says JSON; v4
+assembles it from templates and renders JSON.
 """
 
 import ast
@@ -14,11 +14,13 @@ from typing import Any
 
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON
-from itool_eval.bfcl.categories import Language
+from itool_eval.bfcl.categories import Language, Version
 
-# Of the text with an empty function list; the same in every v3 wheel of era C.
-DIGEST = "c3c19abecc86ba5b95f236398ff4211af0a0bb34b7d709e7ffa949aea44be322"
-_CONSTANT = "DEFAULT_SYSTEM_PROMPT"
+# Of the text with an empty function list; v3's is the same in every wheel of era C.
+DIGESTS = {
+    Version.V3: "c3c19abecc86ba5b95f236398ff4211af0a0bb34b7d709e7ffa949aea44be322",
+    Version.V4: "5dfc2aec2c5c5d5d9eec29b0020d0a7be1a70cccd74b62fbdcfcb5261d1ffb73",
+}
 _MORE_FUNCTIONS = "DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING"
 _LANGUAGES = {Language.PYTHON: "Python 3", Language.JAVA: "Java 8 SDK", Language.JAVASCRIPT: "JavaScript"}
 # The spellings that the official folding looks for; other ones stay as they are.
@@ -28,28 +30,32 @@ _LISTS = {Language.JAVA: ("ArrayList", "Array"), Language.JAVASCRIPT: ("array",)
 class PromptContract:
     """What the harness says around an item's own messages."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, version: Version) -> None:
         """Read the text from the wheel.
 
         Args:
-            data: the folder `bfcl_eval/data` of the official v3 wheel.
+            data: the folder `bfcl_eval/data` of the official wheel of that version.
+            version: the benchmark version.
 
         Raises:
             ItoolError: the text is absent or not the pinned one.
         """
+        self._version = version
         path = data.parent / "constants" / "default_prompts.py"
         try:
             texts = _literals(path.read_text(encoding="utf-8"))
-            self._system, self._more_functions = texts[_CONSTANT], texts[_MORE_FUNCTIONS]
-        except (OSError, SyntaxError, KeyError) as error:
+            self._system = texts["DEFAULT_SYSTEM_PROMPT"] if version is Version.V3 else _assembled(texts)
+            self._more_functions = texts[_MORE_FUNCTIONS]
+        except (OSError, SyntaxError, ValueError, KeyError) as error:
             raise ItoolError(f"{path}: not the benchmark's prompts ({error}); fetch the wheel again") from error
         digest = hashlib.sha256(self.system([]).encode()).hexdigest()
-        if digest != DIGEST:
-            raise ItoolError(f"{path}: {_CONSTANT} is not the pinned text (SHA-256 {digest}); fetch the wheel again")
+        if digest != DIGESTS[version]:
+            raise ItoolError(f"{path}: not the pinned system prompt (SHA-256 {digest}); fetch the wheel again")
 
     def system(self, functions: list[dict[str, JSON]]) -> str:
         """The system message's text with function documents as `document` gives them."""
-        return self._system.replace("{functions}", repr(functions))
+        shown = repr(functions) if self._version is Version.V3 else json.dumps(functions, indent=4)
+        return self._system.replace("{functions}", shown)
 
     def first_messages(
         self, turn: Sequence[dict[str, str]], functions: Sequence[dict[str, JSON]], language: Language
@@ -95,24 +101,53 @@ def _folded(schema: dict[str, JSON], language: Language) -> dict[str, JSON]:
     return folded | {"description": schema["description"] + hint, "type": "string"}
 
 
-def _literals(source: str) -> dict[str, str]:
-    """The module-level string constants of a Python text: literals, and sums of literals and earlier constants."""
-    found: dict[str, str] = {}
+def _assembled(texts: dict[str, Any]) -> str:
+    """v4's default system prompt, put together from the templates that the wheel's default format names."""
+    chosen = dict(part.split("=") for part in texts["DEFAULT_SYSTEM_PROMPT_FORMAT"].split("&"))
+    style, answer = texts["PROMPT_STYLE_TEMPLATES"][chosen["style"]], chosen["ret_fmt"]
+    tag = "tool_call_with_tag" if chosen["tool_call_tag"] == "True" else "tool_call_no_tag"
+    fields = {
+        "output_format": texts["OUTPUT_FORMAT_MAPPING"][answer],
+        "param_types": texts["PARAM_TYPE_MAPPING"][answer],
+        "format": chosen["func_doc_fmt"],
+    }
+    parts = {
+        "persona": style["persona"],
+        "task": style["task"],
+        "tool_call_format": _filled(style[tag], fields),
+        "multiturn_behavior": style["multiturn_behavior"],
+        "available_tools": _filled(style["available_tools"], fields),
+    }
+    return _filled(texts["PROMPT_TEMPLATE_MAPPING"][chosen["prompt_fmt"]], parts)
+
+
+def _filled(template: str, fields: dict[str, str]) -> str:
+    for name, text in fields.items():
+        template = template.replace(f"{{{name}}}", text)
+    return template
+
+
+def _literals(source: str) -> dict[str, Any]:
+    """The module-level texts of a Python source, and dicts of them: literals, sums and earlier constants only."""
+    found: dict[str, Any] = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            text = _string(node.value, found)
-            if text is not None:
-                found[node.targets[0].id] = text
+            value = _literal(node.value, found)
+            if value is not None:
+                found[node.targets[0].id] = value
     return found
 
 
-def _string(node: ast.expr, known: dict[str, str]) -> str | None:
-    value: Any = None
-    if isinstance(node, ast.Constant):
-        value = node.value
-    elif isinstance(node, ast.Name):
-        value = known.get(node.id)
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        left, right = _string(node.left, known), _string(node.right, known)
-        value = left + right if left is not None and right is not None else None
-    return value if isinstance(value, str) else None
+def _literal(node: ast.expr | None, known: dict[str, Any]) -> Any:
+    """A text or a dict, None for anything else."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Name():
+            return known.get(node.id)
+        case ast.BinOp(op=ast.Add()):
+            left, right = _literal(node.left, known), _literal(node.right, known)
+            return left + right if isinstance(left, str) and isinstance(right, str) else None
+        case ast.Dict():
+            return {_literal(k, known): _literal(v, known) for k, v in zip(node.keys, node.values, strict=True)}
+    return None

@@ -61,8 +61,10 @@ class SingleTurnScorer:
             return Verdict(item.id, category, (Fault(f"ast_decoder:{kind}", str(error), _attempt_note(result)),))
         return check(item, calls, rules.checker, rules.language)
 
-    def calls(self, category: str, result: str) -> list[Call] | None:
+    def calls(self, category: str, result: object) -> list[Call] | None:
         """The calls that a reply decodes into, None if it does not."""
+        if not isinstance(result, str):
+            return None
         rules = CATEGORIES[self.version][category]
         try:
             return self._decode(result, rules.language if rules.has_answers else Language.PYTHON)

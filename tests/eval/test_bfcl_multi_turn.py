@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,15 +16,17 @@ from itool_eval.bfcl.categories import CATEGORIES, Version
 from itool_eval.bfcl.decoded import DecodeError
 from itool_eval.bfcl.multi_turn_calls import call_texts
 from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer, check
-from itool_eval.bfcl.multi_turn_driver import MAX_STEPS, Message, MultiTurnDriver
+from itool_eval.bfcl.multi_turn_driver import MAX_STEPS, MultiTurnDriver
 from itool_eval.bfcl.multi_turn_items import MultiTurnItem, load_multi_turn_items
 from itool_eval.bfcl.multi_turn_world import World
 from itool_eval.bfcl.score_file import score_results
 from itool_eval.bfcl.simulators import Simulators
 from itool_eval.bfcl.single_turn import SingleTurnScorer
+from itool_eval.conversation import Conversation, Message, Result
 from itool_eval.summary import tally
 
 BASE = "multi_turn_base"
+LONG = "multi_turn_long_context"
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +49,25 @@ def conversation(*classes: str, category: str = BASE, answers: list[list[str]] |
     return MultiTurnItem(f"{category}_0", category, [[] for _ in answers], {}, list(classes), {}, answers)
 
 
-def answerable(data: Path, category: str) -> list[MultiTurnItem]:
+def answerable(data: Path, category: str, count: int = 10) -> list[MultiTurnItem]:
     """Some items whose expected calls name all arguments: a model's positional ones vanish, as officially."""
     return [
         item
         for item in load_multi_turn_items(data, category)
         if not any(ast.parse(call, mode="eval").body.args for turn in item.answers for call in turn)  # type: ignore[attr-defined]
-    ][:10]
+    ][:count]
+
+
+def converse(driver: MultiTurnDriver, item: MultiTurnItem, reply: Callable[[list[Message]], str]) -> Result:
+    """Hold one conversation to its end."""
+    conversation = driver.conversation(item)
+    try:
+        messages = next(conversation)
+        while True:
+            messages = conversation.send(reply(messages))
+    except StopIteration as end:
+        result: Result = end.value
+        return result
 
 
 def replay(item: MultiTurnItem) -> Callable[[list[Message]], str]:
@@ -82,19 +97,68 @@ def test_the_expected_calls_pass_and_a_bad_reply_ends_only_its_turn(
 ) -> None:
     assert len(load_multi_turn_items(bfcl_folder, category)) == CATEGORIES[Version.V3][category].size
     for item in answerable(bfcl_folder, category):
-        result = driver.converse(item, replay(item))
+        result = converse(driver, item, replay(item))
         assert scorer.score(category, item.id, result).valid
 
         good = replay(item)
-        spoiled = driver.converse(item, lambda m, good=good: good(m) if m[-1]["role"] == "user" else "[ls(a=")
+        spoiled = converse(driver, item, lambda m, good=good: good(m) if m[-1]["role"] == "user" else "[ls(a=")
         assert len(spoiled) == len(item.turns)
         assert all(turn[-1] == "[ls(a=" or len(turn) == 1 for turn in spoiled)
+
+
+def test_conversations_side_by_side_share_nothing(
+    bfcl_folder: Path, scorer: MultiTurnScorer, driver: MultiTurnDriver
+) -> None:
+    """In a long context all travel simulators hold the same cards unless each has its own."""
+    items = [item for item in answerable(bfcl_folder, LONG, 200) if "TravelAPI" in item.involved_classes][:4]
+    alone = [converse(driver, item, replay(item)) for item in items]
+
+    conversations = [driver.conversation(item) for item in items]
+    replies = [replay(item) for item in items]
+    waiting = {i: next(conversation) for i, conversation in enumerate(conversations)}
+    beside: dict[int, Result] = {}
+    while waiting:
+        for i, messages in list(waiting.items()):
+            try:
+                waiting[i] = conversations[i].send(replies[i](messages))
+            except StopIteration as end:
+                beside[i] = end.value
+                del waiting[i]
+    assert [beside[i] for i in range(len(items))] == alone
+    assert all(scorer.score(item.category, item.id, beside[i]).valid for i, item in enumerate(items))
+
+
+def test_what_one_conversation_spends_no_other_lacks(
+    bfcl_folder: Path, driver: MultiTurnDriver, simulators: Simulators
+) -> None:
+    item = next(i for i in load_multi_turn_items(bfcl_folder, LONG) if "TravelAPI" in i.involved_classes)
+    booking = next(reversed(World(item, "model", simulators).instances["TravelAPI"].booking_record))
+    one, other = driver.conversation(item), driver.conversation(item)
+
+    def call(conversation: Conversation, text: str) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads(conversation.send(f"[{text}]")[-1]["content"])
+        return result
+
+    def cards(conversation: Conversation) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = call(conversation, "get_all_credit_cards()")["credit_card_list"]
+        return found
+
+    next(one), next(other)
+    before = cards(one)
+    assert cards(other) == before
+    names = "client_id='a', client_secret='b', refresh_token='c', user_first_name='d', user_last_name='e'"
+    token = call(one, f"authenticate_travel({names}, grant_type='read_write')")["access_token"]
+    card = next(reversed(before))
+    insurance = f"insurance_type='x', booking_id={booking!r}, insurance_cost=1, card_id={card!r}"
+    assert call(one, f"purchase_insurance(access_token={token!r}, {insurance})")["insurance_status"]
+    assert cards(one)[card]["balance"] == before[card]["balance"] - 1
+    assert cards(other) == before
 
 
 def test_a_withheld_function_is_not_shown_before_its_turn(bfcl_folder: Path, driver: MultiTurnDriver) -> None:
     item = load_multi_turn_items(bfcl_folder, "multi_turn_miss_func")[0]
     shown: list[list[Message]] = []
-    driver.converse(item, lambda messages: shown.append(messages) or "No.")  # type: ignore[func-returns-value]
+    converse(driver, item, lambda messages: shown.append(messages) or "No.")  # type: ignore[func-returns-value]
     assert item.missed_functions == {3: ["sort"]}
     system, first = shown[0]
     assert (system["role"], first) == ("system", item.turns[0][0])
@@ -115,7 +179,7 @@ def test_a_conversation_ends_after_too_many_steps(
         messages[:] = seen
         return "[pwd()]"
 
-    result = driver.converse(item, endless)
+    result = converse(driver, item, endless)
     assert [len(turn) for turn in result] == [MAX_STEPS + 1] == [21]
     assert scorer.score(BASE, item.id, result).error_type == "multi_turn:force_terminated"
     assert messages[-1] == {
