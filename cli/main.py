@@ -4,6 +4,7 @@ One line and exit code 1; `--debug` shows the traceback. Left out: whatever a co
 when it runs, so that `--help` stays quick.
 """
 
+import logging
 import sys
 from typing import Annotated
 
@@ -51,6 +52,8 @@ def _options(
 
 def main() -> None:
     """Run the command line; problems the user can mend end in one line and exit code 1."""
+    # It tells every user at its import of a kernel that is not installed and not needed.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         app()
     except ItoolError as error:

@@ -152,7 +152,7 @@ def preference(
     table = Table("update", "split", "loss", "chosen logprob/token", "rejected", "margin", "accuracy", "tokens/s")
     shown = [row for row in result.rows if row["split"] == "validation" or row["update"] in (1, len(prepared.updates))]
     for row in shown:
-        figures = [row[key] for key in ("value", "chosen_logprob", "rejected_logprob", "margin")]
+        figures = [row[key] for key in ("loss", "chosen_logprob", "rejected_logprob", "margin")]
         rate = row["tokens"] / row["seconds"]
         table.add_row(
             str(row["update"]), row["split"], *(f"{f:.3f}" for f in figures), f"{row['accuracy']:.2f}", f"{rate:.0f}"

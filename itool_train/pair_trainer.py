@@ -33,7 +33,7 @@ from itool_train.tree_batch import tree_batches
 
 VALIDATIONS = 2  # an epoch
 COLLAPSE_WINDOW = 5  # updates whose mean is held against the first update
-FIGURES = ("value", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "pairs", "tokens")
+FIGURES = ("loss", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "pairs", "tokens")
 
 Log = dict[str, float]
 T = TypeVar("T")
@@ -116,15 +116,15 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         self._log = self._means(self._in_batches(inputs, backward))
         gradients = [self._summed_gradient(p) for p in self.model.parameters() if p.requires_grad]
         norm = float(torch.nn.utils.get_total_norm(gradients))
-        if not (math.isfinite(self._log["value"]) and math.isfinite(norm)):
+        if not (math.isfinite(self._log["loss"]) and math.isfinite(norm)):
             done = self.state.global_step
             if done and not self.state.best_global_step:
                 self._keep(None)
             raise TrainingStoppedError(
-                f"the loss is not a number at update {done + 1} (loss {self._log['value']:g}, gradient {norm:g}); "
+                f"the loss is not a number at update {done + 1} (loss {self._log['loss']:g}, gradient {norm:g}); "
                 "lower preference.lr"
             )
-        return torch.tensor(self._log["value"], device=self.args.device)
+        return torch.tensor(self._log["loss"], device=self.args.device)
 
     def _summed_gradient(self, parameter: Tensor) -> Tensor:
         if parameter.grad is None:  # this process had no pair
@@ -213,13 +213,21 @@ class PairTrainer(Trainer):  # type: ignore[misc]
 
     @torch.no_grad()
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Log the validation pairs' figures and keep the adapter if none was better (or there are no such pairs)."""
+        """Log the validation pairs' figures and keep the adapter if none was better (or there are no such pairs).
+
+        Raises:
+            TrainingStoppedError: if their loss is no number.
+        """
         self._started = time.monotonic()
         value = None
         if self._schedule.validation:
             figures = self._means(self._in_batches(self._schedule.validation, lambda b, pairs: self._loss(b, pairs)[1]))
-            value = figures["value"]
+            value = figures["loss"]
             self.log({f"eval_{name}": figure for name, figure in figures.items()})
+            if not math.isfinite(value):
+                raise TrainingStoppedError(
+                    f"the validation loss is not a number after update {self.state.global_step}; lower preference.lr"
+                )
         best = self.state.best_metric
         if self.state.global_step and (value is None or best is None or value < best):
             self._keep(value)
@@ -250,7 +258,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         of_update = "loss" in logs
         if of_update:
             logs.update(self._log)
-        if of_update or "eval_value" in logs:
+        if of_update or "eval_loss" in logs:
             logs["seconds"] = time.monotonic() - self._started
         super().log(logs, start_time)
         if of_update:
@@ -285,6 +293,10 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
         if time.monotonic() - self._saved >= self._seconds:
             self._saved = time.monotonic()
             control.should_save = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # Done after the last update already.
+        control.should_evaluate = control.should_save = False
 
 
 def arguments(
@@ -331,7 +343,7 @@ def arguments(
         bf16=False,  # the model computes in its own dtype
         gradient_checkpointing=on_gpu,
         use_cpu=not on_gpu,
-        ddp_backend=None if on_gpu else "gloo",
+        ddp_backend="gloo" if not on_gpu and "WORLD_SIZE" in os.environ else None,
         report_to=settings.report_to or "none",
         disable_tqdm=True,
     )

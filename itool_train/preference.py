@@ -17,7 +17,7 @@ from typing import Any
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId
-from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_device, find_adapter, load_tokenizer
+from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_device, load_tokenizer
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.prompt import Prompter
 from itool_data.run import FREE, Run
@@ -127,7 +127,7 @@ def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
             f"{run.folder}: no pairs of round {round_} (the newest are of round {newest}); "
             f"`itool mine --run {run.folder} --round {round_}` makes them"
         )
-    start = _start(run, base, round_)
+    start = run.adapter(base, round_)
     policy = str(PolicyId(base.name, base.revision, start.content if start else ""))
     own = _of_policy(run, rows, base, policy, round_)
     _check_tokenizer(own, base, policy)
@@ -149,14 +149,6 @@ def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
         )
     updates = ordered_updates(training, settings.batch, settings.epochs, run.config.seed)
     return Prepared(round_, start, policy, updates, validation, len(training), len(too_long), len(rows) - len(own))
-
-
-def _start(run: Run, base: BaseModel, round_: int) -> Adapter | None:
-    """The newest adapter that is not of this round or a later one."""
-    for commit in reversed(run.store.log()):
-        if "adapter" in commit.info and not (commit.operation == STAGE and commit.info["round"] >= round_):
-            return find_adapter(run.folder / commit.info["adapter"], base)
-    return None
 
 
 def _of_policy(run: Run, rows: list[dict[str, Any]], base: BaseModel, policy: str, round_: int) -> list[dict[str, Any]]:
@@ -233,7 +225,7 @@ def train(
         settings,
         schedule,
         work,
-        lambda update, log: report(Progress(update, n, log["value"], log["accuracy"])),
+        lambda update, log: report(Progress(update, n, log["loss"], log["accuracy"])),
         say,
     )
     reference: dict[str, tuple[float, float]] = {}
@@ -260,7 +252,7 @@ def train(
     rows = _rows(trainer.state.log_history, prepared, settings.loss, settings.epochs)
     best = trainer.state.best_global_step
     adapter = keep_adapter(work / f"best-{best}", base, run.folder / "adapters", STAGE) if best else None
-    info: dict[str, Any] = {"round": prepared.round, "base": f"{base.name}@{base.revision}", "loss": settings.loss}
+    info: dict[str, Any] = {"round": prepared.round, "base": f"{base.name}@{base.revision}", "objective": settings.loss}
     if adapter is not None:
         info |= {"kept" if stopped else "adapter": str(adapter.relative_to(run.folder)), "update": best}
         info["content"] = adapter_hash(adapter)
@@ -272,7 +264,7 @@ def train(
         left = f"the adapter of update {best} is kept in {adapter}" if adapter else "no checkpoint was made yet"
         raise ItoolError(f"preference training: {stopped}; {left}")
     assert adapter is not None
-    losses = {row["update"]: row["value"] for row in rows if row["split"] == "validation"}
+    losses = {row["update"]: row["loss"] for row in rows if row["split"] == "validation"}
     return Trained(adapter, best, losses.get(0), losses.get(best), rows)
 
 
@@ -288,20 +280,20 @@ def _identity(run: Run, prepared: Prepared) -> str:
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
 
 
-def _rows(log: list[dict[str, Any]], prepared: Prepared, loss: str, epochs: int) -> list[dict[str, Any]]:
+def _rows(log: list[dict[str, Any]], prepared: Prepared, objective: str, epochs: int) -> list[dict[str, Any]]:
     """The trainer's log as rows of `training`."""
     rows = []
     for entry in log:
-        split = "validation" if "eval_value" in entry else "train" if "value" in entry else None
+        split = "validation" if "eval_loss" in entry else "train" if "loss" in entry else None
         if split is None:
             continue
         prefix = "eval_" if split == "validation" else ""
-        names = ("value", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "pairs", "tokens")
+        names = ("loss", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "pairs", "tokens")
         rows.append(
             {
                 "round": prepared.round,
                 "policy": prepared.policy,
-                "loss": loss,
+                "objective": objective,
                 "split": split,
                 "update": entry["step"],
                 "epoch": entry.get("epoch", 0.0) * epochs,

@@ -98,8 +98,8 @@ def test_a_parameter_of_another_loss_is_an_error():
 # --- TRL ----------------------------------------------------------------------------------------------------------
 
 END = 2
-# TRL adds the end of turn to every completion, so these end with it too: here both must agree. No other token starts with
-# "t2", the end of turn's name, which the tokenizer would find in it.
+# TRL adds the end of turn to every completion, so these end with it too: here both must agree. No other token's name
+# starts with "t2", the end of turn's, which the tokenizer would find in it.
 PAIRS = [
     StepPair("a", "a", (5, 6, 7, 8), (9, 10, 11, END), (12, END)),
     StepPair("b", "b", (5, 6), (13, 14, END), (15, 16, 17, 18, END)),

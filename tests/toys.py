@@ -57,5 +57,8 @@ def tiny_model(folder: Path, vocabulary: int = 128, context: int = 256) -> Path:
 
     words = Tokenizer(models.WordLevel({f"t{i}": i for i in range(vocabulary)}, unk_token="t0"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="t2", pad_token="t2").save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, eos_token="t2", pad_token="t2",
+        chat_template="{% for message in messages %}{{ message.content }} t2 {% endfor %}",
+    ).save_pretrained(folder)  # fmt: skip
     return folder

@@ -112,11 +112,11 @@ SCHEMAS: dict[str, pa.Schema] = {
         {
             "round": pa.int32(),
             "policy": pa.string(),  # that the training started from
-            "loss": pa.string(),
+            "objective": pa.string(),  # simpo, dpo, ipo or orpo
             "split": pa.string(),  # train or validation
             "update": pa.int32(),
             "epoch": pa.float64(),
-            "value": pa.float64(),  # of the loss
+            "loss": pa.float64(),
             "chosen_logprob": pa.float64(),  # mean over pairs of the mean a token, as is rejected's
             "rejected_logprob": pa.float64(),
             "margin": pa.float64(),  # mean difference of what the loss takes as rewards

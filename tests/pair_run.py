@@ -1,0 +1,86 @@
+"""A run over a tiny random model whose table `pairs` is filled by hand; `python pair_run.py RUN` trains it.
+
+Prints the figures of each update, so that a test can stop the process after as many as it likes.
+"""
+
+import argparse
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+from toys import tiny_model
+
+from itool_data.policy.load import find_model
+from itool_data.run import Run, open_run, write_run
+from itool_train import preference
+
+END = 2
+SETTINGS = ["preference.quantization=none", "preference.batch=8", "preference.lr=0.01", "preference.rank=4"]
+
+
+def pair_rows(policy: str, samples: int = 12, seed: int = 0) -> list[dict[str, Any]]:
+    """Rows of `pairs` as a search leaves them: a few pairs a sample, each below the chosen step of the one before."""
+    draw = random.Random(seed)
+    rows = []
+    for s in range(samples):
+        prompt = [draw.randrange(3, 100) for _ in range(draw.randrange(6, 14))]
+        for depth in range(draw.randrange(1, 4)):
+            chosen, rejected = ([draw.randrange(3, 100) for _ in range(draw.randrange(1, 5))] for _ in range(2))
+            rows.append(pair_row(policy, f"s{s:02d}", f"{s}/{depth}", prompt, chosen, rejected))
+            prompt = prompt + chosen
+    return rows
+
+
+def pair_row(
+    policy: str, sample: str, name: str, prompt: list[int], chosen: list[int], rejected: list[int], round_: int = 1
+) -> dict[str, Any]:
+    texts = [" ".join(f"t{i}" for i in ids if i != END) for ids in (chosen, rejected)]
+    return {
+        "pair_id": name, "tree_id": sample, "sample_id": sample, "round": round_, "policy": policy,
+        "prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected,
+        "chosen_text": texts[0], "rejected_text": texts[1],
+    }  # fmt: skip
+
+
+def make_run(folder: Path, rows: list[dict[str, Any]] | None = None, *settings: str) -> Path:
+    """A run with a model of its own beside it and pairs of that model."""
+    model = folder.parent / "tiny"
+    if not model.is_dir():
+        tiny_model(model)
+    with write_run(folder, None, [f"model.name={model}", *SETTINGS, *settings]) as run:
+        base = find_model(run.config.model)
+        rows = pair_rows(f"{base.name}@{base.revision}") if rows is None else rows
+        if rows:
+            run.store.commit("mine", {"pairs": rows}, round=1)
+    return folder
+
+
+def train(run: Run, report: Any = lambda progress: None, say: Any = print) -> preference.Trained | None:
+    """Round 1, as the command trains it."""
+    base = find_model(run.config.model)
+    return preference.train(run, base, preference.prepare(run, base, 1), report, say)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--kill-at", type=int, default=-1)
+    parser.add_argument("--set", action="append", default=[])
+    options = parser.parse_args()
+
+    def report(progress: preference.Progress) -> None:
+        print(progress.update, f"{progress.loss:.9f}", flush=True)
+        if progress.update == options.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if preference.is_first_process():
+        with write_run(options.run, None, options.set) as run:
+            train(run, report)
+    else:
+        train(open_run(options.run, None, options.set), report)
+
+
+if __name__ == "__main__":
+    main()
