@@ -1,11 +1,16 @@
 """`itool data import` and `itool data show`: data sets into a run, and a look at what is there."""
 
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from itool_cli.options import ConfigFile, Overrides, RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from itool_data.run import Run
 
 app = typer.Typer(help="Samples of a run.", no_args_is_help=True)
 SHOWN_REJECTS = 5
@@ -27,17 +32,29 @@ def import_(
     overrides: Overrides = None,
 ) -> None:
     """Read a data set into a run; bad rows are set aside and counted."""
-    from itool_cli.console import make_console, visible
-    from itool_cli.progress import Meter
+    from itool_cli.console import make_console
     from itool_data.run import write_run
+
+    with write_run(run, config, overrides or []) as opened:
+        import_source(make_console(), opened, source, limit, strict)
+
+
+def import_source(console: "Console", run: "Run", source: str, limit: int | None = None, strict: bool = False) -> None:
+    """Read a data set into an open run and say what came of it.
+
+    Args:
+        console: where progress and counts go.
+        run: open for writing.
+        source: as `itool data import` takes it.
+        limit: stop after so many samples.
+        strict: stop at the first bad row.
+    """
+    from itool_cli.console import visible
+    from itool_cli.progress import Meter
     from itool_data.stages import import_samples
 
-    console = make_console()
-    with (
-        write_run(run, config, overrides or []) as opened,
-        Meter(console, f"import {source}", "samples").live() as meter,
-    ):
-        done = import_samples(opened, source, limit, strict, meter.update)
+    with Meter(console, f"import {source}", "samples").live() as meter:
+        done = import_samples(run, source, limit, strict, meter.update)
     console.print(
         f"{source}: {done.new} new samples, {done.known} already there, {len(done.rejects)} bad rows set aside"
     )
@@ -47,7 +64,7 @@ def import_(
         reasons = Counter(reject.reason for reject in done.rejects).most_common(1)[0]
         console.print(
             f"  … {len(done.rejects) - SHOWN_REJECTS} more, most often: {visible(reasons[0])} ({reasons[1]}); "
-            f'itool sql "SELECT * FROM rejects" --run {run}',
+            f'itool sql "SELECT * FROM rejects" --run {run.folder}',
         )
 
 

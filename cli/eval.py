@@ -3,13 +3,20 @@
 Left out: how results are laid out on the terminal (`eval_tables.py`).
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from itool_cli.options import ConfigFile, Force, Overrides, RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from itool_data.run import Run
+    from itool_eval.benchmarks import Benchmark
 
 app = typer.Typer(help="Benchmarks: run, score, show, compare, export.", no_args_is_help=True)
 
@@ -59,58 +66,85 @@ def run_(
     data: Annotated[
         Path | None, typer.Option(help="apibank: the folder with level-1-api.json and level-2-api.json.")
     ] = None,
+    trained_on: Annotated[
+        bool, typer.Option("--trained-on", help="Ask also the items that this run trains on (BFCL-half).")
+    ] = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
     """Ask a policy a benchmark's questions (greedy, the benchmark's own prompt), score and store the answers."""
     from itool_cli.console import make_console
-    from itool_cli.eval_tables import show_evaluated
     from itool_cli.policies import choose_adapter
-    from itool_cli.progress import Meter
     from itool_data.errors import ItoolError
     from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
     from itool_data.prompt import Prompter
     from itool_data.run import write_run
-    from itool_eval.benchmarks import api_bank, bfcl, choose
-    from itool_eval.bfcl.categories import Version
-    from itool_eval.predict import answer, prepare
-    from itool_eval.predictions import read_evaluated
+    from itool_eval.benchmarks import open_benchmark
 
-    if benchmark is not Runnable.API_BANK:
-        opened_benchmark = bfcl(Version(benchmark.value))
-    elif data is not None:
-        opened_benchmark = api_bank(data)
-    else:
+    if benchmark is Runnable.API_BANK and data is None:
         raise ItoolError(
             "apibank needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
-    console = make_console()
+    opened_benchmark = open_benchmark(f"{benchmark.value}:{data}" if data else benchmark.value)
     with write_run(run, config, overrides or [], force) as opened:
-        settings = opened.config
-        questions = choose(opened_benchmark, categories.split(",") if categories else None, limit, settings.seed)
-        base = find_model(settings.model)
-        chosen = choose_adapter(opened, base, wanted)
-        prompter = Prompter(load_tokenizer(base), settings.model.tools)
-        policy = load_transformers_policy(settings.model, base, chosen)
-        work = prepare(opened, policy, prompter, opened_benchmark, questions)
-        console.print(
-            f"{benchmark.value}, {policy.policy_id}: {len(questions)} items, {work.done} already answered, "
-            f"{len(work.too_long)} longer than the context of {policy.context} tokens set aside"
-        )
-        if work.asked:
-            done, right, total = work.done, 0, work.done + len(work.asked)
-            with Meter(console, benchmark.value, "items").live() as meter:
-                meter.update(done, total)
-                for verdicts in answer(opened, policy, prompter, opened_benchmark, work.asked):
-                    done += len(verdicts)
-                    right += sum(verdict.valid for verdict in verdicts)
-                    meter.update(done, total, f"{right} of {done - work.done} right")
-        if work.asked or work.done:
-            for evaluated in read_evaluated(opened, str(policy.policy_id)):
-                if evaluated.benchmark == benchmark.value:
-                    show_evaluated(console, evaluated)
+        model = opened.config.model
+        base = find_model(model)
+        policy = load_transformers_policy(model, base, choose_adapter(opened, base, wanted))
+        prompter = Prompter(load_tokenizer(base), model.tools)
+        names = categories.split(",") if categories else None
+        evaluate(make_console(), opened, policy, prompter, opened_benchmark, names, limit, trained_on)
+
+
+def evaluate(
+    console: "Console",
+    run: "Run",
+    policy: Any,
+    prompter: Any,
+    benchmark: "Benchmark",
+    categories: Sequence[str] | None,
+    limit: int | None,
+    trained_on: bool = False,
+) -> None:
+    """Ask a policy what it has not answered yet of a benchmark's items, and show its scores.
+
+    Args:
+        console: where progress and scores go.
+        run: open for writing.
+        policy: who answers.
+        prompter: with the policy's tokenizer.
+        benchmark: whose items.
+        categories: only these; None: all.
+        limit: a random sample of so many items; None: all.
+        trained_on: ask also the items that are among the run's training samples.
+    """
+    from itool_cli.eval_tables import show_evaluated
+    from itool_cli.progress import Meter
+    from itool_eval.benchmarks import choose
+    from itool_eval.predict import answer, prepare, training_items
+    from itool_eval.predictions import read_evaluated
+
+    seen = set() if trained_on else training_items(run, benchmark)
+    questions = choose(benchmark, categories, limit, run.config.seed, seen)
+    work = prepare(run, policy, prompter, benchmark, questions)
+    console.print(
+        f"{benchmark.name}, {policy.policy_id}: {len(questions)} items, {work.done} already answered, "
+        f"{len(work.too_long)} longer than the context of {policy.context} tokens set aside"
+        + (f"; {len(seen)} that this run trains on are left out" if seen else "")
+    )
+    if work.asked:
+        done, right, total = work.done, 0, work.done + len(work.asked)
+        with Meter(console, benchmark.name, "items").live() as meter:
+            meter.update(done, total)
+            for verdicts in answer(run, policy, prompter, benchmark, work.asked):
+                done += len(verdicts)
+                right += sum(verdict.valid for verdict in verdicts)
+                meter.update(done, total, f"{right} of {done - work.done} right")
+    if work.asked or work.done:
+        for evaluated in read_evaluated(run, str(policy.policy_id)):
+            if evaluated.benchmark == benchmark.name:
+                show_evaluated(console, evaluated)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from itool_cli import config, data, mine, sql, train
+from itool_cli import config, data, mine, run, sql, train
 from itool_cli import eval as evaluation
 from itool_data.errors import ItoolError
 
@@ -25,6 +25,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluation.app, name="eval")
 app.command("mine")(mine.mine)
+app.command("run")(run.run)
 app.command("sql")(sql.sql)
 app.command("log")(sql.log)
 app.add_typer(config.app, name="config")
@@ -67,3 +68,7 @@ def main() -> None:
             raise
         typer.echo("itool: stopped; what was committed is kept, the same command goes on from there", err=True)
         sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

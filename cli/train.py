@@ -1,11 +1,16 @@
 """`itool train`: `warmup` (easy-to-hard SFT, after which a model answers in calls), `preference` (on step pairs)."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from itool_cli.options import ConfigFile, Force, Overrides, RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from itool_data.run import Run
 
 app = typer.Typer(help="Training.", no_args_is_help=True)
 
@@ -19,54 +24,65 @@ def warmup(
     again: Annotated[bool, typer.Option("--again", help="Train once more although the run has an adapter.")] = False,
 ) -> None:
     """Train a LoRA adapter on the run's easy, then medium, then hard samples (paper 3.1)."""
+    from itool_cli.console import make_console
+    from itool_data.run import write_run
+
+    with write_run(run, config, overrides or [], force) as opened:
+        train_warmup(make_console(), opened, again)
+
+
+def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
+    """Do the warm-up of an open run and show it.
+
+    Args:
+        console: where progress and results go.
+        run: open for writing.
+        again: train once more although the run has an adapter.
+    """
     from rich.table import Table
 
-    from itool_cli.console import make_console
     from itool_cli.progress import Meter, duration
     from itool_data.policy.load import adapter_hash, choose_device, find_model, load_tokenizer
     from itool_data.prompt import Prompter
-    from itool_data.run import write_run
     from itool_data.stages import set_aside, warmup_stages
     from itool_train.warmup import Example, warm_up
 
-    console = make_console()
-    with write_run(run, config, overrides or [], force) as opened:
-        settings = opened.config
-        base = find_model(settings.model)
-        present = opened.adapter(base, 1)
-        if present is not None and not again:
-            console.print(f"warm-up: already done, {present.path.relative_to(run)} (--again trains once more)")
-            return
-        chosen, too_long = warmup_stages(opened, Prompter(load_tokenizer(base), settings.model.tools))
-        set_aside(opened, "warmup", too_long, settings.warmup.max_tokens)
-        stages = {name: [Example(p, r) for p, r in pairs] for name, pairs in chosen.items()}
-        counts = ", ".join(f"{len(examples)} {name}" for name, examples in stages.items())
-        tokens = sum(len(e.prompt) + len(e.response) for es in stages.values() for e in es) * settings.warmup.epochs
-        console.print(
-            f"warm-up: {counts} samples ({len(too_long)} longer than {settings.warmup.max_tokens} tokens set aside), "
-            f"{settings.warmup.epochs} epochs, {tokens:,} tokens"
+    settings = run.config
+    base = find_model(settings.model)
+    present = run.adapter(base, 1)
+    if present is not None and not again:
+        console.print(f"warm-up: already done, {present.path.relative_to(run.folder)} (--again trains once more)")
+        return
+    chosen, too_long = warmup_stages(run, Prompter(load_tokenizer(base), settings.model.tools))
+    set_aside(run, "warmup", too_long, settings.warmup.max_tokens)
+    stages = {name: [Example(p, r) for p, r in pairs] for name, pairs in chosen.items()}
+    counts = ", ".join(f"{len(examples)} {name}" for name, examples in stages.items())
+    tokens = sum(len(e.prompt) + len(e.response) for es in stages.values() for e in es) * settings.warmup.epochs
+    console.print(
+        f"warm-up: {counts} samples ({len(too_long)} longer than {settings.warmup.max_tokens} tokens set aside), "
+        f"{settings.warmup.epochs} epochs, {tokens:,} tokens"
+    )
+    # Checkpoints of other data or settings must not be gone on from, so the folder is named by them.
+    work = run.folder / "work" / f"warmup-{settings.hash('model', 'warmup')}-{tokens}"
+    with Meter(console, "warm-up", "updates").live() as meter:
+        adapter, results = warm_up(
+            base,
+            stages,
+            settings.warmup,
+            settings.seed,
+            choose_device(settings.model),
+            work,
+            run.folder / "adapters",
+            lambda p: meter.update(p.update, p.updates, f"{p.stage}, loss {p.loss:.3f}"),
         )
-        # Checkpoints of other data or settings must not be gone on from, so the folder is named by them.
-        work = run / "work" / f"warmup-{settings.hash('model', 'warmup')}-{tokens}"
-        with Meter(console, "warm-up", "updates").live() as meter:
-            adapter, results = warm_up(
-                base,
-                stages,
-                settings.warmup,
-                settings.seed,
-                choose_device(settings.model),
-                work,
-                run / "adapters",
-                lambda p: meter.update(p.update, p.updates, f"{p.stage}, loss {p.loss:.3f}"),
-            )
-        opened.store.commit(
-            "warmup",
-            {},
-            adapter=str(adapter.relative_to(run)),
-            content=adapter_hash(adapter),
-            base=f"{base.name}@{base.revision}",
-            stages=[r.__dict__ for r in results],
-        )
+    run.store.commit(
+        "warmup",
+        {},
+        adapter=str(adapter.relative_to(run.folder)),
+        content=adapter_hash(adapter),
+        base=f"{base.name}@{base.revision}",
+        stages=[r.__dict__ for r in results],
+    )
     table = Table("stage", "samples", "tokens", "learning rate", "loss at its end", "tokens/s", "time")
     for r in results:
         rate = f"{r.tokens / r.seconds:.0f}"
@@ -111,42 +127,56 @@ def preference(
     """Train the round's adapter on step pairs with QLoRA (paper 3.2); `accelerate launch` takes several processes."""
     from contextlib import nullcontext
 
-    from rich.table import Table
-
     from itool_cli.console import make_console
-    from itool_cli.progress import Meter
-    from itool_data.policy.load import find_model
     from itool_data.run import open_run, write_run
-    from itool_train import preference as stage
+    from itool_train.preference import is_first_process
 
     console = make_console()
-    first = stage.is_first_process()
+    first = is_first_process()
     console.quiet = not first
     settings = list(overrides or [])
     settings += [f"preference.loss={loss.value}"] if loss else []
     settings += [f"preference.batching={batching.value}"] if batching else []
     with write_run(run, config, settings, force) if first else nullcontext(open_run(run, config, settings)) as opened:
-        chosen = round_ or stage.newest_round(opened)
-        present = stage.trained(opened, chosen)
-        if present is not None and not again:
-            console.print(f"round {chosen}: already trained, {present.relative_to(run)} (--again trains once more)")
-            return
-        base = find_model(opened.config.model)
-        prepared = stage.prepare(opened, base, chosen)
-        wanted = opened.config.preference
-        console.print(
-            f"round {chosen}: {wanted.loss} on {prepared.n_train} pairs, {len(prepared.validation)} for validation "
-            f"({prepared.n_too_long} too long and set aside, {prepared.n_other} of other policies passed over), "
-            f"{len(prepared.updates)} updates, from {prepared.policy}"
+        train_preference(console, opened, round_, again)
+
+
+def train_preference(console: "Console", run: "Run", round_: int | None, again: bool = False) -> None:
+    """Train an open run's adapter on a round's pairs and show it.
+
+    Args:
+        console: where progress and results go.
+        run: open for writing in the first process.
+        round_: of the loop; None: the newest that has pairs.
+        again: train once more although the round is trained.
+    """
+    from rich.table import Table
+
+    from itool_cli.progress import Meter
+    from itool_data.policy.load import find_model
+    from itool_train import preference as stage
+
+    chosen = round_ or stage.newest_round(run)
+    present = stage.trained(run, chosen)
+    if present is not None and not again:
+        console.print(f"round {chosen}: already trained, {present.relative_to(run.folder)} (--again trains once more)")
+        return
+    base = find_model(run.config.model)
+    prepared = stage.prepare(run, base, chosen)
+    wanted = run.config.preference
+    console.print(
+        f"round {chosen}: {wanted.loss} on {prepared.n_train} pairs, {len(prepared.validation)} for validation "
+        f"({prepared.n_too_long} too long and set aside, {prepared.n_other} of other policies passed over), "
+        f"{len(prepared.updates)} updates, from {prepared.policy}"
+    )
+    with Meter(console, "preference", "updates").live() as meter:
+        result = stage.train(
+            run,
+            base,
+            prepared,
+            lambda p: meter.update(p.update, p.updates, f"loss {p.loss:.3f}, accuracy {p.accuracy:.2f}"),
+            console.print,
         )
-        with Meter(console, "preference", "updates").live() as meter:
-            result = stage.train(
-                opened,
-                base,
-                prepared,
-                lambda p: meter.update(p.update, p.updates, f"loss {p.loss:.3f}, accuracy {p.accuracy:.2f}"),
-                console.print,
-            )
     if result is None:
         return
     table = Table("update", "split", "loss", "chosen logprob/token", "rejected", "margin", "accuracy", "tokens/s")

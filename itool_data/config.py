@@ -77,8 +77,8 @@ class RewardSettings(Section):
 
     outcome: Literal["terminal", "prefix"] = Field(
         "terminal",
-        description="`terminal`: the paper's, right or wrong at the end; `prefix`: how far it agrees with the gold calls, "
-        "before the end and in wrong endings too",
+        description="`terminal`: the paper's, right or wrong at the end; `prefix`: how far the calls agree with the "
+        "gold ones, before the end and in wrong endings too",
     )
     weight: float = Field(1.0, ge=0, description="weight of the self-evaluation C; 0: not asked, no tokens spent")
     judge: str = Field("policy", description="who judges: `policy`, or a model name or folder")
@@ -134,10 +134,25 @@ class EvalSettings(Section):
     max_tokens: Positive = Field(4096, description="upper bound on an answer (BFCL's own: 4096)")
 
 
+class LoopSettings(Section):
+    """The whole method, as `itool run` does it."""
+
+    sources: list[str] = Field(["toolace"], description="data sets, as `itool data import` takes them")
+    samples: int = Field(0, ge=0, description="read so many of each data set; 0: all")
+    warmup: bool = Field(True, description="false: the paper's ablation without warm-up")
+    rounds: int = Field(3, ge=0, description="of perplexity, search and preference training (paper: best around 3)")
+    search: Literal["mcts", "sample"] = Field("mcts", description="`sample`: the paper's ablation without search")
+    benchmarks: list[str] = Field(["bfcl-v3"], description="bfcl-v3, bfcl-v4, apibank:FOLDER")
+    categories: list[str] = Field([], description="of BFCL; empty: all")
+    items: int = Field(0, ge=0, description="a random sample of so many items of each benchmark; 0: all")
+    processes: int = Field(0, ge=0, description="that do the preference training together; 0: one a GPU")
+
+
 class Config(Section):
     """A run's settings."""
 
     seed: int = Field(42, description="every random choice derives from it")
+    loop: LoopSettings = LoopSettings()
     model: ModelSettings = ModelSettings()
     warmup: WarmupSettings = WarmupSettings()
     replay: ReplaySettings = ReplaySettings()

@@ -30,6 +30,7 @@ DEPENDS = {
     "mine": ("model", "replay", "mcts", "reward", "pairs"),
     "preference": ("model", "preference"),
     "eval": ("model", "eval"),
+    "stage": (),
 }
 # Settings that say where and how fast, not what.
 FREE = {

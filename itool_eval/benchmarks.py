@@ -3,7 +3,7 @@
 Left out: holding the conversations (`predict.py`), and v4's multi-turn and agentic items, which nothing here scores.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -117,7 +117,27 @@ def api_bank(folder: Path) -> Benchmark:
     return Benchmark(API_BANK, [ApiBankScorer(folder)], questions)
 
 
-def choose(benchmark: Benchmark, categories: Sequence[str] | None, limit: int | None, seed: int) -> list[Question]:
+def open_benchmark(name: str) -> Benchmark:
+    """A benchmark by its name: `bfcl-v3`, `bfcl-v4`, or `apibank:FOLDER`.
+
+    Raises:
+        ItoolError: there is no such benchmark.
+    """
+    kind, _, folder = name.partition(":")
+    if kind == API_BANK and folder:
+        return api_bank(Path(folder))
+    if folder or kind not in set(Version):
+        raise ItoolError(f"{name!r} is no benchmark; there are {', '.join(Version)} and {API_BANK}:FOLDER")
+    return bfcl(Version(kind))
+
+
+def choose(
+    benchmark: Benchmark,
+    categories: Sequence[str] | None,
+    limit: int | None,
+    seed: int,
+    leave_out: Collection[tuple[str, str]] = (),
+) -> list[Question]:
     """The questions of some categories, or a random sample of them.
 
     Args:
@@ -125,6 +145,7 @@ def choose(benchmark: Benchmark, categories: Sequence[str] | None, limit: int | 
         categories: their names, all by default.
         limit: take so many; which ones depends on the seed alone, and a larger limit takes them too.
         seed: of the run.
+        leave_out: category and id of items that are not asked.
 
     Raises:
         ItoolError: a category is not one of the benchmark's.
@@ -133,7 +154,12 @@ def choose(benchmark: Benchmark, categories: Sequence[str] | None, limit: int | 
     for name in categories or ():
         if name not in known:
             raise ItoolError(f"{name!r} is no category of {benchmark.name}; it has {', '.join(known)}")
-    questions = [question for name in categories or known for question in benchmark.questions(name)]
+    questions = [
+        question
+        for name in categories or known
+        for question in benchmark.questions(name)
+        if (question.category, question.id) not in leave_out
+    ]
     if limit is None:
         return questions
     return sorted(questions, key=lambda q: derive_seed(seed, "eval", q.category, q.position))[:limit]

@@ -18,7 +18,7 @@ from itool_data.run import Run
 from itool_data.sample import Reject
 from itool_data.store.samples import reject_row
 from itool_data.store.sql import query
-from itool_eval.benchmarks import Benchmark, Question
+from itool_eval.benchmarks import API_BANK, Benchmark, Question
 from itool_eval.conversation import Conversation
 from itool_eval.predictions import Answer, prediction_row
 from itool_eval.verdicts import Verdict
@@ -50,6 +50,20 @@ class Asked:
     tokens_prompt: int = 0
     tokens_output: int = 0
     seconds: float = 0.0
+
+
+def training_items(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
+    """Category and id of the items that are among the run's training samples (BFCL-half), in any version's naming."""
+    if benchmark.name == API_BANK:
+        return set()
+    sql = "SELECT source, source_id FROM samples WHERE split = 'train' AND starts_with(source, 'bfcl:')"
+    found = set()
+    for row in query(run.store, sql).to_pylist():
+        category, item = row["source"].partition(":")[2], row["source_id"]
+        found.add((category, item))
+        if category == "simple":  # v4's name of it
+            found.add(("simple_python", item.replace("simple", "simple_python")))
+    return {key for key in found if key[0] in benchmark.categories}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ M_MMAP_THRESHOLD = -3
 
 def keep_freed_memory() -> None:
     """Make this process reuse the memory it has freed (up to 1 GiB a block), wherever its C library is glibc."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)

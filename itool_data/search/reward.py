@@ -52,8 +52,8 @@ def outcome(text: str, sample: Sample, terminal: bool, complete: bool, kind: str
         fmt: the call format of the text.
 
     Returns:
-        `terminal`: +1 or -1 at the end, 0 before it. `prefix`: the agreement, and 1 at the end of a right response only;
-        an ending that was cut off, does not close its calls or belongs to a plain-text sample is as `terminal` has it.
+        `terminal`: +1 or -1 at the end, 0 before it. `prefix`: the agreement, 1 at the end of a right response only; an
+        ending that was cut off, does not close its calls or belongs to a plain-text sample is as `terminal` has it.
     """
     if terminal and complete and response_matches(text, sample, fmt):
         return 1.0

@@ -1,0 +1,271 @@
+"""`itool run`: the whole method as a list of stages over one run folder (paper 3, Figure 4).
+
+    import, warm-up, evaluate, (perplexity, mine, preference, evaluate) for each round, report
+
+Each stage is what its own command does, and finds by itself what of its work is done already; a finished one leaves a
+row in the log and is passed over afterwards. Left out: what the stages do (the other commands), and their settings
+(`itool_data.config`).
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from itool_cli.options import ConfigFile, Force, Overrides
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from itool_data.config import LoopSettings
+    from itool_data.policy.load import Adapter, BaseModel
+    from itool_data.run import Run
+    from itool_data.store.tables import Commit
+
+STAGE = "stage"  # the operation of the log's rows about stages
+
+
+def run(
+    config: Annotated[Path | None, typer.Argument(help="Settings (YAML), such as configs/laptop.yaml.")] = None,
+    config_option: ConfigFile = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--run", help="The run's folder; default: runs/ and the config's name.", metavar="DIR"),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage, such as mine-1.", metavar="STAGE")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Do this stage and all after it again.", metavar="STAGE")
+    ] = None,
+    overrides: Overrides = None,
+    force: Force = False,
+) -> None:
+    """Do the whole method: import, warm up, search and train in rounds, evaluate after each, report what changed."""
+    from itool_cli.console import make_console
+    from itool_cli.progress import duration
+    from itool_data.errors import ItoolError
+    from itool_data.run import write_run
+
+    config = config or config_option
+    folder = folder or (Path("runs") / config.stem if config else None)
+    if folder is None:
+        raise ItoolError("itool run needs --config FILE (such as configs/laptop.yaml), or --run DIR of an earlier run")
+    console = make_console()
+    with write_run(folder, config, overrides or [], force) as opened:
+        names = stage_names(opened.config.loop)
+        for option, name in (("--until", until), ("--from", from_)):
+            if name is not None and name not in names:
+                raise ItoolError(f"{option} {name}: no such stage; there are {', '.join(names)}")
+        done = finished(opened.store.log(), names)
+        if from_ is not None:
+            open_ones = [n for n in names[: names.index(from_)] if n not in done]
+            if open_ones:
+                raise ItoolError(f"--from {from_}: {open_ones[0]} before it is not finished; leave --from out")
+            opened.store.commit(STAGE, {}, again_from=from_)
+        log = opened.store.log()
+    done, again = finished(log, names), invalidated(log, names)
+    loop = Loop(console, folder)
+    wanted = names[: names.index(until) + 1] if until else names
+    for number, name in enumerate(wanted, 1):
+        if name in done:
+            console.print(f"[{number}/{len(wanted)}] {name}: done in {duration(done[name])}")
+            continue
+        console.rule(f"[{number}/{len(wanted)}] {name}", align="left")
+        started = time.monotonic()
+        try:
+            loop.do(name, name in again)
+        except BaseException:
+            with suppress(ItoolError):  # a full disk, say, must not hide why the stage itself stopped
+                _record(folder, name, started, False)
+            raise
+        _record(folder, name, started, True)
+
+
+def _record(folder: Path, name: str, started: float, complete: bool) -> None:
+    from itool_data.run import write_run
+
+    with write_run(folder, None, []) as run:
+        seconds = round(time.monotonic() - started, 1)
+        run.store.commit(STAGE, {}, stage=name, seconds=seconds, finished=complete)
+
+
+def stage_names(loop: "LoopSettings") -> list[str]:
+    """The stages of a run, in order."""
+    names = ["import", *(["warmup"] if loop.warmup else []), "evaluate-0"]
+    for round_ in range(1, loop.rounds + 1):
+        names += [f"{stage}-{round_}" for stage in ("perplexity", "mine", "preference", "evaluate")]
+    return [*names, "report"]
+
+
+def finished(log: Sequence["Commit"], names: Sequence[str]) -> dict[str, float]:
+    """The finished stages and the seconds that each took, interrupted attempts included (but for killed ones).
+
+    The report is never finished: it is quick, and shows what there is.
+    """
+    spent: dict[str, float] = {}
+    done: set[str] = set()
+    for commit in log:
+        if commit.operation != STAGE:
+            continue
+        if (first := commit.info.get("again_from")) in names:
+            for name in names[names.index(first) :]:
+                spent.pop(name, None)
+                done.discard(name)
+        elif (name := commit.info.get("stage", "")) in names:
+            spent[name] = spent.get(name, 0.0) + commit.info["seconds"]
+            if commit.info["finished"]:
+                done.add(name)
+    return {name: spent[name] for name in names if name in done and name != "report"}
+
+
+def invalidated(log: Sequence["Commit"], names: Sequence[str]) -> set[str]:
+    """The stages that `--from` asked for again and that are not finished since."""
+    wanted: set[str] = set()
+    for commit in log:
+        if commit.operation == STAGE:
+            if (first := commit.info.get("again_from")) in names:
+                wanted |= set(names[names.index(first) :])
+            elif commit.info.get("finished"):
+                wanted.discard(commit.info["stage"])
+    return wanted
+
+
+@dataclass
+class _Loaded:
+    """The policy in memory; stages that follow one another use the same one."""
+
+    adapter: "Adapter | None"
+    policy: Any
+    prompter: Any
+
+
+class Loop:
+    """Does a run's stages.
+
+    Each takes the run's lock for itself, because where several processes train, another one than this must hold it.
+
+    Args:
+        console: where everything is shown.
+        folder: the run's.
+    """
+
+    def __init__(self, console: "Console", folder: Path):
+        self._console = console
+        self._folder = folder
+        self._loaded: _Loaded | None = None
+
+    def do(self, name: str, again: bool) -> None:
+        """Do one stage.
+
+        Args:
+            name: of `stage_names`.
+            again: although its result is there.
+        """
+        from itool_data.run import open_run, write_run
+
+        kind, _, number = name.partition("-")
+        if kind in ("warmup", "preference"):
+            self._loaded = None  # its memory is needed
+        processes = _processes(open_run(self._folder)) if kind == "preference" else 1
+        if processes > 1:
+            _launch(self._folder, int(number), again, processes)
+            return
+        stages: dict[str, Callable[[Run, int, bool], None]] = {
+            "import": self._import,
+            "warmup": self._warmup,
+            "perplexity": self._perplexity,
+            "mine": self._mine,
+            "preference": self._preference,
+            "evaluate": self._evaluate,
+            "report": self._report,
+        }
+        with write_run(self._folder, None, []) as run:
+            stages[kind](run, int(number or 0), again)
+
+    def _import(self, run: "Run", round_: int, again: bool) -> None:
+        from itool_cli.data import import_source
+
+        for source in run.config.loop.sources:
+            import_source(self._console, run, source, run.config.loop.samples or None)
+
+    def _warmup(self, run: "Run", round_: int, again: bool) -> None:
+        from itool_cli.train import train_warmup
+
+        train_warmup(self._console, run, again)
+
+    def _perplexity(self, run: "Run", round_: int, again: bool) -> None:
+        from itool_cli.mine import measure_round
+        from itool_data.stages import replay
+
+        loaded = self._policy(run, round_)
+        buffer = replay(run, loaded.policy, loaded.prompter, round_)
+        measure_round(self._console, run, loaded.policy, buffer, round_)
+
+    def _mine(self, run: "Run", round_: int, again: bool) -> None:
+        from itool_cli.mine import mine_round
+
+        loaded = self._policy(run, round_)
+        mine_round(self._console, run, loaded.policy, loaded.prompter, round_, run.config.loop.search)
+
+    def _preference(self, run: "Run", round_: int, again: bool) -> None:
+        from itool_cli.train import train_preference
+
+        train_preference(self._console, run, round_, again)
+
+    def _evaluate(self, run: "Run", round_: int, again: bool) -> None:
+        from itool_cli.eval import evaluate
+        from itool_eval.benchmarks import API_BANK, open_benchmark
+
+        loop = run.config.loop
+        loaded = self._policy(run, round_ + 1)
+        for name in loop.benchmarks:
+            benchmark = open_benchmark(name)
+            categories = loop.categories if benchmark.name != API_BANK else []
+            limit = loop.items or None
+            evaluate(self._console, run, loaded.policy, loaded.prompter, benchmark, categories or None, limit)
+
+    def _report(self, run: "Run", round_: int, again: bool) -> None:
+        from itool_cli.run_tables import show_rounds
+
+        show_rounds(self._console, run, finished(run.store.log(), stage_names(run.config.loop)))
+
+    def _policy(self, run: "Run", round_: int) -> _Loaded:
+        """The policy that a round starts from, loaded if it is not in memory."""
+        from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
+        from itool_data.prompt import Prompter
+
+        model = run.config.model
+        base: BaseModel = find_model(model)
+        adapter = run.adapter(base, round_)
+        if self._loaded is None or self._loaded.adapter != adapter:
+            self._loaded = None
+            policy = load_transformers_policy(model, base, adapter)
+            self._loaded = _Loaded(adapter, policy, Prompter(load_tokenizer(base), model.tools))
+        return self._loaded
+
+
+def _processes(run: "Run") -> int:
+    """How many processes do the preference training."""
+    from itool_data.policy.load import choose_device
+
+    if run.config.loop.processes or choose_device(run.config.model) == "cpu":
+        return run.config.loop.processes or 1
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _launch(folder: Path, round_: int, again: bool, processes: int) -> None:
+    """`itool train preference` in several processes; each brings the whole command and the first one alone writes."""
+    from itool_data.errors import ItoolError
+
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes)]
+    command += ["-m", "itool_cli.main", "train", "preference", "--run", str(folder), "--round", str(round_)]
+    status = subprocess.run([*command, *(["--again"] if again else [])]).returncode
+    if status:
+        raise ItoolError(f"preference-{round_}: {processes} processes ended with status {status}; see above")
