@@ -45,6 +45,7 @@ lock: setup
 
 bench: setup
 	$(BIN)/python -m bench.search
+	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.store
 
 clean:

@@ -16,19 +16,17 @@ On the embedded model after its warm-up, over the same BFCL samples, in one run:
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.shared import prepared_run
 from itool_data.config import Config
 from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, derive_seed, generate, uniforms
 from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
 from itool_data.prompt import Prompter
-from itool_data.run import Run, open_run
 from itool_data.search.mcts import Task
 from itool_data.search.miner import Miner, Tree
 from itool_data.stages import as_tasks, tokenise
@@ -181,15 +179,6 @@ def distinct_prompt_tokens(requests: list[Request]) -> int:
 
 def shape(tree: Tree) -> list[tuple[Any, ...]]:
     return [(n.path, n.step, n.visits, round(n.action_value, 9), n.terminal) for n in tree.root.walk()]
-
-
-def prepared_run(folder: Path) -> Run:
-    """A run with BFCL imported and the model warmed up, made where there is none."""
-    config = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"
-    for command in (["data", "import", "bfcl", "-c", str(config)], ["train", "warmup"]):
-        code = "from itool_cli.main import main; main()"
-        subprocess.run([sys.executable, "-c", code, *command, "--run", str(folder)], check=True)
-    return open_run(folder)
 
 
 def main() -> None:

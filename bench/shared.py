@@ -1,8 +1,11 @@
-"""Where the measurements find real data."""
+"""Where the measurements find real data and a model that makes calls."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
+
+from itool_data.run import Run, open_run
 
 
 def shared_data() -> Path:
@@ -12,3 +15,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         sys.exit(f"no real data at {folder}; set ITOOL_TEST_DATA")
     return folder
+
+
+def prepared_run(folder: Path) -> Run:
+    """A run with BFCL imported and the model warmed up, made where there is none."""
+    config = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"
+    for command in (["data", "import", "bfcl", "-c", str(config)], ["train", "warmup"]):
+        code = "from itool_cli.main import main; main()"
+        subprocess.run([sys.executable, "-c", code, *command, "--run", str(folder)], check=True)
+    return open_run(folder)

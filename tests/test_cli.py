@@ -284,6 +284,7 @@ COMMANDS = [
     "data show",
     "train",
     "train warmup",
+    "train preference",
     "mine",
     "sql",
     "log",

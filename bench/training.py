@@ -1,0 +1,225 @@
+"""Tree batches against TRL's SimPO trainer, on the same step pairs of the same real trees.
+
+The pairs are mined from BFCL samples with prompts of 400 tokens or more by the embedded model after its warm-up; they
+stay in the run, and a later call takes them from there. TRL gets the very token ids, with the end-of-turn that it adds
+to every completion; both train a LoRA adapter in fp32, with the same updates.
+
+    speedup_vs_trl        pairs a second of tree batches / of TRL's CPOTrainer (loss_type="simpo"), a pair a pass there,
+                          which is its fastest on a CPU; ours are timed before and after it
+    token_share           tokens that go through the model in tree batches / in a sequence of its own for every step
+    max_loss_difference   largest difference between the two losses of a pair, where both must agree: with end-of-turn
+                          after all steps on both sides
+    max_grad_difference   largest difference between the two gradients of those losses' mean, over all parameters
+
+    python -m bench.training [--samples 24] [--pairs 48] [--run runs/bench]
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.shared import prepared_run
+from itool_data.config import PreferenceSettings
+from itool_data.policy.base import derive_seed
+from itool_data.policy.load import Adapter, BaseModel, find_model, load_tokenizer, load_transformers_policy
+from itool_data.policy.memory import keep_freed_memory
+from itool_data.prompt import Prompter
+from itool_data.run import Run, write_run
+from itool_data.stages import Tokenised, as_tasks, mine, tokenise, unfinished
+from itool_data.store.samples import read_samples
+from itool_data.store.sql import query
+from itool_train.step_pairs import StepPair, ordered_updates
+
+PROMPT_TOKENS = (400, 800)
+BATCH = 8  # pairs an update
+SETTINGS = PreferenceSettings(quantization="none", batch=BATCH, epochs=1, lr=1e-5, validation=0, collapse=0)
+
+
+def mined_pairs(run: Run, base: BaseModel, adapter: Adapter | None, n_samples: int) -> list[StepPair]:
+    """Pairs of the searches of some samples with long prompts; the searches that are missing are made."""
+    prompter = Prompter(load_tokenizer(base), run.config.model.tools)
+    ordered = sorted(read_samples(run.store, "split = 'train'"), key=lambda s: derive_seed("bench", s.sample_id))
+    low, high = PROMPT_TOKENS
+    chosen: list[Tokenised] = []
+    for sample in ordered:
+        (one,) = tokenise(prompter, [sample])
+        if low <= len(one.prompt) <= high:
+            chosen.append(one)
+        if len(chosen) == n_samples:
+            break
+    policy = load_transformers_policy(run.config.model, base, adapter)
+    tasks = as_tasks(run, policy, chosen, 1, "mcts")
+    missing = unfinished(run, tasks)
+    shown, done = time.monotonic(), 0
+    for finished in mine(run, policy, prompter, None, missing, "mcts"):
+        done += len(finished)
+        if time.monotonic() - shown > 15:
+            shown = time.monotonic()
+            print(f"  mined {done}/{len(missing)} trees", flush=True)
+    sql = "SELECT * FROM pairs ORDER BY tree_id, pair_id"
+    wanted = {task.tree_id for task in tasks}
+    return [
+        StepPair(r["pair_id"], r["sample_id"], tuple(r["prompt_ids"]), tuple(r["chosen_ids"]), tuple(r["rejected_ids"]))
+        for r in query(run.store, sql).to_pylist()
+        if r["tree_id"] in wanted
+    ]
+
+
+def whole_trees(pairs: Sequence[StepPair], limit: int) -> list[StepPair]:
+    """Pairs of the first samples that have them, no sample cut, until there are so many."""
+    taken: list[StepPair] = []
+    for pair in pairs:
+        if len(taken) >= limit and pair.sample_id != taken[-1].sample_id:
+            break
+        taken.append(pair)
+    return taken
+
+
+def with_end(pairs: Sequence[StepPair], end: int) -> list[StepPair]:
+    """The pairs as TRL makes them: end-of-turn after every step."""
+
+    def ended(step: tuple[int, ...]) -> tuple[int, ...]:
+        return step if step[-1] == end else (*step, end)
+
+    return [StepPair(p.pair_id, p.sample_id, p.prompt, ended(p.chosen), ended(p.rejected)) for p in pairs]
+
+
+def trl_trainer(model: Any, tokenizer: Any, pairs: Sequence[StepPair], folder: Path) -> Any:
+    """TRL's SimPO trainer over token ids, in their order."""
+    from datasets import Dataset
+    from torch.utils.data import SequentialSampler
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    class OnIds(CPOTrainer):  # type: ignore[misc]
+        """Takes a row's token ids, not its text, and the rows in their order."""
+
+        def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
+            row: dict[str, Any] = {}
+            prompt = feature["prompt_tokens"]
+            for side in ("chosen", "rejected"):
+                step = feature[f"{side}_tokens"]
+                row[f"{side}_input_ids"] = prompt + step
+                row[f"{side}_attention_mask"] = [1] * len(prompt + step)
+                row[f"{side}_labels"] = [-100] * len(prompt) + step
+            return row | {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return SequentialSampler(self.train_dataset)
+
+    rows = [
+        {
+            "prompt": "", "chosen": "", "rejected": "",
+            "prompt_tokens": list(p.prompt), "chosen_tokens": list(p.chosen), "rejected_tokens": list(p.rejected),
+        }
+        for p in pairs
+    ]  # fmt: skip
+    arguments = CPOConfig(
+        output_dir=str(folder), per_device_train_batch_size=1, gradient_accumulation_steps=BATCH, num_train_epochs=1,
+        learning_rate=1e-5, lr_scheduler_type="cosine", loss_type="simpo", cpo_alpha=0.0, beta=2.5, simpo_gamma=0.5,
+        use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", disable_tqdm=True, save_strategy="no",
+        remove_unused_columns=False,
+    )  # fmt: skip
+    return OnIds(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+
+
+def our_seconds(model: Any, updates: list[list[StepPair]]) -> float:
+    """Seconds of our training over the updates."""
+    from itool_train.pair_trainer import PairTrainer, Schedule, arguments
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        args = arguments(SETTINGS, 42, "cpu", folder, folder, from_start=False)
+        trainer = PairTrainer(model, args, SETTINGS, Schedule(updates, [], 1), folder, lambda u, log: None, print)
+        started = time.monotonic()
+        trainer.fit({}, None)
+        return time.monotonic() - started
+
+
+def differences(model: Any, trainer: Any, pairs: Sequence[StepPair]) -> tuple[float, float]:
+    """Largest differences to TRL's trainer in the losses of pairs and in the gradient of their mean."""
+    import torch
+
+    from itool_train.collate import step_logprobs
+    from itool_train.losses import simpo
+    from itool_train.tree_batch import tree_batches
+
+    def gradient() -> torch.Tensor:
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+
+    losses: list[list[float]] = [[], []]
+    gradients = []
+    model.zero_grad()
+    for batch in tree_batches(pairs, SETTINGS.micro_tokens):
+        loss = simpo(step_logprobs(model, batch), 2.5, 0.5).loss
+        torch.autograd.backward(loss.sum() / len(pairs))
+        losses[0] += loss.tolist()
+    gradients.append(gradient())
+    model.zero_grad()
+    for i in range(len(pairs)):
+        logprobs = trainer.concatenated_forward(model, trainer.data_collator([trainer.train_dataset[i]]))[:2]
+        loss = trainer.cpo_loss(*logprobs)[0]
+        torch.autograd.backward(loss.sum() / len(pairs))
+        losses[1] += loss.tolist()
+    gradients.append(gradient())
+    model.zero_grad()
+    worst = max(abs(a - b) for a, b in zip(*losses, strict=True))
+    return worst, float((gradients[0] - gradients[1]).abs().max())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=24)
+    parser.add_argument("--pairs", type=int, default=48)
+    parser.add_argument("--run", type=Path, default=Path("runs/bench"))
+    options = parser.parse_args()
+    prepared_run(options.run)
+    with write_run(options.run, None, []) as run:
+        base = find_model(run.config.model)
+        adapter = run.adapter(base, 1)
+        print(f"pairs of {options.samples} searches with prompts of {PROMPT_TOKENS[0]} tokens or more", flush=True)
+        pairs = whole_trees(mined_pairs(run, base, adapter, options.samples), options.pairs)
+    if not pairs:
+        raise SystemExit("the searches gave no pair; raise --samples")
+
+    from itool_train.qlora import load_trainable
+    from itool_train.tree_batch import tree_batches
+
+    keep_freed_memory()
+    tokenizer = load_tokenizer(base)
+    updates = ordered_updates(pairs, BATCH, 1, 42)
+    in_order = with_end([pair for update in updates for pair in update], tokenizer.eos_token_id)
+    trees = len({p.sample_id for p in pairs})
+    print(f"{len(pairs)} pairs of {trees} trees, {len(updates)} updates of about {BATCH}", flush=True)
+    ours = [batch.input_ids.numel() for update in updates for batch in tree_batches(update, SETTINGS.micro_tokens)]
+    apart = sum(2 * len(p.prompt) + len(p.chosen) + len(p.rejected) - 2 for p in pairs)
+
+    model = load_trainable(base, adapter.path if adapter else None, SETTINGS, "cpu", 42)
+    scratch = Path(tempfile.mkdtemp())
+    trainer = trl_trainer(model, tokenizer, in_order, scratch)
+    loss_difference, gradient_difference = differences(model, trainer, in_order)
+    print(f"losses differ by {loss_difference:.1e} at most, gradients by {gradient_difference:.1e}", flush=True)
+    before = our_seconds(model, updates)
+    print(f"tree batches: {len(pairs) / before:.2f} pairs/s", flush=True)
+    started = time.monotonic()
+    trainer.train()
+    theirs = time.monotonic() - started
+    print(f"TRL: {len(pairs) / theirs:.2f} pairs/s", flush=True)
+    after = our_seconds(model, updates)
+    print(f"tree batches again: {len(pairs) / after:.2f} pairs/s", flush=True)
+    shutil.rmtree(scratch, ignore_errors=True)
+    figures = {
+        "speedup_vs_trl": round(2 * theirs / (before + after), 2),
+        "token_share": round(sum(ours) / apart, 3),
+        "max_loss_difference": float(f"{loss_difference:.2g}"),
+        "max_grad_difference": float(f"{gradient_difference:.2g}"),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
