@@ -135,12 +135,14 @@ def evaluate(
     )
     if work.asked:
         done, right, total = work.done, 0, work.done + len(work.asked)
+        before = policy.usage.prefilled + policy.usage.decoded
         with Meter(console, benchmark.name, "items").live() as meter:
             meter.update(done, total)
             for verdicts in answer(run, policy, prompter, benchmark, work.asked):
                 done += len(verdicts)
                 right += sum(verdict.valid for verdict in verdicts)
-                meter.update(done, total, f"{right} of {done - work.done} right")
+                tokens = policy.usage.prefilled + policy.usage.decoded - before
+                meter.update(done, total, f"{right} of {done - work.done} right, {tokens:,} tokens")
     if work.asked or work.done:
         for evaluated in read_evaluated(run, str(policy.policy_id)):
             if evaluated.benchmark == benchmark.name:
