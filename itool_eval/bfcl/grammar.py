@@ -37,6 +37,7 @@ class Grammar:
             root = self._parser.parse(source.encode()).root_node
         except UnicodeEncodeError as error:
             raise DecodeError(f"not {self._name}: {error}") from error
-        if "ERROR" in str(root):
+        # Printing the tree costs more than parsing it; it is the way to tell missing tokens from errors.
+        if root.has_error and "ERROR" in str(root):
             raise DecodeError(f"not {self._name}: the parser finds an error")
         return root
