@@ -1,4 +1,4 @@
-"""The tree-sitter parsers of Java and JavaScript (spec section 5).
+"""The tree-sitter parsers of Java and JavaScript (docs/bfcl.md §4.2).
 
 Error recovery decides which broken replies are accepted, and it differs between releases: the project pins the
 official wheel's grammars, on the newest tree-sitter that recovers as the official one does.

@@ -1,4 +1,4 @@
-"""The scorer of BFCL's multi-turn categories: turns of replies and an item's id -> a verdict (spec section 8).
+"""The scorer of BFCL's multi-turn categories: turns of replies and an item's id -> a verdict (docs/bfcl.md §8).
 
 The replies and the answer's calls run on simulators of their own, and after each turn that expects calls two things
 must hold: both sides are in the same state, and the model has seen every result of this turn's answer so far. The first
