@@ -1,4 +1,4 @@
-"""The inference loop of BFCL's multi-turn items: a policy in conversation with the simulators (spec sections 2 and 8).
+"""The inference loop of BFCL's multi-turn items: a policy in conversation with the simulators (docs/bfcl.md §3 and §8).
 
 In a turn the policy replies until a reply is no list of calls; the calls of every other reply are run and their results
 shown to it. Too many of these steps end the conversation. Left out: sampling settings and chat templates, which are the

@@ -1,4 +1,4 @@
-"""The simulators of one side of a conversation, and the running of calls on them (spec section 8).
+"""The simulators of one side of a conversation, and the running of calls on them (docs/bfcl.md §8).
 
 A call's text is rewritten, parsed and walked: only public methods of the simulators on offer are called, with literals
 or the results of such calls. Nothing is evaluated. The rewriting is the official one and goes over the whole text, also

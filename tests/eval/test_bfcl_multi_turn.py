@@ -192,7 +192,7 @@ def test_a_conversation_ends_after_too_many_steps(
 def test_results_of_another_shape(scorer: MultiTurnScorer) -> None:
     assert scorer.score(BASE, "multi_turn_base_0", "text").error_type == "multi_turn:inference_error"
     assert scorer.score(BASE, "multi_turn_base_0", []).error_type == "multi_turn:force_terminated"
-    strange = [["", None, 5, {"a": 1}], "text", [], []]
+    strange = [["", None, 5, {"a": 1}], "text", {"a": 1}, {}]
     assert scorer.score(BASE, "multi_turn_base_0", strange).error_type == "multi_turn:empty_turn_model_response"
     with pytest.raises(ItoolError, match="turn 1 is a NoneType"):
         scorer.score(BASE, "multi_turn_base_0", [[], None, [], []])
