@@ -27,10 +27,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	$(BIN)/itool data import bfcl --run $(RUN) --config configs/laptop.yaml $(DEMO_SET)
-	$(BIN)/itool train warmup --run $(RUN)
-	$(BIN)/itool mine --run $(RUN)
-	$(BIN)/itool log --run $(RUN)
+	$(BIN)/itool run configs/laptop.yaml --run $(RUN) $(DEMO_SET)
 
 test: setup
 	$(BIN)/python -m pytest

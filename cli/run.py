@@ -214,7 +214,13 @@ class Loop:
 
     def _preference(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.train import train_preference
+        from itool_data.store.sql import query
 
+        if not query(run.store, "SELECT 1 FROM pairs WHERE round = ? LIMIT 1", None, [round_]).num_rows:
+            self._console.print(
+                f"round {round_} found no pair, so there is nothing to train on; the policy stays as it is"
+            )
+            return
         train_preference(self._console, run, round_, again)
 
     def _evaluate(self, run: "Run", round_: int, again: bool) -> None:

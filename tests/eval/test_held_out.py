@@ -1,0 +1,48 @@
+"""Items that a run trains on are not asked: BFCL-half, by version 3's and version 4's names."""
+
+from pathlib import Path
+
+import pytest
+
+from itool_data.errors import ItoolError
+from itool_data.run import write_run
+from itool_data.sources import bfcl
+from itool_data.stages import import_samples
+from itool_data.store.samples import read_samples
+from itool_eval.benchmarks import bfcl as open_bfcl
+from itool_eval.benchmarks import choose, open_benchmark
+from itool_eval.bfcl.categories import Version
+from itool_eval.predict import training_items
+
+
+@pytest.mark.parametrize(
+    ("version", "simple"), [(Version.V3, "simple"), (Version.V4, "simple_python")], ids=lambda v: str(v)
+)
+def test_the_training_half_is_left_out(
+    tmp_path: Path, bfcl_folder: Path, bfcl_v4_folder: Path, version: Version, simple: str
+) -> None:
+    benchmark = open_bfcl(version)
+    names = [simple, "multiple", "live_simple", "irrelevance"]
+    with write_run(tmp_path, None, []) as run:
+        assert training_items(run, benchmark) == set(), "nothing is trained on yet"
+        import_samples(run, "bfcl", None, False, lambda done, total: None)
+        seen = training_items(run, benchmark)
+        trained = read_samples(run.store, "split = 'train'")
+    everything = choose(benchmark, names, None, 42)
+    asked = choose(benchmark, names, None, 42, seen)
+    assert len(seen) == len(trained)
+    assert not {(q.category, q.id) for q in asked} & seen
+    left_out = [q for q in everything if (q.category, q.id) in seen]
+    assert len(left_out) == len(everything) - len(asked) == 206 + 88 + 142
+    v3_ids = [q.id.replace("simple_python", "simple") for q in left_out]
+    assert {bfcl.split_of(item) for item in v3_ids} == {"train"}
+    # The sample of a given size is the same whether more is asked for or not.
+    ten = choose(benchmark, names, 10, 42, seen)
+    assert [q.id for q in ten] == [q.id for q in choose(benchmark, names, 20, 42, seen)][:10]
+
+
+def test_benchmarks_by_name(bfcl_folder: Path) -> None:
+    assert open_benchmark("bfcl-v3").name == "bfcl-v3"
+    for name in ("bfcl", "bfcl-v3:somewhere", "apibank"):
+        with pytest.raises(ItoolError, match=f"{name!r} is no benchmark"):
+            open_benchmark(name)
