@@ -11,11 +11,12 @@ to every completion; both train a LoRA adapter in fp32, with the same updates.
                           after all steps on both sides
     max_grad_difference   largest difference between the two gradients of those losses' mean, over all parameters
 
-    python -m bench.training [--samples 24] [--pairs 48] [--run runs/bench]
+    python -m bench.training [--samples 12] [--pairs 24] [--run runs/bench]
 """
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -91,7 +92,7 @@ def with_end(pairs: Sequence[StepPair], end: int) -> list[StepPair]:
 
 def trl_trainer(model: Any, tokenizer: Any, pairs: Sequence[StepPair], folder: Path) -> Any:
     """TRL's SimPO trainer over token ids, in their order."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from torch.utils.data import SequentialSampler
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
@@ -111,6 +112,7 @@ def trl_trainer(model: Any, tokenizer: Any, pairs: Sequence[StepPair], folder: P
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return SequentialSampler(self.train_dataset)
 
+    disable_progress_bars()
     rows = [
         {
             "prompt": "", "chosen": "", "rejected": "",
@@ -172,9 +174,10 @@ def differences(model: Any, trainer: Any, pairs: Sequence[StepPair]) -> tuple[fl
 
 
 def main() -> None:
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=24)
-    parser.add_argument("--pairs", type=int, default=48)
+    parser.add_argument("--samples", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=24)
     parser.add_argument("--run", type=Path, default=Path("runs/bench"))
     options = parser.parse_args()
     prepared_run(options.run)

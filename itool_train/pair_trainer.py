@@ -199,8 +199,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         found = self._in_batches(pairs, read)
         return dict(gather_object([item for items in found for item in items]))
 
-    def fit(self, reference: dict[str, tuple[float, float]], resume: str | None) -> int:
-        """Train, from the start or from a checkpoint; returns the update whose adapter is kept.
+    def fit(self, reference: dict[str, tuple[float, float]], resume: str | None) -> None:
+        """Train, from the start or from a checkpoint; `state.best_global_step` then says whose adapter is kept.
 
         Args:
             reference: what `logprobs` gave of all pairs at the round's start, for the losses that need it.
@@ -209,7 +209,6 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         assert bool(reference) == (self._settings.loss in WITH_REFERENCE)
         self._reference = reference
         self.train(resume_from_checkpoint=resume)
-        return int(self.state.best_global_step)
 
     @torch.no_grad()
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:

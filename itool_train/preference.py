@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId
@@ -25,6 +25,9 @@ from itool_data.sample import Reject, canonical_json
 from itool_data.stages import record_rejects
 from itool_data.store.sql import query
 from itool_train.step_pairs import StepPair, divide, ordered_updates
+
+if TYPE_CHECKING:
+    from itool_train.pair_trainer import PairTrainer
 
 STAGE = "preference"
 
@@ -228,21 +231,9 @@ def train(
         lambda update, log: report(Progress(update, n, log["loss"], log["accuracy"])),
         say,
     )
-    reference: dict[str, tuple[float, float]] = {}
-    if settings.loss in WITH_REFERENCE:
-        kept = work / "reference.json"
-        if kept.is_file():
-            reference = json.loads(kept.read_text(encoding="utf-8"))
-        else:
-            every = {p.pair_id: p for update in prepared.updates for p in update} | {
-                p.pair_id: p for p in prepared.validation
-            }
-            reference = trainer.logprobs(list(every.values()))
-            if is_first_process():
-                kept.write_text(json.dumps(reference), encoding="utf-8")
     stopped = ""
     try:
-        trainer.fit(reference, resume)
+        trainer.fit(_reference(trainer, prepared, work) if settings.loss in WITH_REFERENCE else {}, resume)
     except TrainingStoppedError as error:
         stopped = str(error)
     if not is_first_process():
@@ -266,6 +257,21 @@ def train(
     assert adapter is not None
     losses = {row["update"]: row["loss"] for row in rows if row["split"] == "validation"}
     return Trained(adapter, best, losses.get(0), losses.get(best), rows)
+
+
+def _reference(trainer: "PairTrainer", prepared: Prepared, work: Path) -> dict[str, tuple[float, float]]:
+    """Log-probabilities of all pairs under the round's starting adapter: computed once, then read by who goes on."""
+    kept = work / "reference.json"
+    if kept.is_file():
+        known: dict[str, tuple[float, float]] = json.loads(kept.read_text(encoding="utf-8"))
+        return known
+    trained_on = {pair.pair_id: pair for update in prepared.updates for pair in update}
+    reference = trainer.logprobs([*trained_on.values(), *prepared.validation])
+    if is_first_process():
+        unfinished = kept.with_suffix(".new")
+        unfinished.write_text(json.dumps(reference), encoding="utf-8")
+        unfinished.replace(kept)
+    return reference
 
 
 def _identity(run: Run, prepared: Prepared) -> str:

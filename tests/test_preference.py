@@ -184,7 +184,8 @@ def start(*words: object, code: int = 0) -> list[tuple[int, float]]:
 
 
 def test_a_killed_training_goes_on_inside_the_epoch_with_the_same_curve(tmp_path):
-    whole, cut = (make_run(tmp_path / name, None, "preference.checkpoint_seconds=0") for name in ("whole", "cut"))
+    settings = ["preference.checkpoint_seconds=0", "preference.loss=dpo"]
+    whole, cut = (make_run(tmp_path / name, None, *settings) for name in ("whole", "cut"))
     train(whole)
     before = start(TESTS / "pair_run.py", cut, "--kill-at", 2, code=-signal.SIGKILL)
     after = start(TESTS / "pair_run.py", cut)
