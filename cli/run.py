@@ -230,7 +230,7 @@ class Loop:
         loop = run.config.loop
         loaded = self._policy(run, round_ + 1)
         for name in loop.benchmarks:
-            benchmark = open_benchmark(name)
+            benchmark = open_benchmark(name, loaded.prompter)
             categories = loop.categories if benchmark.name != API_BANK else []
             limit = loop.items or None
             evaluate(self._console, run, loaded.policy, loaded.prompter, benchmark, categories or None, limit)
