@@ -180,7 +180,14 @@ def score(
 
 
 @app.command()
-def show(run: RunFolder, policy: PolicyEnd = "", report_quirks: Quirks = False) -> None:
+def show(
+    run: RunFolder,
+    policy: PolicyEnd = "",
+    report_quirks: Quirks = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the error classes (paper Figure 3) too: a .png or .svg file.")
+    ] = None,
+) -> None:
     """Show every score of a run with its formula, n, 95 % interval and era, and what goes wrong by error class."""
     from itool_cli.console import make_console
     from itool_cli.eval_tables import show_evaluated, show_quirks
@@ -189,10 +196,16 @@ def show(run: RunFolder, policy: PolicyEnd = "", report_quirks: Quirks = False) 
     from itool_eval.predictions import read_evaluated
 
     console = make_console()
-    for evaluated in read_evaluated(open_run(run), policy):
+    found = read_evaluated(open_run(run), policy)
+    for evaluated in found:
         show_evaluated(console, evaluated)
         if report_quirks and (version := version_of(evaluated.benchmark)):
             show_quirks(console, version, evaluated.verdicts)
+    if figure:
+        from itool_cli.figures import error_classes, save
+
+        save(error_classes(found), figure)
+        console.print(f"figure: {figure}", soft_wrap=True)
 
 
 @app.command()
