@@ -106,7 +106,8 @@ def run_(
                 for verdicts in answer(opened, policy, prompter, opened_benchmark, work.asked):
                     done += len(verdicts)
                     right += sum(verdict.valid for verdict in verdicts)
-                    meter.update(done, total, f"{right} of {done - work.done} right")
+                    # Conversations end late, so the tokens are what moves.
+                    meter.update(done, total, f"{right} of {done - work.done} right, {policy.usage.decoded} tokens")
         if work.asked or work.done:
             for evaluated in read_evaluated(opened, str(policy.policy_id)):
                 if evaluated.benchmark == benchmark.value:
