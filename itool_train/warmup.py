@@ -2,7 +2,8 @@
 
 TRL's SFTTrainer does the training; the loss is on the response's tokens only (Eq. 2), end-of-turn included. Each
 stage has its own learning rate and a cosine schedule, writes checkpoints, and leaves its adapter behind, so that a
-killed run goes on inside the stage it was in, and each stage can be evaluated (Figure 5). Left out: choosing the samples (the caller does) and full fine-tuning.
+killed run goes on inside the stage it was in, and each stage can be evaluated (Figure 5). Left out: choosing the
+samples (the caller does) and full fine-tuning.
 """
 
 import json
