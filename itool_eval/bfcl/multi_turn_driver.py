@@ -71,7 +71,8 @@ class MultiTurnDriver:
 
     def _world(self, item: MultiTurnItem) -> World:
         """The simulators of one conversation; a copy, so that it shares nothing with the others under way."""
-        self._simulators.begin_conversation()
+        if item.long_context:
+            self._simulators.begin_long_context()
         return copy.deepcopy(World(item, "model", self._simulators))
 
     def _functions(self, item: MultiTurnItem) -> tuple[list[dict[str, JSON]], dict[int, list[dict[str, JSON]]]]:

@@ -226,7 +226,7 @@ def test_what_long_contexts_share_is_renewed(simulators: Simulators) -> None:
     item = conversation("TravelAPI", category="multi_turn_long_context")
     worlds = []
     for _ in range(2):
-        simulators.begin_conversation()
+        simulators.begin_long_context()
         worlds.append(World(item, "model", simulators))
     cards, later = (world.instances["TravelAPI"].credit_card_list for world in worlds)
     card = next(iter(cards))
