@@ -35,7 +35,7 @@ class MultiTurnDriver:
         Raises:
             ItoolError: the folder does not hold v3.
         """
-        self._data = data
+        self._documents = cache(lambda module: function_docs(data, module))
         self._contract = PromptContract(data, Version.V3)
         self._simulators = Simulators(data)
 
@@ -78,7 +78,7 @@ class MultiTurnDriver:
     def _functions(self, item: MultiTurnItem) -> tuple[list[dict[str, JSON]], dict[int, list[dict[str, JSON]]]]:
         """The functions on offer from the start, and those that a later turn brings."""
         modules = [self._simulators.by_class[name].module for name in item.involved_classes]
-        functions = {str(f["name"]): f for module in modules for f in function_docs(self._data, module)}
+        functions = {str(f["name"]): f for module in modules for f in self._documents(module)}
         withheld = {turn: [functions.pop(name) for name in names] for turn, names in item.missed_functions.items()}
         return list(functions.values()), withheld
 
