@@ -208,7 +208,7 @@ def test_a_file_may_mix_single_and_multi_turn_lines(
         {"id": "multi_turn_base_999", "category": BASE, "result": []},
     ]
     (tmp_path / "results.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    scored = score_results(tmp_path / "results.jsonl", [v3, scorer])
+    scored = score_results(tmp_path / "results.jsonl", [v3, scorer], Version.V3)
     assert [v.category for v in scored.verdicts] == [BASE, "simple"]
     assert [(reject.line, reject.field) for reject in scored.rejects] == [(3, "result"), (4, "id")]
     names = [score.name for score in summarise(tally(scored.verdicts), Version.V3).categories]
