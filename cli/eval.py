@@ -169,7 +169,7 @@ def score(
 
     console = make_console()
     version = Version(benchmark.value)
-    scored = score_results(results, bfcl_scorers(version))
+    scored = score_results(results, bfcl_scorers(version), version)
     write_verdicts(scored.verdicts, out)
     show_rejects(console, scored.rejects)
     if scored.verdicts:

@@ -79,7 +79,8 @@ def _panel(axes: Axes, benchmark: str, tables: Sequence[tuple[str, str, ErrorTab
     axes.set_yticks(range(len(ErrorClass)), list(ErrorClass))
     axes.invert_yaxis()
     axes.set_xlabel("share of the policy's wrong outputs, % (and how many)")
-    axes.set_xlim(0, max(20.0, 1.2 * highest))
+    axes.set_xlim(0, max(20.0, 1.2 * highest))  # room for the bars' labels, but no share is over 100 %
+    axes.set_xticks([tick for tick in axes.get_xticks() if tick <= min(100.0, axes.get_xlim()[1])])
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(left=False)
     axes.grid(axis="x", alpha=0.3)

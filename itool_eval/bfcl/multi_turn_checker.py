@@ -77,7 +77,8 @@ def check(item: MultiTurnItem, turns: list[list[list[str]]], simulators: Simulat
         turns: per turn of the answer the steps, each with the texts of its calls.
         simulators: the simulators; what instances share in a long context is shared by both sides, as officially.
     """
-    simulators.begin_conversation()
+    if item.long_context:
+        simulators.begin_long_context()
     model, answer = World(item, "model", simulators), World(item, "answer", simulators)
     seen: Counter[str] = Counter()
     for number, (steps, expected) in enumerate(zip(turns, item.answers, strict=True)):

@@ -88,7 +88,7 @@ class Simulators:
         self._shared = [v for n, v in vars(long_context).items() if isinstance(v, dict) and n.isupper()]
         self._shared_at_first = copy.deepcopy(self._shared)
 
-    def begin_conversation(self) -> None:
+    def begin_long_context(self) -> None:
         """Renew what instances with a long context share, which both sides of a conversation may have changed."""
         for shared, first in zip(self._shared, copy.deepcopy(self._shared_at_first), strict=True):
             shared.clear()
