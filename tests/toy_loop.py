@@ -1,21 +1,28 @@
 """A run of the whole method at toy size: a tiny random model that reads characters, samples of one to four tools, and
-API-Bank files of a few items. `python toy_loop.py RUN [--until STAGE]` goes on with it.
+API-Bank files of a few items. `python toy_loop.py RUN --kill-after mine` goes on with it and is killed.
 """
 
 import argparse
 import json
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 from toys import tiny_model
 
 from itool_cli.main import app
+from itool_data.fork import fork
 from itool_data.prompt import SYSTEM
+from itool_data.run import open_run
+from itool_data.store.tables import Commit, Store
 
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 SETTINGS = {
-    "loop": {"rounds": 2, "items": 0},
+    "loop": {"rounds": 2},
     "warmup": {"epochs": 6, "batch": 4, "rank": 8, "lr_easy": 0.02, "lr_medium": 0.02, "lr_hard": 0.02},
     "replay": {"fraction": 0.5, "hardest": 0.5},
+    "mine": {"commit_trees": 2},
     "mcts": {"width": 4, "iterations": 3, "temperature": 1.0, "max_tokens": 16},
     "reward": {"outcome": "prefix", "weight": 0},
     "pairs": {"min_delta_q": 0.01, "min_q_chosen": -1.0},
@@ -87,10 +94,28 @@ def write_config(folder: Path, **loop: object) -> Path:
     return path
 
 
+def run_until(run: Path, stage: str, folder: Path) -> Path:
+    """A copy of a finished run as it was when a stage ended."""
+    opened = open_run(run)
+    ends = [c.version for c in opened.store.log() if c.operation == "stage" and c.info.get("stage") == stage]
+    fork(opened, ends[-1], folder)
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
+    parser.add_argument("--kill-after", required=True, help="the operation after whose first commit the process dies")
     options = parser.parse_args()
+    commit = Store.commit
+
+    def deadly(store: Store, operation: str, *arguments: Any, **info: object) -> Commit:
+        done = commit(store, operation, *arguments, **info)
+        if operation == options.kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    Store.commit = deadly
     app(["run", "--run", options.run])
 
 
