@@ -295,6 +295,14 @@ COMMANDS = [
     "eval show",
     "eval compare",
     "eval export",
+    "run",
+    "study",
+    "study data",
+    "study warmup",
+    "study search",
+    "study rounds",
+    "study losses",
+    "study cost",
 ]
 
 
@@ -308,7 +316,7 @@ for command in {commands!r}:
         main()
     except SystemExit as end:
         assert not end.code, command
-heavy = {{"torch", "transformers", "datasets", "numpy", "pyarrow", "duckdb"}} & set(sys.modules)
+heavy = {{"torch", "transformers", "datasets", "numpy", "pyarrow", "duckdb", "matplotlib"}} & set(sys.modules)
 assert not heavy, heavy
 """
     done = subprocess.run(

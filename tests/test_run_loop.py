@@ -57,11 +57,8 @@ def test_the_stages_of_a_run(settings, expected):
 
 def test_a_run_does_all_stages_in_order_each_round_from_the_policy_of_the_one_before(toy_run):
     assert stages(toy_run) == [(name, True) for name in stage_names(open_run(toy_run).config.loop)]
-    measured = ask(
-        toy_run, "SELECT round, min(policy) AS policy, count(DISTINCT policy) AS n FROM perplexity GROUP BY 1"
-    )
-    searched = ask(toy_run, "SELECT round, min(policy) AS policy, count(DISTINCT policy) AS n FROM trees GROUP BY 1")
-    trained = ask(toy_run, "SELECT round, min(policy) AS policy, count(DISTINCT policy) AS n FROM training GROUP BY 1")
+    sql = "SELECT round, min(policy) AS policy, count(DISTINCT policy) AS n FROM {} GROUP BY 1"
+    measured, searched, trained = (ask(toy_run, sql.format(table)) for table in ("perplexity", "trees", "training"))
     for rows in (measured, searched, trained):
         assert [(row["round"], row["n"]) for row in sorted(rows, key=lambda row: row["round"])] == [(1, 1), (2, 1)]
     makers = {row["round"]: row["policy"] for row in trained}
@@ -129,8 +126,7 @@ def test_a_run_killed_inside_a_stage_goes_on_there(itool: Itool, toy_run: Path, 
     done = stages(folder)
     killed(folder, "mine")
     assert stages(folder) == done and 0 < count(folder, "trees") < 6
-    code, out, err = itool("run", "--run", folder, "--until", "mine-1")
-    assert code == 0, err
+    assert itool("run", "--run", folder, "--until", "mine-1")[0] == 0
     assert stages(folder) == [*done, ("mine-1", True)]
     sql = "SELECT tree_id, path, q FROM nodes WHERE tree_id IN (SELECT tree_id FROM trees WHERE round = 1) ORDER BY ALL"
     assert [row["tree_id"] for row in ask(folder, sql)] == [row["tree_id"] for row in ask(toy_run, sql)]

@@ -192,10 +192,10 @@ def test_the_search_against_samples(itool: Itool, toy_run: Path, tmp_path: Path)
 
 
 def test_the_losses_on_the_same_pairs(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
-    folder = run_until(toy_run, "evaluate-1", tmp_path / "run")
-    out = study(itool, folder, "losses", "--set", "preference.beta=2.5")
+    folder = run_until(toy_run, "mine-1", tmp_path / "run")
+    out = study(itool, folder, "losses", "--set", "preference.beta=2")
     assert (
-        "used (learning rate: the run's preference.lr): simpo: lr 0.001, beta 2.5, gamma 0.5; dpo: lr 0.001, beta 0.1;"
+        "used (learning rate: the run's preference.lr): simpo: lr 0.001, beta 2, gamma 0.5; dpo: lr 0.001, beta 0.1;"
         in out
     )
     assert [row[0] for row in rows(out, "warm-up")[:5]] == ["warm-up", "simpo", "dpo", "ipo", "orpo"]
@@ -224,7 +224,7 @@ def test_data_fractions(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
     assert [row[0] for row in table] == ["0 %", "25 %", "100 %"]
     part = folder / "studies" / "data" / "0.25"
     trained = [sum(s["samples"] for s in content(f, "warmup")["stages"]) for f in (part, folder)]
-    assert trained == [round(0.25 * trained[1]), trained[1]]
+    assert trained == [round(0.25 * 0.9 * 24), round(0.9 * 24)]  # warmup.fraction is 0.9 of 24 samples
     assert [row[3] for row in table[1:]] == [right(f, content(f, "warmup")["content"])[0] for f in (part, folder)]
 
 
