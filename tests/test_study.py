@@ -29,7 +29,7 @@ def numbers(folder: Path, as_of: int | None = None) -> list[str]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A run of four commits, one with an adapter."""
+    """A run of five commits, the fourth with an adapter."""
     folder = tmp_path / "source"
     (folder / "adapters" / "x").mkdir(parents=True)
     (folder / "adapters" / "x" / "weights").write_text("1")
@@ -37,6 +37,7 @@ def source(tmp_path: Path) -> Path:
         for number in range(3):
             run.store.commit("mine", {"pairs": [{"pair_id": str(number)}]}, round=number)
         run.store.commit("warmup", {"trees": [{"tree_id": "t"}]}, adapter="adapters/x")
+        run.store.commit("mine", {"pairs": [{"pair_id": "late"}]})
     return folder
 
 
@@ -54,7 +55,8 @@ def test_a_fork_and_its_run_go_on_apart(source, tmp_path):
     for folder, name in ((source, "3"), (tmp_path / "copy", "x")):
         with write_run(folder, None, []) as run:
             run.store.commit("mine", {"pairs": [{"pair_id": name}], "trees": [{"tree_id": name}]})
-    assert (numbers(source), numbers(tmp_path / "copy")) == (["0", "1", "2", "3"], ["0", "1", "2", "x"])
+    assert (numbers(source), numbers(tmp_path / "copy")) == (["0", "1", "2", "3", "late"], ["0", "1", "2", "x"])
+    assert query(open_run(tmp_path / "copy").store, "SELECT tree_id FROM trees").num_rows == 2
     assert (tmp_path / "copy" / "adapters" / "x" / "weights").read_text() == "1"
     fork(open_run(source), 3, tmp_path / "copy")  # is there already
     assert numbers(tmp_path / "copy") == ["0", "1", "2", "x"]
