@@ -6,7 +6,7 @@ Left out: which points there are (`study.py`), and every number (`itool_eval`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from itool_data.errors import ItoolError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg")
 COLUMNS = 3  # panels beside one another
-PANEL = (4.6, 3.6)  # inches
+PANEL = (5.4, 3.8)  # inches
 DODGE = 0.012  # of the axis, between lines, so that their intervals do not cover each other
 
 
@@ -47,14 +47,14 @@ class Chart:
         x_label: of the horizontal axis, with its unit.
         points: line by line, each from left to right.
         joined: whether a line joins the points: not where their order means nothing.
-        named: whether the axis says the points' labels instead of numbers.
+        labels: where the points' labels stand: on the axis in place of numbers, or at the marks.
     """
 
     title: str
     x_label: str
     points: Sequence[Point]
     joined: bool = True
-    named: bool = True
+    labels: Literal["axis", "marks", "nowhere"] = "axis"
 
 
 def check_output(path: Path) -> None:
@@ -71,11 +71,14 @@ def show(console: "Console", chart: Chart) -> None:
     """Print the points, and say where they were not asked the same."""
     from rich.table import Table
 
-    table = Table("", chart.x_label, "benchmark", "score", "%", "95 % interval", "n", title=chart.title)
+    several = len({point.line for point in chart.points}) > 1
+    columns = ["policy", "benchmark", "score", "%", "95 % interval", "n"]
+    table = Table(*(["", *columns] if several else columns), title=chart.title)
     for point in chart.points:
         for (benchmark, name), score in point.scores.items():
             interval = f"{score.interval.low * 100:.1f} to {score.interval.high * 100:.1f}"
-            table.add_row(point.line, point.label, benchmark, name, f"{score.value * 100:.1f}", interval, str(score.n))
+            cells = [point.label, benchmark, name, f"{score.value * 100:.1f}", interval, str(score.n)]
+            table.add_row(*([point.line, *cells] if several else cells))
     console.print(table)
     for key in _panels(chart):
         sizes = sorted({point.scores[key].n for point in chart.points if key in point.scores})
@@ -92,10 +95,11 @@ def draw(chart: Chart, path: Path) -> None:
     Raises:
         ItoolError: if the file cannot be written.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     panels = _panels(chart)
-    columns = min(COLUMNS, len(panels))
+    columns = 2 if len(panels) == 4 else min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(PANEL[0] * columns + 0.6, PANEL[1] * rows + 0.6), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
@@ -103,10 +107,11 @@ def draw(chart: Chart, path: Path) -> None:
         _panel(axes, chart, key)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    figure.suptitle(chart.title)
+    figure.suptitle(chart.title, fontsize=11)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=160)
+        with rc_context({"svg.fonttype": "none"}):  # text stays text, which can be searched and copied
+            figure.savefig(path, dpi=160)
     except OSError as error:
         raise ItoolError(f"{path}: cannot write the picture: {error.strerror or error}") from None
 
@@ -129,18 +134,24 @@ def _panel(axes: Any, chart: Chart, key: tuple[str, str]) -> None:
         above = [max(0.0, 100 * s.interval.high - v) for v, s in zip(values, scores, strict=True)]
         style = "o-" if chart.joined else "o"
         axes.errorbar(where, values, yerr=[below, above], fmt=style, capsize=3, linewidth=1.5, label=line)
-        # Beside the mark, where no interval passes; of two lines one left, one right.
-        side = -1 if number % 2 and len(lines) > 1 else 1
-        for x, value in zip(where, values, strict=True):
+        # Beside the mark, where no interval passes; of two lines the left one's to the left.
+        left = len(lines) > 1 and number % 2 == 0
+        for position, (point, x, value) in enumerate(zip(points, where, values, strict=True)):
+            marked = chart.labels == "marks"
+            # Neighbours in time can be close; lines mostly rise, so what stands to the right stands lower.
+            below_mark = position % 2 == 1 if marked else len(lines) > 1 and not left
             axes.annotate(
-                f"{value:.1f}", (x, value), (6 * side, 4), textcoords="offset points", fontsize=8,
-                ha="left" if side > 0 else "right", color=f"C{number}",
+                f"{point.label}\n{value:.1f}" if marked else f"{value:.1f}", (x, value),
+                (-6 if left else 6, -4 if below_mark else 4), textcoords="offset points", fontsize=8,
+                ha="right" if left else "left", va="top" if below_mark else "bottom", color=f"C{number}",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
             )  # fmt: skip
-    if chart.named:
+    if chart.labels == "axis":
         names = {point.x: point.label for point in chart.points}
         axes.set_xticks(list(names), list(names.values()))
-    axes.margins(x=0.12)
-    axes.set_ylim(bottom=0)
+    axes.margins(x=0.18 if chart.labels == "marks" else 0.12)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(min(bottom, -0.04 * top), top)  # from 0, with room for its mark
     axes.set_title(" · ".join(key), fontsize=10)
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel("right, % (95 % interval)")

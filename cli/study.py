@@ -66,7 +66,7 @@ def data(
             label, x = f"{100 * share:g} %", 100 * share
             points.append(_round_point(folder, round_, line, label, x) if x else _base_point(folder, line, label))
     title = "Figures 1b, 8: the score against the share of the training data"
-    study.finish(Chart(title, "training data, % of the run's", points, named=False))
+    study.finish(Chart(title, "training data, % of the run's", points, labels="nowhere"))
 
 
 @app.command()
@@ -170,7 +170,7 @@ def cost(run: RunFolder, overrides: Overrides = None, output: Output = None) -> 
     points = [_base_point(run, "", "base")]
     points += [_round_point(run, r, "", study.after(r), times[r] / MINUTE) for r in range(n + 1) if r or times[0]]
     title = "Table 8: the score against the time spent on it"
-    study.finish(Chart(title, "minutes of training and search", points, named=False))
+    study.finish(Chart(title, "minutes of training and search", points, labels="marks"))
 
 
 class _Study:

@@ -181,7 +181,8 @@ class Store:
     def copy(self, folder: Path, version: int) -> None:
         """Copy the tables as they were at a commit, with the log up to it, so that another store goes on from there.
 
-        Older versions can still be asked for in the copy; nothing that came later is in it.
+        Older versions can still be asked for in the copy. Delta's own logs name later ones, whose files are not
+        copied: the next writer rolls them back, as it does what a killed one left.
 
         Args:
             folder: of the new store; must not hold tables yet.
@@ -196,7 +197,6 @@ class Store:
                     for file in files:
                         shutil.copy2(file, folder / name)
             copy._append(LOG, log_table(commits))
-            copy.recover()  # Delta's own log names later versions; the newest one becomes the commit's
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
