@@ -1,14 +1,15 @@
 """Tree batches against TRL's SimPO trainer, on the same step pairs of the same real trees.
 
-The pairs are mined from BFCL samples with prompts of 400 tokens or more by the embedded model after its warm-up; they
-stay in the run, and a later call takes them from there. TRL gets the very token ids, with the end-of-turn that it adds
-to every completion; both train a LoRA adapter in fp32, with the same updates.
+The pairs are mined from BFCL samples with prompts of 400 tokens or more by the embedded model after its warm-up, at a
+higher temperature and with no bound on Q of the chosen step: trees with several pairs are wanted here, as larger models
+leave them, not good pairs. They stay in the run, and a later call takes them from there. TRL gets the very token ids,
+with the end-of-turn that it adds to every completion; both train a LoRA adapter in fp32, with the same updates.
 
     speedup_vs_trl        pairs a second of tree batches / of TRL's CPOTrainer (loss_type="simpo"), a pair a pass there,
                           which is its fastest on a CPU; ours are timed before and after it
     token_share           tokens that go through the model in tree batches / in a sequence of its own for every step
-    max_loss_difference   largest difference between the two losses of a pair, where both must agree: with end-of-turn
-                          after all steps on both sides
+    max_loss_difference   largest difference between the two losses of a pair of the first update, where both must
+                          agree: with end-of-turn after all steps on both sides
     max_grad_difference   largest difference between the two gradients of those losses' mean, over all parameters
 
     python -m bench.training [--samples 12] [--pairs 24] [--run runs/bench]
@@ -21,6 +22,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ from itool_train.step_pairs import StepPair, ordered_updates
 
 PROMPT_TOKENS = (400, 800)
 BATCH = 8  # pairs an update
+SEARCH = {"mcts": {"temperature": 1.3, "max_tokens": 96}, "pairs": {"min_q_chosen": -2.0}}
 SETTINGS = PreferenceSettings(quantization="none", batch=BATCH, epochs=1, lr=1e-5, validation=0, collapse=0)
 
 
@@ -94,6 +97,7 @@ def trl_trainer(model: Any, tokenizer: Any, pairs: Sequence[StepPair], folder: P
     """TRL's SimPO trainer over token ids, in their order."""
     from datasets import Dataset, disable_progress_bars
     from torch.utils.data import SequentialSampler
+    from transformers.trainer_callback import PrinterCallback
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
     class OnIds(CPOTrainer):  # type: ignore[misc]
@@ -126,7 +130,9 @@ def trl_trainer(model: Any, tokenizer: Any, pairs: Sequence[StepPair], folder: P
         use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", disable_tqdm=True, save_strategy="no",
         remove_unused_columns=False,
     )  # fmt: skip
-    return OnIds(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    trainer = OnIds(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def our_seconds(model: Any, updates: list[list[StepPair]]) -> float:
@@ -181,7 +187,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/bench"))
     options = parser.parse_args()
     prepared_run(options.run)
-    with write_run(options.run, None, []) as run:
+    with write_run(options.run, None, []) as opened:
+        changed = {name: getattr(opened.config, name).model_copy(update=own) for name, own in SEARCH.items()}
+        run = replace(opened, config=opened.config.model_copy(update=changed))
         base = find_model(run.config.model)
         adapter = run.adapter(base, 1)
         print(f"pairs of {options.samples} searches with prompts of {PROMPT_TOKENS[0]} tokens or more", flush=True)
@@ -204,7 +212,7 @@ def main() -> None:
     model = load_trainable(base, adapter.path if adapter else None, SETTINGS, "cpu", 42)
     scratch = Path(tempfile.mkdtemp())
     trainer = trl_trainer(model, tokenizer, in_order, scratch)
-    loss_difference, gradient_difference = differences(model, trainer, in_order)
+    loss_difference, gradient_difference = differences(model, trainer, in_order[: len(updates[0])])
     print(f"losses differ by {loss_difference:.1e} at most, gradients by {gradient_difference:.1e}", flush=True)
     before = our_seconds(model, updates)
     print(f"tree batches: {len(pairs) / before:.2f} pairs/s", flush=True)
