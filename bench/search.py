@@ -189,7 +189,7 @@ def main() -> None:
     run = prepared_run(options.run)
     base = find_model(run.config.model)
     prompter = Prompter(load_tokenizer(base), run.config.model.tools)
-    adapter = run.adapter(base)
+    adapter = run.adapter(base, 1)
     policy = load_transformers_policy(run.config.model, base, adapter)
     ordered = sorted(read_samples(run.store, "split = 'train'"), key=lambda s: derive_seed("bench", s.sample_id))
     chosen = tokenise(prompter, ordered[: options.samples])

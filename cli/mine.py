@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from itool_data.stages import Buffer
 
 
-BELIEVED = 0.9  # share of the plan's tokens up to which the time left is taken from it
+BELIEVED = 0.9  # share of the plan's tokens up to which it is believed
 
 
 class Search(StrEnum):
@@ -179,9 +179,9 @@ def _search(
                 fact["trees"] += 1
                 fact["requests"] += tree.requests
                 fact["pairs"] += len(tree.found.pairs)
-            # Trees finish late, so the tokens behind say more; beyond the plan's, the finished trees do.
+            # Trees finish late and plans are never right: whichever of the two shares is larger is nearer the truth.
             behind = policy.usage.decoded / max(plan.decode_tokens, 1)
-            share = behind if behind < BELIEVED else fact["trees"] / len(wanted)
+            share = max(min(behind, BELIEVED), fact["trees"] / len(wanted))
             note = f"{fact['pairs']:.0f} pairs, {policy.usage.decoded:,} tokens"
             meter.update(int(fact["trees"]), len(wanted), note, share)
     return fact

@@ -118,7 +118,7 @@ class PreferenceSettings(Section):
     rank: Positive = Field(16, description="LoRA rank, where there is no adapter to go on from")
     alpha: Positive = Field(32, description="LoRA alpha, where there is no adapter to go on from")
     batching: Literal["tree", "pairs"] = Field("tree", description="`tree`: what pairs share is computed once")
-    micro_tokens: Positive = Field(1024, description="tokens a forward pass, if more than one pair is to fit")
+    micro_tokens: Positive = Field(4096, description="tokens a forward pass, if more than one pair is to fit")
     validation: float = Field(0.1, ge=0, lt=1, description="share of the samples whose pairs only validate")
     max_tokens: Positive = Field(4096, description="longer pairs are set aside, and counted")
     collapse: float = Field(

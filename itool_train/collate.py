@@ -7,7 +7,7 @@ step itself. Left out: the losses.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class Batch:
         target: that token, int64 [m].
         step: the step it belongs to, int64 [m]: the chosen one of pair i is 2i, the rejected one 2i + 1.
         lengths: tokens of each step, int64 [2n].
+        trunk: how many of a tree's first columns are a plain sequence (`tree_attention`); 0 for rows.
     """
 
     input_ids: Tensor
@@ -41,6 +42,7 @@ class Batch:
     target: Tensor
     step: Tensor
     lengths: Tensor
+    trunk: int = 0
 
     @property
     def n_pairs(self) -> int:
@@ -49,7 +51,9 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return replace(
+            self, **{f.name: x.to(device) for f in fields(self) if torch.is_tensor(x := getattr(self, f.name))}
+        )
 
 
 def step_logprobs(model: Any, batch: Batch) -> StepLogprobs:
@@ -59,16 +63,18 @@ def step_logprobs(model: Any, batch: Batch) -> StepLogprobs:
         model: a transformers causal language model, adapted or not.
         batch: on the model's device.
     """
-    mask = batch.attention_mask
+    mask, of_tree = batch.attention_mask, {}
     if mask.dim() == 4:
         smallest = torch.finfo(model.dtype).min
         mask = torch.zeros(mask.shape, dtype=model.dtype, device=mask.device).masked_fill(~mask, smallest)
+        of_tree = {"trunk": batch.trunk}
     logits = model(
         input_ids=batch.input_ids,
         attention_mask=mask,
         position_ids=batch.position_ids,
         use_cache=False,
         logits_to_keep=batch.keep,
+        **of_tree,
     ).logits
     logits = logits.reshape(-1, logits.shape[-1]).float()
     token_logprobs = logits[batch.source, batch.target] - logits.logsumexp(-1)[batch.source]

@@ -42,6 +42,8 @@ def load_trainable(base: BaseModel, adapter: Path | None, settings: PreferenceSe
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
     from transformers.utils.logging import disable_progress_bar
 
+    from itool_train.tree_attention import NAME as TREE_ATTENTION
+
     disable_progress_bar()
     dtype = getattr(torch, compute_dtype(settings, device))
     place = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else "cpu"
@@ -54,7 +56,11 @@ def load_trainable(base: BaseModel, adapter: Path | None, settings: PreferenceSe
             bnb_4bit_compute_dtype=dtype,
         )
     model = AutoModelForCausalLM.from_pretrained(
-        base.path, dtype=dtype, attn_implementation="sdpa", quantization_config=quantization, device_map={"": place}
+        base.path,
+        dtype=dtype,
+        attn_implementation=TREE_ATTENTION,
+        quantization_config=quantization,
+        device_map={"": place},
     )
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
     if settings.batching == "tree" and kinds != {"full_attention"}:

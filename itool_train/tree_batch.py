@@ -3,8 +3,8 @@
 The pairs of a tree share its prompt, and a pair below another shares the way down to it. So the distinct prefixes of
 all their sequences are laid out once, as a trie, in one row. A token's position is its depth, and it sees its
 ancestors and itself alone; so each gets the hidden state that it would have in a sequence of its own, and losses and
-gradients are the same. Several trees fit in one row as well: they share what they have in common, if only the system
-prompt's first words. Left out: layers that do not attend to the whole sequence (`qlora` refuses them).
+gradients are the same. Each tree has a row of its own: attention is dear where many tokens do not see each other. Left
+out: layers that do not attend to the whole sequence (`qlora` refuses them).
 """
 
 from collections.abc import Sequence
@@ -72,6 +72,7 @@ class Trie:
         for node, parent in enumerate(self.parents):
             if parent >= 0:
                 sees[node] |= sees[parent]
+        trunk = next((node for node, parent in enumerate(self.parents) if parent != node - 1), n)
         keep, source = torch.unique(torch.tensor(self._source), return_inverse=True)
         return Batch(
             input_ids=torch.tensor([self.tokens]),
@@ -82,19 +83,22 @@ class Trie:
             target=torch.tensor(self._target),
             step=torch.tensor(self._step),
             lengths=torch.tensor(self._lengths),
+            trunk=trunk,
         )
 
 
 def tree_batches(pairs: Sequence[StepPair], max_tokens: int) -> list[Batch]:
-    """Lay out pairs in as few tries as fit.
+    """Lay out the pairs of each sample in as few tries as fit.
 
     Args:
         pairs: in the order that the batches keep; those of a sample beside each other.
         max_tokens: of a trie; one of a single pair may have more.
     """
     tries: list[Trie] = []
+    sample = None
     for pair in pairs:
-        if not tries or len(tries[-1]) + tries[-1].added(pair) > max_tokens:
+        if pair.sample_id != sample or len(tries[-1]) + tries[-1].added(pair) > max_tokens:
             tries.append(Trie())
         tries[-1].add(pair)
+        sample = pair.sample_id
     return [trie.batch() for trie in tries]

@@ -67,12 +67,18 @@ def test_losses_and_gradients_are_those_of_one_pair_at_a_time(models, kind, pair
 def test_a_trie_holds_each_prefix_once(pairs):
     sequences = [p.prompt + step[:-1] for p in pairs for step in (p.chosen, p.rejected)]
     prefixes = {s[: i + 1] for s in sequences for i in range(len(s))}
-    (batch,) = tree_batches(pairs, 10_000)
+    trie = Trie()
+    for pair in pairs:
+        trie.add(pair)
+    batch = trie.batch()
     assert batch.input_ids.shape == (1, len(prefixes))
     # A row of the mask is a token's own path, and reads as one of the prefixes.
     seen = [tuple(batch.input_ids[0][row].tolist()) for row in batch.attention_mask[0, 0]]
     assert set(seen) == prefixes
     assert batch.position_ids[0].tolist() == [len(path) - 1 for path in seen]
+    # The trunk is as long as it can be: a sequence, after which a token branches off.
+    assert seen[: batch.trunk] == [seen[batch.trunk - 1][: i + 1] for i in range(batch.trunk)]
+    assert batch.trunk == len(seen) or len(seen[batch.trunk]) <= batch.trunk
 
 
 @given(pairs=trees(), max_tokens=st.integers(1, 60))
@@ -80,6 +86,8 @@ def test_batches_keep_the_order_and_the_limit(pairs, max_tokens):
     for lay_out in (tree_batches, pair_batches):
         batches = lay_out(pairs, max_tokens)
         assert all(b.n_pairs == 1 or b.input_ids.numel() <= max_tokens for b in batches)
+        if lay_out is tree_batches:  # and no two samples are in one
+            assert len(batches) >= len({p.sample_id for p in pairs})
         lengths = [length for b in batches for length in b.lengths.tolist()]
         assert lengths == [len(step) for p in pairs for step in (p.chosen, p.rejected)]
 
