@@ -90,7 +90,8 @@ def main() -> None:
     print(f"corpus: {rows - len(in_corpus)} of {rows} verdicts and error types agree", *in_corpus, sep="\n  ")
     agreeing = conversations - len(in_conversations)
     print(f"multi-turn corpus: {agreeing} of {conversations} agree", *in_conversations, sep="\n  ")
-    print(f"synthetic run: {numbers - len(in_run)} of {numbers} numbers agree", *in_run, sep="\n  ")
+    compared = f"{numbers - len(in_run)} of {numbers} counts, error types and cells of the official CSVs agree"
+    print(f"synthetic run: {compared}", *in_run, sep="\n  ")
     summary = {"corpus_rows": rows, "corpus_differences": len(in_corpus)}
     summary |= {"multi_turn_rows": conversations, "multi_turn_differences": len(in_conversations)}
     summary |= {"run_numbers": numbers, "run_differences": len(in_run)}

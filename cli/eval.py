@@ -35,6 +35,7 @@ class Runnable(StrEnum):
 
     BFCL_V3 = "bfcl-v3"
     BFCL_V4 = "bfcl-v4"
+    BFCL_V3_OWN_PROMPT = "bfcl-v3-own-prompt"
     API_BANK = "apibank"
 
 
@@ -87,13 +88,13 @@ def run_(
             "apibank needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
-    opened_benchmark = open_benchmark(f"{benchmark.value}:{data}" if data else benchmark.value)
     with write_run(run, config, overrides or [], force) as opened:
         model = opened.config.model
         base = find_model(model)
         policy = load_transformers_policy(model, base, choose_adapter(opened, base, wanted))
         prompter = Prompter(load_tokenizer(base), model.tools)
         names = categories.split(",") if categories else None
+        opened_benchmark = open_benchmark(f"{benchmark.value}:{data}" if data else benchmark.value, prompter)
         evaluate(make_console(), opened, policy, prompter, opened_benchmark, names, limit, trained_on)
 
 
@@ -135,12 +136,14 @@ def evaluate(
     )
     if work.asked:
         done, right, total = work.done, 0, work.done + len(work.asked)
+        before = policy.usage.prefilled + policy.usage.decoded
         with Meter(console, benchmark.name, "items").live() as meter:
             meter.update(done, total)
             for verdicts in answer(run, policy, prompter, benchmark, work.asked):
                 done += len(verdicts)
                 right += sum(verdict.valid for verdict in verdicts)
-                meter.update(done, total, f"{right} of {done - work.done} right")
+                tokens = policy.usage.prefilled + policy.usage.decoded - before
+                meter.update(done, total, f"{right} of {done - work.done} right, {tokens:,} tokens")
     if work.asked or work.done:
         for evaluated in read_evaluated(run, str(policy.policy_id)):
             if evaluated.benchmark == benchmark.name:
@@ -166,7 +169,7 @@ def score(
 
     console = make_console()
     version = Version(benchmark.value)
-    scored = score_results(results, bfcl_scorers(version))
+    scored = score_results(results, bfcl_scorers(version), version)
     write_verdicts(scored.verdicts, out)
     show_rejects(console, scored.rejects)
     if scored.verdicts:
@@ -177,20 +180,32 @@ def score(
 
 
 @app.command()
-def show(run: RunFolder, policy: PolicyEnd = "", report_quirks: Quirks = False) -> None:
+def show(
+    run: RunFolder,
+    policy: PolicyEnd = "",
+    report_quirks: Quirks = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the error classes (paper Figure 3) too: a .png or .svg file.")
+    ] = None,
+) -> None:
     """Show every score of a run with its formula, n, 95 % interval and era, and what goes wrong by error class."""
     from itool_cli.console import make_console
     from itool_cli.eval_tables import show_evaluated, show_quirks
     from itool_data.run import open_run
-    from itool_eval.benchmarks import API_BANK
-    from itool_eval.bfcl.categories import Version
+    from itool_eval.benchmarks import version_of
     from itool_eval.predictions import read_evaluated
 
     console = make_console()
-    for evaluated in read_evaluated(open_run(run), policy):
+    found = read_evaluated(open_run(run), policy)
+    for evaluated in found:
         show_evaluated(console, evaluated)
-        if report_quirks and evaluated.benchmark != API_BANK:
-            show_quirks(console, Version(evaluated.benchmark), evaluated.verdicts)
+        if report_quirks and (version := version_of(evaluated.benchmark)):
+            show_quirks(console, version, evaluated.verdicts)
+    if figure:
+        from itool_cli.figures import error_classes, save
+
+        save(error_classes(found), figure)
+        console.print(f"figure: {figure}", soft_wrap=True)
 
 
 @app.command()
@@ -206,20 +221,32 @@ def compare(
     from itool_eval.compare import Outcome, compare, outcomes, read_outcomes
     from itool_eval.predictions import read_evaluated
 
-    def load(source: str) -> list[Outcome]:
+    def load(source: str) -> dict[str, list[Outcome]]:
+        """Outcomes by benchmark; those of a file, which does not name its benchmark, under ""."""
         folder, _, policy = source.partition("::")
         if not Path(folder).is_dir():
-            return read_outcomes(Path(source))
+            return {"": read_outcomes(Path(source))}
         found = read_evaluated(open_run(Path(folder)), policy)
         names = list(dict.fromkeys(evaluated.policy for evaluated in found))
         if len(names) > 1:
             raise ItoolError(f"{folder}: has {', '.join(names)}; say which with {folder}::{names[-1]}")
-        return outcomes(verdict for evaluated in found for verdict in evaluated.verdicts)
+        return {evaluated.benchmark: outcomes(evaluated.verdicts) for evaluated in found}
 
-    comparison = compare(load(before), load(after))
-    if not comparison.overall.n:
+    left, right = load(before), load(after)
+    comparisons = {
+        one or other: compare(left[one], right[other])
+        for one in left
+        for other in right
+        if one == other or "" in (one, other)
+    }
+    comparisons = {name: comparison for name, comparison in comparisons.items() if comparison.overall.n}
+    if not comparisons:
         raise ItoolError(f"{before} and {after} have no item in common; compare outputs of the same benchmark")
-    show_comparison(make_console(), comparison)
+    console = make_console()
+    for name, comparison in comparisons.items():
+        if name:
+            console.rule(name)
+        show_comparison(console, comparison)
 
 
 @app.command()
@@ -233,14 +260,13 @@ def export(
 
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
-    from itool_eval.benchmarks import API_BANK
     from itool_eval.bfcl.categories import Version
     from itool_eval.bfcl.score_file import write_official_results
     from itool_eval.predictions import read_evaluated
 
-    found = [evaluated for evaluated in read_evaluated(open_run(run), policy) if evaluated.benchmark != API_BANK]
+    found = [evaluated for evaluated in read_evaluated(open_run(run), policy) if evaluated.benchmark in set(Version)]
     if not found:
-        raise ItoolError(f"{run}: no BFCL predictions; only BFCL has official result files")
+        raise ItoolError(f"{run}: no BFCL predictions in the official prompt; only they have official result files")
     for evaluated in found:
         results = [
             (verdict.category, verdict.id, result)

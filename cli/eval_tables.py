@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from itool_data.sample import Reject
-from itool_eval.benchmarks import API_BANK, summarise
+from itool_eval.benchmarks import summarise
 from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.items import data_folder
 from itool_eval.bfcl.quirks import QuirkFinder, without
@@ -34,7 +34,7 @@ def show_evaluated(console: Console, evaluated: Evaluated) -> None:
     """What one policy made of one benchmark."""
     console.rule(f"{evaluated.policy} · {evaluated.benchmark}")
     show_scores(console, summarise(evaluated.benchmark, evaluated.verdicts), evaluated.verdicts)
-    if evaluated.benchmark != API_BANK:
+    if evaluated.benchmark in set(Version):
         console.print(PAPER)
 
 

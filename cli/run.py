@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from itool_data.config import LoopSettings
-    from itool_data.policy.load import Adapter, BaseModel
+    from itool_data.policy.load import Adapter
     from itool_data.run import Run
     from itool_data.store.tables import Commit
 
@@ -47,13 +47,12 @@ def run(
 ) -> None:
     """Do the whole method: import, warm up, search and train in rounds, evaluate after each, report what changed."""
     from itool_cli.console import make_console
-    from itool_cli.progress import duration
     from itool_data.errors import ItoolError
     from itool_data.run import write_run
 
     config = config or config_option
     folder = folder or (Path("runs") / config.stem if config else None)
-    if folder is None:
+    if folder is None or (config is None and not (folder / "config.yaml").is_file()):
         raise ItoolError("itool run needs --config FILE (such as configs/laptop.yaml), or --run DIR of an earlier run")
     console = make_console()
     with write_run(folder, config, overrides or [], force) as opened:
@@ -61,16 +60,31 @@ def run(
         for option, name in (("--until", until), ("--from", from_)):
             if name is not None and name not in names:
                 raise ItoolError(f"{option} {name}: no such stage; there are {', '.join(names)}")
-        done = finished(opened.store.log(), names)
         if from_ is not None:
+            done = finished(opened.store.log(), names)
             open_ones = [n for n in names[: names.index(from_)] if n not in done]
             if open_ones:
                 raise ItoolError(f"--from {from_}: {open_ones[0]} before it is not finished; leave --from out")
             opened.store.commit(STAGE, {}, again_from=from_)
-        log = opened.store.log()
+    go_on(console, folder, names[: names.index(until) + 1] if until else names)
+
+
+def go_on(console: "Console", folder: Path, wanted: Sequence[str]) -> None:
+    """Do the stages of a run that are not finished, in order.
+
+    Args:
+        console: where everything is shown.
+        folder: the run's, which exists.
+        wanted: the first of the run's stages.
+    """
+    from itool_cli.progress import duration
+    from itool_data.errors import ItoolError
+    from itool_data.run import open_run
+
+    run = open_run(folder)
+    names, log = stage_names(run.config.loop), run.store.log()
     done, again = finished(log, names), invalidated(log, names)
     loop = Loop(console, folder)
-    wanted = names[: names.index(until) + 1] if until else names
     for number, name in enumerate(wanted, 1):
         if name in done:
             console.print(f"[{number}/{len(wanted)}] {name}: done in {duration(done[name])}")
@@ -171,10 +185,14 @@ class Loop:
         kind, _, number = name.partition("-")
         if kind in ("warmup", "preference"):
             self._loaded = None  # its memory is needed
-        processes = _processes(open_run(self._folder)) if kind == "preference" else 1
-        if processes > 1:
-            _launch(self._folder, int(number), again, processes)
-            return
+        if kind == "preference":
+            run = open_run(self._folder)
+            if not round_pairs(run, int(number)):
+                self._console.print(f"round {number} found no pair to train on; the policy stays as it is")
+                return
+            if (processes := _processes(run)) > 1:
+                _launch(self._folder, int(number), again, processes)
+                return
         stages: dict[str, Callable[[Run, int, bool], None]] = {
             "import": self._import,
             "warmup": self._warmup,
@@ -202,35 +220,38 @@ class Loop:
         from itool_cli.mine import measure_round
         from itool_data.stages import replay
 
-        loaded = self._policy(run, round_)
+        loaded = self._load(run, _adapter(run, round_))
         buffer = replay(run, loaded.policy, loaded.prompter, round_)
         measure_round(self._console, run, loaded.policy, buffer, round_)
 
     def _mine(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.mine import mine_round
 
-        loaded = self._policy(run, round_)
+        loaded = self._load(run, _adapter(run, round_))
         mine_round(self._console, run, loaded.policy, loaded.prompter, round_, run.config.loop.search)
 
     def _preference(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.train import train_preference
-        from itool_data.store.sql import query
 
-        if not query(run.store, "SELECT 1 FROM pairs WHERE round = ? LIMIT 1", None, [round_]).num_rows:
-            self._console.print(
-                f"round {round_} found no pair, so there is nothing to train on; the policy stays as it is"
-            )
-            return
         train_preference(self._console, run, round_, again)
 
     def _evaluate(self, run: "Run", round_: int, again: bool) -> None:
+        self.evaluate(run, _adapter(run, round_ + 1))
+
+    def evaluate(self, run: "Run", adapter: "Adapter | None") -> None:
+        """Ask a policy what it has not answered yet of the run's benchmarks.
+
+        Args:
+            run: open for writing.
+            adapter: the policy's; None: the base model.
+        """
         from itool_cli.eval import evaluate
         from itool_eval.benchmarks import API_BANK, open_benchmark
 
         loop = run.config.loop
-        loaded = self._policy(run, round_ + 1)
+        loaded = self._load(run, adapter)
         for name in loop.benchmarks:
-            benchmark = open_benchmark(name)
+            benchmark = open_benchmark(name, loaded.prompter)
             categories = loop.categories if benchmark.name != API_BANK else []
             limit = loop.items or None
             evaluate(self._console, run, loaded.policy, loaded.prompter, benchmark, categories or None, limit)
@@ -240,19 +261,36 @@ class Loop:
 
         show_rounds(self._console, run, finished(run.store.log(), stage_names(run.config.loop)))
 
-    def _policy(self, run: "Run", round_: int) -> _Loaded:
-        """The policy that a round starts from, loaded if it is not in memory."""
+    def _load(self, run: "Run", adapter: "Adapter | None") -> _Loaded:
+        """A policy, loaded if it is not in memory."""
         from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
         from itool_data.prompt import Prompter
 
         model = run.config.model
-        base: BaseModel = find_model(model)
-        adapter = run.adapter(base, round_)
         if self._loaded is None or self._loaded.adapter != adapter:
             self._loaded = None
+            base = find_model(model)
             policy = load_transformers_policy(model, base, adapter)
             self._loaded = _Loaded(adapter, policy, Prompter(load_tokenizer(base), model.tools))
         return self._loaded
+
+
+def _adapter(run: "Run", round_: int) -> "Adapter | None":
+    """The adapter that a round starts from."""
+    from itool_data.policy.load import find_model
+
+    return run.adapter(find_model(run.config.model), round_)
+
+
+def round_pairs(run: "Run", round_: int) -> int:
+    """How many pairs the round's own policy found; another one's are left from before a `--from`."""
+    from itool_data.policy.load import find_model, policy_id
+    from itool_data.store.sql import query
+
+    base = find_model(run.config.model)
+    policy = str(policy_id(base, run.adapter(base, round_)))
+    sql = "SELECT count(*) AS n FROM pairs WHERE round = ? AND policy = ?"
+    return int(query(run.store, sql, None, [round_, policy]).to_pylist()[0]["n"])
 
 
 def _processes(run: "Run") -> int:

@@ -10,8 +10,7 @@ from rich.table import Table
 
 from itool_cli.eval_tables import show_comparison
 from itool_cli.progress import duration
-from itool_data.policy.base import PolicyId
-from itool_data.policy.load import find_model
+from itool_data.policy.load import find_model, policy_id
 from itool_data.run import Run
 from itool_data.store.sql import query
 from itool_eval.compare import Comparison, compare, outcomes
@@ -22,8 +21,7 @@ from itool_eval.scores import Tally, wilson
 def round_policies(run: Run) -> list[str]:
     """The policy that was evaluated after each round, the warm-up as round 0, by the name that rows give it."""
     base = find_model(run.config.model)
-    adapters = [run.adapter(base, round_ + 1) for round_ in range(run.config.loop.rounds + 1)]
-    return [str(PolicyId(base.name, base.revision, adapter.content if adapter else "")) for adapter in adapters]
+    return [str(policy_id(base, run.adapter(base, round_ + 1))) for round_ in range(run.config.loop.rounds + 1)]
 
 
 def show_rounds(console: Console, run: Run, seconds: Mapping[str, float]) -> None:

@@ -81,7 +81,7 @@ def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
         adapter=str(adapter.relative_to(run.folder)),
         content=adapter_hash(adapter),
         base=f"{base.name}@{base.revision}",
-        stages=[r.__dict__ for r in results],
+        stages=[r.__dict__ | {"adapter": f"adapters/{r.adapter}"} for r in results],
     )
     table = Table("stage", "samples", "tokens", "learning rate", "loss at its end", "tokens/s", "time")
     for r in results:

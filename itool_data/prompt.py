@@ -56,6 +56,10 @@ class Prompter:
 
     def prompt_ids(self, sample: Sample) -> list[int]:
         """Token ids of everything before the sample's response, the template's generation prompt included."""
+        return self.chat_ids(self.messages(sample))
+
+    def messages(self, sample: Sample) -> list[dict[str, str]]:
+        """The conversation before the sample's response, the functions on offer in its system message."""
         if self._tools == "signatures":
             tools = "\n".join(map(signature, sample.tools))
         else:
@@ -65,8 +69,7 @@ class Prompter:
         system = SYSTEM + tools
         if messages and messages[0]["role"] == "system":
             system += "\n\n" + messages.pop(0)["content"]
-        messages.insert(0, {"role": "system", "content": system})
-        return self.chat_ids(messages)
+        return [{"role": "system", "content": system}, *messages]
 
     def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
         """Token ids of a conversation and the template's generation prompt."""

@@ -4,13 +4,16 @@ Left out: holding the conversations (`predict.py`), and v4's multi-turn and agen
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
+from itool_data.prompt import Prompter
+from itool_data.sample import Sample
+from itool_data.sources import bfcl as bfcl_source
 from itool_eval.apibank import items as apibank_items
 from itool_eval.apibank.aggregate import summarise as summarise_api_bank
 from itool_eval.apibank.scorer import ApiBankScorer
@@ -28,6 +31,7 @@ from itool_eval.summary import Summary, tally
 from itool_eval.verdicts import Verdict
 
 API_BANK = "apibank"
+OWN_PROMPT = "bfcl-v3-own-prompt"
 
 
 @dataclass(frozen=True)
@@ -117,8 +121,41 @@ def api_bank(folder: Path) -> Benchmark:
     return Benchmark(API_BANK, [ApiBankScorer(folder)], questions)
 
 
-def open_benchmark(name: str) -> Benchmark:
-    """A benchmark by its name: `bfcl-v3`, `bfcl-v4`, or `apibank:FOLDER`.
+def bfcl_own_prompt(prompter: Prompter) -> Benchmark:
+    """BFCL v3's single-turn Python items in the prompt that the run trains and searches with, by the official rules.
+
+    The official prompt is four times as long, and a small model that was trained on another one does not follow it. So
+    this says what training changed, and is not comparable with anybody else's BFCL scores.
+    """
+    data = data_folder(Version.V3)
+
+    def questions(category: str) -> list[Question]:
+        if category not in bfcl_source.CATEGORIES:
+            return []
+        read = bfcl_source.read_category(data, category)
+        samples = {sample.source_id: sample for sample in read if isinstance(sample, Sample)}
+        return [
+            Question(category, item.id, i, partial(one_reply, prompter.messages(samples[item.id])))
+            for i, item in enumerate(load_items(data, Version.V3, category))
+            if item.id in samples
+        ]
+
+    return Benchmark(OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions)
+
+
+def version_of(benchmark: str) -> Version | None:
+    """The BFCL version whose rules a benchmark is scored by; None for another benchmark."""
+    if benchmark == OWN_PROMPT:
+        return Version.V3
+    return Version(benchmark) if benchmark in set(Version) else None
+
+
+def open_benchmark(name: str, prompter: Prompter) -> Benchmark:
+    """A benchmark by its name: `bfcl-v3`, `bfcl-v4`, `bfcl-v3-own-prompt`, or `apibank:FOLDER`.
+
+    Args:
+        name: the name.
+        prompter: of the run, for its own prompt.
 
     Raises:
         ItoolError: there is no such benchmark.
@@ -126,9 +163,12 @@ def open_benchmark(name: str) -> Benchmark:
     kind, _, folder = name.partition(":")
     if kind == API_BANK and folder:
         return api_bank(Path(folder))
-    if folder or kind not in set(Version):
-        raise ItoolError(f"{name!r} is no benchmark; there are {', '.join(Version)} and {API_BANK}:FOLDER")
-    return bfcl(Version(kind))
+    if name == OWN_PROMPT:
+        return bfcl_own_prompt(prompter)
+    if name not in set(Version):
+        names = ", ".join([*Version, OWN_PROMPT])
+        raise ItoolError(f"{name!r} is no benchmark; there are {names} and {API_BANK}:FOLDER")
+    return bfcl(Version(name))
 
 
 def choose(
@@ -167,6 +207,10 @@ def choose(
 
 def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     """All scores of one policy's verdicts on one benchmark."""
-    if benchmark == API_BANK:
+    version = version_of(benchmark)
+    if version is None:
         return summarise_api_bank(verdicts)
-    return summarise_bfcl(tally(verdicts), Version(benchmark))
+    summary = summarise_bfcl(tally(verdicts), version)
+    if benchmark == OWN_PROMPT:
+        return replace(summary, era=f"{summary.era}, in the run's own prompt: compare with nothing but the same")
+    return summary

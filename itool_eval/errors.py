@@ -1,4 +1,4 @@
-"""Official error types -> the paper's seven error classes (paper appendix A.1, scoring spec sections 9, 11).
+"""Official error types -> the paper's seven error classes (paper appendix A.1, docs/bfcl.md §9).
 
 The paper gives no table, so part of this one is inferred; what could be argued about is shown apart: outputs that
 attempt no call, calls where none is right, parameters that the schema has but the answer does not take. Left out: how
@@ -74,7 +74,7 @@ def attempts_call(text: str) -> bool:
 
 
 def error_class(fault: Fault) -> ErrorClass:
-    """The class of one fault (section 9's table)."""
+    """The class of one fault (the table of docs/bfcl.md §9)."""
     if fault.error_type == "relevance_error:decoder_failed" and fault.note == "no call attempted":
         return ErrorClass.TOOLS_COUNT
     if fault.error_type.partition(":")[0] in _VALUE_SCOPES:

@@ -19,7 +19,7 @@ from itool_eval.conversation import Result
 from itool_eval.errors import first_class
 from itool_eval.verdicts import Fault, Verdict
 
-_SEVERAL_TURNS = "multi_turn_"
+SEVERAL_TURNS = "multi_turn_"  # how the names of categories begin whose items are conversations
 _LARGEST = 2**63  # what a JSON reader may be expected to hold
 
 
@@ -136,7 +136,7 @@ def _verdict(row: dict[str, Any]) -> Verdict:
 def _result(row: dict[str, Any]) -> Result:
     """What was scored: several turns are stored as JSON, and a conversation that broke off as a text."""
     output: str = row["output"]
-    if row["category"].startswith(_SEVERAL_TURNS) and output.startswith("["):
+    if row["category"].startswith(SEVERAL_TURNS) and output.startswith("["):
         turns: list[list[str]] = json.loads(output)
         return turns
     return output

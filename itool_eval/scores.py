@@ -1,4 +1,4 @@
-"""Intervals for shares and for formulas over shares (DESIGN section 8).
+"""Intervals for shares and for formulas over shares (docs/bfcl.md §7).
 
 Wilson's interval for one share; a bootstrap over items for anything computed from several; Newcombe's for the
 difference of two shares over the same items. All are 95 % intervals.

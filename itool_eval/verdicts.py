@@ -6,7 +6,7 @@ A verdict is written as one JSON line. Left out: which of the paper's error clas
 from dataclasses import dataclass
 from typing import Literal
 
-# What is shown apart from the error classes (scoring spec sections 6, 9, 10 and 11).
+# What is shown apart from the error classes (docs/bfcl.md §9 and §10, docs/apibank.md).
 Note = Literal[
     "",
     "no call attempted",

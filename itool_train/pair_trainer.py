@@ -26,6 +26,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from itool_data.config import PreferenceSettings
 from itool_data.errors import ItoolError
+from itool_train.checkpoints import is_due
 from itool_train.collate import Batch, pair_batches, step_logprobs
 from itool_train.losses import WITH_REFERENCE, PairLoss, hyperparameters, pair_loss
 from itool_train.step_pairs import StepPair, shares
@@ -289,7 +290,7 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         control.should_evaluate = self._schedule.validates(state.global_step)
-        if time.monotonic() - self._saved >= self._seconds:
+        if is_due(self._saved, self._seconds):
             self._saved = time.monotonic()
             control.should_save = True
 

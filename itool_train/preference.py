@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itool_data.errors import ItoolError
-from itool_data.policy.base import PolicyId
-from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_device, load_tokenizer
+from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_device, load_tokenizer, policy_id
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.prompt import Prompter
 from itool_data.run import FREE, Run
@@ -131,7 +130,7 @@ def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
             f"`itool mine --run {run.folder} --round {round_}` makes them"
         )
     start = run.adapter(base, round_)
-    policy = str(PolicyId(base.name, base.revision, start.content if start else ""))
+    policy = str(policy_id(base, start))
     own = _of_policy(run, rows, base, policy, round_)
     _check_tokenizer(own, base, policy)
     limit = min(settings.max_tokens, _context(base))
@@ -156,7 +155,7 @@ def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
 
 def _of_policy(run: Run, rows: list[dict[str, Any]], base: BaseModel, policy: str, round_: int) -> list[dict[str, Any]]:
     """The pairs that the policy's own search gave."""
-    bare = str(PolicyId(base.name, base.revision))
+    bare = str(policy_id(base, None))
     makers = sorted({row["policy"] for row in rows})
     for maker in makers:
         if maker != bare and not maker.startswith(f"{bare}+"):

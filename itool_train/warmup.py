@@ -2,7 +2,8 @@
 
 TRL's SFTTrainer does the training; the loss is on the response's tokens only (Eq. 2), end-of-turn included. Each
 stage has its own learning rate and a cosine schedule, writes checkpoints, and leaves its adapter behind, so that a
-killed run goes on inside the stage it was in. Left out: choosing the samples (the caller does) and full fine-tuning.
+killed run goes on inside the stage it was in, and each stage can be evaluated (Figure 5). Left out: choosing the
+samples (the caller does) and full fine-tuning.
 """
 
 import json
@@ -42,7 +43,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage was and did; `loss` is the mean over its last tenth of updates."""
+    """What a stage was and did; `loss` is the mean over its last tenth of updates, `adapter` its folder's name."""
 
     stage: str
     samples: int
@@ -50,6 +51,7 @@ class StageResult:
     learning_rate: float
     loss: float
     seconds: float
+    adapter: str
 
 
 def updates_of(n_examples: int, settings: WarmupSettings) -> int:
@@ -76,7 +78,7 @@ def warm_up(
         seed: of the order of the examples and the adapter's initial weights.
         device: `cpu` or `cuda`.
         work: folder for checkpoints; what it holds from a killed run of the same data is gone on from.
-        adapters: the finished adapter goes to `adapters/warmup-<content hash>`.
+        adapters: each stage's adapter goes to `adapters/warmup-<content hash>`.
         report: called after every update.
 
     Raises:
@@ -103,15 +105,14 @@ def warm_up(
             def tell(update: int, loss: float, name: str = name, before: int = before) -> None:
                 report(Progress(name, before + update, total, loss))
 
-            result = _train_stage(base, name, stages[name], settings, seed, device, folder, previous, tell)
+            result = _train_stage(base, name, stages[name], settings, seed, device, folder, previous, adapters, tell)
             record.write_text(json.dumps(result.__dict__), encoding="utf-8")
         results.append(StageResult(**json.loads(record.read_text(encoding="utf-8"))))
         before += updates_of(len(stages[name]), settings)
-        previous = folder / "adapter"
+        previous = adapters / results[-1].adapter
     assert previous is not None
-    final = keep_adapter(previous, base, adapters, "warmup")
     shutil.rmtree(work)
-    return final, results
+    return previous, results
 
 
 def _train_stage(
@@ -123,6 +124,7 @@ def _train_stage(
     device: str,
     folder: Path,
     previous: Path | None,
+    adapters: Path,
     tell: Callable[[int, float], None],
 ) -> StageResult:
     import torch
@@ -210,4 +212,5 @@ def _train_stage(
         rate,
         sum(tail) / len(tail) if tail else float("nan"),
         time.monotonic() - started,
+        keep_adapter(folder / "adapter", base, adapters, "warmup").name,
     )

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from outcomes import Itool, Outcome
+from toy_loop import write_config
 
-from itool_cli.main import main
+from itool_cli.main import app, main
 from itool_data.run import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +55,15 @@ def itool(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[b
         return code, captured.out.decode(), captured.err.decode()
 
     return call
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two rounds at toy size; tests change copies of it (`toy_loop.run_until`)."""
+    folder = tmp_path_factory.mktemp("toy")
+    code = app(["run", str(write_config(folder)), "--run", str(folder / "run")], standalone_mode=False)
+    assert not code
+    return folder / "run"
 
 
 @pytest.fixture

@@ -296,6 +296,14 @@ COMMANDS = [
     "eval show",
     "eval compare",
     "eval export",
+    "run",
+    "study",
+    "study data",
+    "study warmup",
+    "study search",
+    "study rounds",
+    "study losses",
+    "study cost",
 ]
 
 
@@ -309,7 +317,7 @@ for command in {commands!r}:
         main()
     except SystemExit as end:
         assert not end.code, command
-heavy = {{"torch", "transformers", "datasets", "numpy", "pyarrow", "duckdb"}} & set(sys.modules)
+heavy = {{"torch", "transformers", "datasets", "numpy", "pyarrow", "duckdb", "matplotlib"}} & set(sys.modules)
 assert not heavy, heavy
 """
     done = subprocess.run(

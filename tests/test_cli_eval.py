@@ -19,6 +19,7 @@ from itool_data.store.sql import query
 from itool_eval.benchmarks import API_BANK, Benchmark, Question, api_bank, choose
 from itool_eval.benchmarks import bfcl as bfcl_benchmark
 from itool_eval.bfcl.categories import Version
+from itool_eval.errors import ErrorClass
 from itool_eval.predict import answer, prepare
 from itool_eval.predictions import read_evaluated
 
@@ -258,6 +259,24 @@ def test_show_names_formula_interval_era_and_quirks(itool: Command, filled: Path
     assert "+bad" in itool("eval", "show", "--run", filled)
     assert "no predictions of a policy …base" in itool("eval", "show", "--run", filled, "--policy", "base", code=1)
     assert "no predictions of a policy …nobody" in itool("eval", "show", "--run", filled, "--policy", "nobody", code=1)
+
+
+def test_show_draws_the_error_classes_of_both_policies(itool: Command, filled: Path, tmp_path: Path) -> None:
+    from itool_cli.figures import error_classes
+
+    for name, begins in (("errors.png", b"\x89PNG"), ("errors.svg", b"<?xml")):
+        assert name in itool("eval", "show", "--run", filled, "--figure", tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(begins)
+    said = itool("eval", "show", "--run", filled, "--figure", tmp_path / "errors.bmp", code=1)
+    assert "a picture's name ends in .png or .svg" in said
+
+    (axes,) = error_classes(read_evaluated(open_run(filled))).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(ErrorClass)
+    assert axes.get_title(loc="left") == "bfcl-v3"
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["toy@1+bad: 4 wrong of 5", "toy@1+good: 3 wrong of 5"]
+    bad, good = ([bar.get_width() for bar in bars] for bars in axes.containers)
+    assert bad == pytest.approx([0, 0, 0, 25, 75, 0, 0]) and good == pytest.approx([0, 0, 0, 0, 0, 100, 0])
 
 
 def test_compare_runs_and_verdict_files(itool: Command, filled: Path, tmp_path: Path) -> None:

@@ -201,7 +201,9 @@ def test_a_killed_training_goes_on_inside_the_epoch_with_the_same_curve(tmp_path
 
 
 def test_two_processes_train_as_one_does(tmp_path):
-    one, two = (make_run(tmp_path / name, None, "preference.loss=dpo") for name in ("one", "two"))
+    # So short that each process's own clock would ask for its checkpoints at other updates than the other's.
+    settings = ("preference.loss=dpo", "preference.checkpoint_seconds=0.03")
+    one, two = (make_run(tmp_path / name, None, *settings) for name in ("one", "two"))
     train(one)
     words = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", 2, "--num_machines", 1]
     words += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", 1]

@@ -62,7 +62,7 @@ def test_stages_run_from_easy_to_hard_with_their_rates_and_the_loss_falls(base, 
 
 
 def test_the_adapter_is_named_by_its_content_and_loads_as_a_policy(base, tmp_path):
-    adapter, _, _ = train(base, tmp_path)
+    adapter, results, _ = train(base, tmp_path)
     assert adapter.name == f"warmup-{adapter_hash(adapter)}"
     found = find_adapter(adapter, base)
     tuned = load_policy(base.path, PolicyId("tiny", "0", found.content), adapter, "cpu", 1)
@@ -70,6 +70,9 @@ def test_the_adapter_is_named_by_its_content_and_loads_as_a_policy(base, tmp_pat
     last = STAGES["hard"][0]
     score = [sum(p.score([last.prompt], [last.response])[0]) for p in (plain, tuned)]
     assert score[1] > score[0] + 1
+    # Every stage's adapter is kept, the last stage's is the warm-up's own.
+    assert [find_adapter(tmp_path / "adapters" / r.adapter, base).path for r in results][-1] == adapter
+    assert len({r.adapter for r in results}) == len(results) == 3
 
 
 def test_an_empty_stage_is_passed_over_and_no_samples_at_all_is_an_error(base, tmp_path):
@@ -94,7 +97,9 @@ def die(progress):
 
 folder = Path(sys.argv[2])
 every = SETTINGS.model_copy(update={"checkpoint_seconds": 0})
-warm_up(BaseModel(Path(sys.argv[1]), "tiny", "0"), STAGES, every, 42, "cpu", folder / "work", folder / "adapters", die)
+model = BaseModel(Path(sys.argv[1]), "tiny", "0")
+adapter, _ = warm_up(model, STAGES, every, 42, "cpu", folder / "work", folder / "adapters", die)
+(folder / "final").write_text(str(adapter))
 """
 
 
@@ -113,7 +118,8 @@ def test_a_killed_warm_up_goes_on_where_it_was_and_ends_the_same(base, tmp_path)
     assert updates[0] == [1, 2, 3]
     assert updates[1][0] in (3, 4) and updates[2][0] in (9, 10)  # the update being saved at the kill may come again
     assert updates[2][-1] == seen[-1].update
-    (cut,) = (tmp_path / "cut" / "adapters").iterdir()
+    cut = Path((tmp_path / "cut" / "final").read_text())
+    assert len(list((tmp_path / "cut" / "adapters").iterdir())) == 3
     scores = []
     for adapter in (whole, cut):
         policy = load_policy(base.path, PolicyId("tiny", "0"), adapter, "cpu", 1)

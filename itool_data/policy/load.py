@@ -36,6 +36,11 @@ class Adapter:
     content: str
 
 
+def policy_id(base: BaseModel, adapter: Adapter | None) -> PolicyId:
+    """How rows name the policy of a base model and an adapter."""
+    return PolicyId(base.name, base.revision, adapter.content if adapter else "")
+
+
 def find_model(settings: ModelSettings) -> BaseModel:
     """Find the base model: the embedded one, a folder, or a Hub name (downloaded).
 
@@ -149,8 +154,8 @@ def load_transformers_policy(settings: ModelSettings, base: BaseModel, adapter: 
     from itool_data.policy.transformers import load_policy
 
     device = choose_device(settings)
-    policy_id = PolicyId(base.name, base.revision, adapter.content if adapter else "")
-    return load_policy(base.path, policy_id, adapter.path if adapter else None, device, settings.rows or ROWS[device])
+    folder = adapter.path if adapter else None
+    return load_policy(base.path, policy_id(base, adapter), folder, device, settings.rows or ROWS[device])
 
 
 def _hash_files(files: list[Path], extra: str = "") -> str:

@@ -22,6 +22,7 @@ from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, u
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
 
+PREFILL_TOKENS = {"cpu": 2048, "cuda": 65536}  # after so many in a step, further prompts wait for the next
 SCORE_TOKENS = {"cpu": 512, "cuda": 32768}  # padded tokens of one scoring batch; small ones are as fast on a CPU
 
 
@@ -146,9 +147,13 @@ class TransformersPolicy:
     # -- admission ---------------------------------------------------------------------------------------------------
 
     def _admit(self) -> None:
-        """Fill free rows in the order of the queue; a job whose prompt is still being computed does not block it."""
+        """Fill free rows in the order of the queue; a job whose prompt is still being computed does not block it.
+
+        Only so many prompts are computed at a time that the rows under way, and whoever waits for this step, go on.
+        """
         blocked: list[_Job] = []
-        while self._waiting and len(self._rows) < self.max_rows:
+        most = self.usage.prefilled + PREFILL_TOKENS[self._model.device.type]
+        while self._waiting and len(self._rows) < self.max_rows and self.usage.prefilled < most:
             job = self._waiting.popleft()
             if job.group is None:
                 self._attach(job)

@@ -3,7 +3,6 @@
 Left out: writing, and anything across runs (attach the files yourself: `Store.files`).
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from itool_data.errors import ItoolError
-from itool_data.store.schema import LOG_SCHEMA, SCHEMAS
-from itool_data.store.tables import Commit, Store
+from itool_data.store.schema import SCHEMAS
+from itool_data.store.tables import Commit, Store, log_table
 
 # Errors of the statement itself; any other may come from a damaged file, and only then are all files looked at.
 MISTAKES = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
@@ -61,26 +60,11 @@ def _run(commits: Sequence[Commit], files: dict[str, list[str]], sql: str, param
                 connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{listed}])')
             else:
                 connection.register(name, schema.empty_table())
-        connection.register("log", _log_table(commits))
+        connection.register("log", log_table(commits))
         result = connection.sql(sql, params=parameters or [])
         if result is None:
             raise ItoolError("SQL: the statement gives no rows; ask with SELECT, DESCRIBE or SHOW TABLES")
         return result.to_arrow_table()
-
-
-def _log_table(commits: Sequence[Commit]) -> pa.Table:
-    rows = [
-        {
-            "version": c.version,
-            "time": c.time,
-            "operation": c.operation,
-            "rows": json.dumps(c.rows),
-            "table_versions": json.dumps(c.table_versions),
-            "info": json.dumps(c.info),
-        }
-        for c in commits
-    ]
-    return pa.Table.from_pylist(rows, schema=LOG_SCHEMA)
 
 
 def _readable(file: str) -> bool:

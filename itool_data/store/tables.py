@@ -8,6 +8,7 @@ are merged now and then, because every reader reads all of it. Left out: vacuum,
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,22 @@ class Commit:
     rows: dict[str, int]
     table_versions: dict[str, int]
     info: dict[str, Any]
+
+
+def log_table(commits: Sequence[Commit]) -> pa.Table:
+    """Commits as rows of the log."""
+    rows = [
+        {
+            "version": c.version,
+            "time": c.time,
+            "operation": c.operation,
+            "rows": json.dumps(c.rows),
+            "table_versions": json.dumps(c.table_versions),
+            "info": json.dumps(c.info),
+        }
+        for c in commits
+    ]
+    return pa.Table.from_pylist(rows, schema=LOG_SCHEMA)
 
 
 class Store:
@@ -156,18 +173,30 @@ class Store:
             for name in counts:
                 versions[name] = self._append(name, tables[name])
             commit = Commit(last.version + 1 if last else 0, datetime.now(UTC), operation, counts, versions, info)
-            row = {
-                "version": commit.version,
-                "time": commit.time,
-                "operation": operation,
-                "rows": json.dumps(counts),
-                "table_versions": json.dumps(versions),
-                "info": json.dumps(info),
-            }
-            self._append(LOG, pa.Table.from_pylist([row], schema=LOG_SCHEMA))
+            self._append(LOG, log_table([commit]))
         self._last = commit
         self._half_done = False
         return commit
+
+    def copy(self, folder: Path, version: int) -> None:
+        """Copy the tables as they were at a commit, with the log up to it, so that another store goes on from there.
+
+        Older versions can still be asked for in the copy. Delta's own logs name later ones, whose files are not
+        copied: the next writer rolls them back, as it does what a killed one left.
+
+        Args:
+            folder: of the new store; must not hold tables yet.
+            version: the commit's number.
+        """
+        commits = self.log(version)
+        copy = Store(folder)
+        with copy._writing():
+            for name, files in self.files(commits[-1]).items():
+                if files:
+                    shutil.copytree(self.folder / name / "_delta_log", folder / name / "_delta_log")
+                    for file in files:
+                        shutil.copy2(file, folder / name)
+            copy._append(LOG, log_table(commits))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

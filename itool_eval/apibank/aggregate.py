@@ -1,4 +1,4 @@
-"""API-Bank's scores: each level over its published number of samples, and without the repeated ones (section 11)."""
+"""API-Bank's scores: each level over its published number of samples, and without the repeats (docs/apibank.md)."""
 
 from collections.abc import Sequence
 

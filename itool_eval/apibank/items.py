@@ -1,4 +1,4 @@
-"""API-Bank's level 1 and 2 samples with their prompts and gold calls (spec section 11).
+"""API-Bank's level 1 and 2 samples with their prompts and gold calls (docs/apibank.md §1).
 
 The published files hold 399 and 135 samples; 10 and 16 of them are asked twice, because a call that follows a call was
 emitted both as the one's answer and as the other's. Left out: the dialogues' responses, which are no calls.

@@ -1,4 +1,4 @@
-"""API-Bank (AST): is the call that a reply makes the expected one (spec section 11, the "AST" variant).
+"""API-Bank (AST): is the call that a reply makes the expected one (docs/apibank.md §2).
 
 The official check runs each call on simulators and compares what they return; here the calls themselves are compared:
 the name, the set of parameters, then each value as text, where free texts need only share most words, and dates and

@@ -1,4 +1,4 @@
-"""Counts -> scores, each with its formula, n and 95 % interval (spec section 7).
+"""Counts -> scores, each with its formula, n and 95 % interval (docs/bfcl.md §7).
 
 A category that was not run counts as 0 in every mean, as officially, and every score names what it lacks. Left out:
 the formulas themselves (`formulas.py`) and the official tables' layout (`official_tables.py`).

@@ -1,4 +1,4 @@
-"""Arithmetic over literals, where the official decoder calls `eval` on source text (spec section 3.1).
+"""Arithmetic over literals, where the official decoder calls `eval` on source text (docs/bfcl.md §4.1 and §11).
 
 Nothing but literals and operators is computed: a name, call, attribute, f-string, comparison or condition anywhere
 inside fails the decode, although the official evaluator would run it. That, and the size limits, are the deviation.

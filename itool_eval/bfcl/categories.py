@@ -1,4 +1,4 @@
-"""BFCL's categories: name, checker, language, number of items and files, per version (scoring spec sections 1 and 4).
+"""BFCL's categories: name, checker, language, number of items and files, per version (docs/bfcl.md §2).
 
 The official checker dispatches on words inside the name; here every category says its checker itself. Left out: v4's
 agentic categories, which nothing in this project scores.

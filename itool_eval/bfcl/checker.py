@@ -1,4 +1,4 @@
-"""Decoded calls against an item's accepted calls (spec section 4).
+"""Decoded calls against an item's accepted calls (docs/bfcl.md §5).
 
 One call is compared in the official order, and the first fault is the official error; the comparison goes on only to
 tell what else is wrong. Left out: decoding (`decode_*.py`), single values (`values.py`), categories where the right

@@ -1,4 +1,4 @@
-"""Java argument texts -> values, by the schema's type (spec section 5).
+"""Java argument texts -> values, by the schema's type (docs/bfcl.md §4.2).
 
 A text that does not fit its type stays a text and is judged as one. The official converter finds its patterns with
 regular expressions, some of which take forever on hostile text; where that can happen the same match is found here by

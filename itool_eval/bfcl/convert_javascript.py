@@ -1,4 +1,4 @@
-"""JavaScript argument texts -> values, by the schema's type (spec section 5).
+"""JavaScript argument texts -> values, by the schema's type (docs/bfcl.md §4.2).
 
 A text that does not fit its type stays a text and is judged as one. The official converter matches arrays and objects
 with regular expressions of which some take exponential time on hostile text; here the same match is found in linear

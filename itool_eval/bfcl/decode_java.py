@@ -1,4 +1,4 @@
-"""A Java reply -> its first call with the arguments as text (spec section 5).
+"""A Java reply -> its first call with the arguments as text (docs/bfcl.md §4.2).
 
 Parsed with tree-sitter, whose error recovery decides what is accepted. Kept from the official decoder: byte offsets
 are applied to characters, so that any non-ASCII character shifts what follows, and `new T(args) { body }` loses its

@@ -1,4 +1,4 @@
-"""A JavaScript reply -> its call with the arguments as text (spec section 5).
+"""A JavaScript reply -> its call with the arguments as text (docs/bfcl.md §4.2).
 
 Parsed with tree-sitter, whose error recovery decides what is accepted. Left out: converting the texts to values
 (`convert_javascript.py`).

@@ -1,4 +1,4 @@
-"""A Python reply -> calls, by the official prompt-mode rules of v3 and v4 (spec section 3.1).
+"""A Python reply -> calls, by the official prompt-mode rules of v3 and v4 (docs/bfcl.md §4.1).
 
 The text is parsed and never executed: a call without keywords and a subscript stay their source text, and arithmetic
 is computed over literals only (`arithmetic.py`). The odd rules are the official ones: positional arguments vanish,

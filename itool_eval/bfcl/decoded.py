@@ -1,4 +1,4 @@
-"""What the three decoders share: a decoded call, the ways decoding fails, and the bracket rule (spec section 3)."""
+"""What the three decoders share: a decoded call, the ways decoding fails, and the bracket rule (docs/bfcl.md §4)."""
 
 from typing import Any, NamedTuple
 

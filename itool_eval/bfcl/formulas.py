@@ -1,4 +1,4 @@
-"""The official scores as formulas over categories (spec section 7), one set per scoring era.
+"""The official scores as formulas over categories (docs/bfcl.md §7), one set per scoring era.
 
 Only era C (the last of v3) and v4 can be computed from what exists today. Table 1 of the paper is era A, with
 executed categories and another multi-turn rule, so none of these numbers can be compared with it.

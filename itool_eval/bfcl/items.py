@@ -1,4 +1,4 @@
-"""BFCL's single-turn items with their accepted answers, read from the official wheel's data folder (spec section 1).
+"""BFCL's single-turn items with their accepted answers, read from the official wheel's data folder (docs/bfcl.md §2).
 
 Prompts and answers are each sorted by the number after the id's last `_` and then paired by position, as the official
 runner does; a repeated id stays two items. Left out: multi-turn items (`multi_turn_items.py`).

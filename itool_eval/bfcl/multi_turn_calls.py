@@ -1,4 +1,4 @@
-"""A reply of a multi-turn conversation -> the calls to run, as Python text (spec section 8, rule 2).
+"""A reply of a multi-turn conversation -> the calls to run, as Python text (docs/bfcl.md §8, rule 2).
 
 The reply is decoded like a single-turn one and written out again, keyword arguments only. The text, not the decoded
 call, is what counts: a dict whose values are all dicts is read as a nested call, and the key of a dict is put between

@@ -1,4 +1,4 @@
-"""The scorer of BFCL's multi-turn categories: turns of replies and an item's id -> a verdict (spec section 8).
+"""The scorer of BFCL's multi-turn categories: turns of replies and an item's id -> a verdict (docs/bfcl.md §8).
 
 The replies and the answer's calls run on simulators of their own, and after each turn that expects calls two things
 must hold: both sides are in the same state, and the model has seen every result of this turn's answer so far. The first
@@ -47,7 +47,7 @@ class MultiTurnScorer:
         """Decide on one conversation of a known item: a list of turns, each a list of the replies' texts.
 
         Raises:
-            ItoolError: a turn is not a list.
+            ItoolError: a turn is nothing that holds replies; the official checker ends with an exception there.
         """
         item: MultiTurnItem = self._items(category)[item_id]
         fault = self._fault(item, result)
@@ -77,7 +77,8 @@ def check(item: MultiTurnItem, turns: list[list[list[str]]], simulators: Simulat
         turns: per turn of the answer the steps, each with the texts of its calls.
         simulators: the simulators; what instances share in a long context is shared by both sides, as officially.
     """
-    simulators.begin_conversation()
+    if item.long_context:
+        simulators.begin_long_context()
     model, answer = World(item, "model", simulators), World(item, "answer", simulators)
     seen: Counter[str] = Counter()
     for number, (steps, expected) in enumerate(zip(turns, item.answers, strict=True)):
@@ -99,8 +100,8 @@ def check(item: MultiTurnItem, turns: list[list[list[str]]], simulators: Simulat
 
 def _steps(turn: object, number: int) -> list[list[str]]:
     """The calls of each reply of a turn that is a list of calls; other replies are no step."""
-    # A text counts as the list of its characters, none of which is a call: officially that is an empty turn.
-    if not isinstance(turn, list | str):
+    # Officially whatever can be looped over is a turn: a text by its characters, an object by its keys.
+    if not isinstance(turn, list | str | dict):
         raise ItoolError(f"turn {number} is a {type(turn).__name__}; a turn is a list of replies")
     steps = []
     for reply in turn:

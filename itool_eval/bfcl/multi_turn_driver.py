@@ -1,4 +1,4 @@
-"""The inference loop of BFCL's multi-turn items: a policy in conversation with the simulators (spec sections 2 and 8).
+"""The inference loop of BFCL's multi-turn items: a policy in conversation with the simulators (docs/bfcl.md §3 and §8).
 
 In a turn the policy replies until a reply is no list of calls; the calls of every other reply are run and their results
 shown to it. Too many of these steps end the conversation. Left out: sampling settings and chat templates, which are the
@@ -35,7 +35,7 @@ class MultiTurnDriver:
         Raises:
             ItoolError: the folder does not hold v3.
         """
-        self._data = data
+        self._documents = cache(lambda module: function_docs(data, module))
         self._contract = PromptContract(data, Version.V3)
         self._simulators = Simulators(data)
 
@@ -71,13 +71,14 @@ class MultiTurnDriver:
 
     def _world(self, item: MultiTurnItem) -> World:
         """The simulators of one conversation; a copy, so that it shares nothing with the others under way."""
-        self._simulators.begin_conversation()
+        if item.long_context:
+            self._simulators.begin_long_context()
         return copy.deepcopy(World(item, "model", self._simulators))
 
     def _functions(self, item: MultiTurnItem) -> tuple[list[dict[str, JSON]], dict[int, list[dict[str, JSON]]]]:
         """The functions on offer from the start, and those that a later turn brings."""
         modules = [self._simulators.by_class[name].module for name in item.involved_classes]
-        functions = {str(f["name"]): f for module in modules for f in function_docs(self._data, module)}
+        functions = {str(f["name"]): f for module in modules for f in self._documents(module)}
         withheld = {turn: [functions.pop(name) for name in names] for turn, names in item.missed_functions.items()}
         return list(functions.values()), withheld
 

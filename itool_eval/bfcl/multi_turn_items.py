@@ -1,4 +1,4 @@
-"""BFCL's multi-turn items with their answers and function documents, from the wheel's data folder (spec sections 1, 8).
+"""BFCL's multi-turn items with their answers and function documents, from the wheel's data (docs/bfcl.md §2, §8).
 
 An item names simulators instead of carrying functions: their documents lie in files of their own. Left out: what the
 simulators do (`simulators.py`), and v4, whose simulators are other ones.

@@ -1,4 +1,4 @@
-"""The simulators of one side of a conversation, and the running of calls on them (spec section 8).
+"""The simulators of one side of a conversation, and the running of calls on them (docs/bfcl.md §8).
 
 A call's text is rewritten, parsed and walked: only public methods of the simulators on offer are called, with literals
 or the results of such calls. Nothing is evaluated. The rewriting is the official one and goes over the whole text, also
@@ -16,6 +16,7 @@ import inspect
 import json
 import re
 import warnings
+from functools import cache
 from typing import Any
 
 from itool_eval.bfcl.multi_turn_items import MultiTurnItem
@@ -108,9 +109,12 @@ def _refuse_blocked(call: str) -> None:
         raise ValueError(f"Function call {name} is not allowed.")
 
 
+_signature = cache(inspect.signature)
+
+
 def _run(method: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     try:
-        bound = inspect.signature(method).bind(*arguments, **keywords).arguments
+        bound = _signature(method.__func__).bind(method.__self__, *arguments, **keywords).arguments
     except TypeError:
         # Called below, to fail with Python's own message.
         bound = {}

@@ -1,4 +1,4 @@
-"""The accuracy columns of the official CSV files, to the printed digit (spec section 7).
+"""The accuracy columns of the official CSV files, to the printed digit (docs/bfcl.md §7).
 
 Left out: the columns that are no accuracy (rank, cost, latency, licence) and v4's agentic ones.
 """

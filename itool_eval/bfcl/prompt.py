@@ -1,4 +1,4 @@
-"""BFCL's own prompt contract for models without a function-calling interface (docs/bfcl.md, "What is asked").
+"""BFCL's own prompt contract for models without a function-calling interface (docs/bfcl.md §3).
 
 The system text is data: it is read out of the official wheel as literals, never imported, and checked against a
 digest. v3 holds it whole and renders the functions as Python's `repr` of the list, although the text says JSON; v4

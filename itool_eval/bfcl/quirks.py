@@ -1,6 +1,6 @@
 """What a BFCL score hides: items that no answer can pass, matches that depend on order, abstentions by accident.
 
-Spec sections 6 and 10. The official verdicts stay as they are; what is found here is reported with them, with the
+docs/bfcl.md §10. The official verdicts stay as they are; what is found here is reported with them, with the
 score over the other outputs beside the official one. Impossible items are found in the data, not listed by hand; the
 Java items are listed, because their answers can be matched, only by nothing that anyone would write.
 """
@@ -33,7 +33,7 @@ class Quirky:
     reason: str
 
 
-# The object's body is lost, the list mixes types, or a String[] keeps its quotes (spec section 10).
+# The object's body is lost, the list mixes types, or a String[] keeps its quotes (docs/bfcl.md §4.2).
 _UNNATURAL_JAVA = frozenset((1, 35, 36, 65, 67, 68, 78, 83, 85, 86, 89, 90, 91))
 
 

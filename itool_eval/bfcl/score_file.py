@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from itool_data.errors import ItoolError
 from itool_data.sample import Reject
+from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.items import id_number
 from itool_eval.errors import first_class
 from itool_eval.verdicts import Verdict
@@ -49,13 +50,14 @@ class _Line:
     category: str | None = None
 
 
-def score_results(results: Path, scorers: Iterable[Scorer]) -> Scored:
+def score_results(results: Path, scorers: Iterable[Scorer], version: Version) -> Scored:
     """Score every output of a JSONL file or of a folder of official result files.
 
     Args:
         results: a file of lines {"id", "category", "result"}, or a folder that holds official result files
             (`BFCL_v3_<category>_result.json`, lines {"id", "result"}) of one model.
         scorers: who decides; each category goes to the first one that scores it.
+        version: whose official files to read; those of other versions are left alone.
 
     Raises:
         ItoolError: there is nothing to read, or the folder holds two files of one category.
@@ -65,7 +67,7 @@ def score_results(results: Path, scorers: Iterable[Scorer]) -> Scored:
         for category in scorer.categories:
             by_category.setdefault(category, scorer)
     scored = Scored()
-    for line in _lines(results):
+    for line in _lines(results, version.prefix):
         if not line.text.strip():
             continue
         try:
@@ -124,8 +126,8 @@ class _BadLineError(Exception):
         self.reason = reason
 
 
-def _lines(results: Path) -> Iterator[_Line]:
-    for file, category in _official_files(results) if results.is_dir() else [(results, None)]:
+def _lines(results: Path, prefix: str) -> Iterator[_Line]:
+    for file, category in _official_files(results, prefix) if results.is_dir() else [(results, None)]:
         try:
             with file.open("rb") as lines:
                 for number, text in enumerate(lines, 1):
@@ -134,17 +136,17 @@ def _lines(results: Path) -> Iterator[_Line]:
             raise ItoolError(f"{file}: cannot be read ({error.strerror}); give a JSONL file or a folder") from error
 
 
-def _official_files(folder: Path) -> list[tuple[Path, str | None]]:
+def _official_files(folder: Path, prefix: str) -> list[tuple[Path, str | None]]:
     found: dict[str, Path] = {}
-    for file in sorted(folder.rglob("BFCL_v*_result.json")):
-        if name := re.fullmatch(r"BFCL_v\d+_(\w+)_result\.json", file.name):
+    for file in sorted(folder.rglob(f"{prefix}_*_result.json")):
+        if name := re.fullmatch(rf"{prefix}_(\w+)_result\.json", file.name):
             if name[1] in found:
                 raise ItoolError(
                     f"{folder}: {found[name[1]]} and {file} are both of {name[1]}; give one model's folder"
                 )
             found[name[1]] = file
     if not found:
-        raise ItoolError(f"{folder}: holds no official result file (BFCL_v3_<category>_result.json)")
+        raise ItoolError(f"{folder}: holds no official result file ({prefix}_<category>_result.json)")
     return [(file, category) for category, file in found.items()]
 
 

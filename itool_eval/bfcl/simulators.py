@@ -1,6 +1,6 @@
-"""BFCL's simulators: the official classes, loaded by file, with a limit on what one call may cost (spec section 8).
+"""BFCL's simulators: the official classes, loaded by file, with a limit on what one call may cost (docs/bfcl.md §8).
 
-They are the only downloaded code that itool runs (DESIGN section 9), from the wheel whose SHA-256 is pinned. Only their
+They are the only downloaded code that itool runs (docs/bfcl.md §11), from the wheel whose SHA-256 is pinned. Only their
 own modules are loaded, `bfcl_eval` itself is not imported, and `sys.modules` is afterwards as it was before. The limits
 are not the official ones, which has none: a call that passes them fails like one that raises. They count work, not
 seconds, so a verdict never depends on how busy the machine is. Left out: which calls reach a simulator
@@ -88,7 +88,7 @@ class Simulators:
         self._shared = [v for n, v in vars(long_context).items() if isinstance(v, dict) and n.isupper()]
         self._shared_at_first = copy.deepcopy(self._shared)
 
-    def begin_conversation(self) -> None:
+    def begin_long_context(self) -> None:
         """Renew what instances with a long context share, which both sides of a conversation may have changed."""
         for shared, first in zip(self._shared, copy.deepcopy(self._shared_at_first), strict=True):
             shared.clear()

@@ -1,4 +1,4 @@
-"""The scorer of BFCL's single-turn categories: a reply and an item's id -> a verdict (spec sections 3 to 6).
+"""The scorer of BFCL's single-turn categories: a reply and an item's id -> a verdict (docs/bfcl.md §4 to §6).
 
 Decoding, then the checker; for (ir)relevance only whether the reply decodes into a call at all, as Python always.
 Left out: multi-turn items and function-calling models, whose calls need no decoding.

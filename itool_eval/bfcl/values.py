@@ -1,4 +1,4 @@
-"""One argument against its accepted values: type, then value (spec sections 4.2 and 4.3).
+"""One argument against its accepted values: type, then value (docs/bfcl.md §5.1 and §5.2).
 
 Replicated with its quirks: ints become floats at the top level only, `[]` passes wherever "" does, any option that is
 no list lets every element type pass, the last option of a dict decides which error is reported.

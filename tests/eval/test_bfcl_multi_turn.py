@@ -192,7 +192,7 @@ def test_a_conversation_ends_after_too_many_steps(
 def test_results_of_another_shape(scorer: MultiTurnScorer) -> None:
     assert scorer.score(BASE, "multi_turn_base_0", "text").error_type == "multi_turn:inference_error"
     assert scorer.score(BASE, "multi_turn_base_0", []).error_type == "multi_turn:force_terminated"
-    strange = [["", None, 5, {"a": 1}], "text", [], []]
+    strange = [["", None, 5, {"a": 1}], "text", {"a": 1}, {}]
     assert scorer.score(BASE, "multi_turn_base_0", strange).error_type == "multi_turn:empty_turn_model_response"
     with pytest.raises(ItoolError, match="turn 1 is a NoneType"):
         scorer.score(BASE, "multi_turn_base_0", [[], None, [], []])
@@ -208,7 +208,7 @@ def test_a_file_may_mix_single_and_multi_turn_lines(
         {"id": "multi_turn_base_999", "category": BASE, "result": []},
     ]
     (tmp_path / "results.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    scored = score_results(tmp_path / "results.jsonl", [v3, scorer])
+    scored = score_results(tmp_path / "results.jsonl", [v3, scorer], Version.V3)
     assert [v.category for v in scored.verdicts] == [BASE, "simple"]
     assert [(reject.line, reject.field) for reject in scored.rejects] == [(3, "result"), (4, "id")]
     names = [score.name for score in summarise(tally(scored.verdicts), Version.V3).categories]
@@ -226,7 +226,7 @@ def test_what_long_contexts_share_is_renewed(simulators: Simulators) -> None:
     item = conversation("TravelAPI", category="multi_turn_long_context")
     worlds = []
     for _ in range(2):
-        simulators.begin_conversation()
+        simulators.begin_long_context()
         worlds.append(World(item, "model", simulators))
     cards, later = (world.instances["TravelAPI"].credit_card_list for world in worlds)
     card = next(iter(cards))

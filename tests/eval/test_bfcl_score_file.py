@@ -36,7 +36,7 @@ def test_bad_lines_are_named_and_the_rest_goes_on(v3: SingleTurnScorer, tmp_path
     ]
     results = tmp_path / "results.jsonl"
     results.write_bytes("\n".join(lines).encode("latin-1"))
-    scored = score_results(results, [v3])
+    scored = score_results(results, [v3], Version.V3)
     assert [verdict.error_type for verdict in scored.verdicts] == [None, "ast_decoder:decoder_failed"]
     assert [(reject.line, reject.field) for reject in scored.rejects] == [
         *((2, "line"), (3, "line"), (4, "category"), (5, "id"), (6, "category")),
@@ -60,20 +60,21 @@ def test_official_result_files_are_written_and_read(v3: SingleTurnScorer, tmp_pa
     results = [("simple", "simple_10", "no"), ("java", "java_0", "[f();]"), ("simple", "simple_0", GOOD)]
     files = write_official_results(results, tmp_path / "model", "BFCL_v3")
     assert [file.name for file in files] == ["BFCL_v3_simple_result.json", "BFCL_v3_java_result.json"]
-    scored = score_results(tmp_path, [v3])
+    write_official_results([("simple", "simple_1", "another version's")], tmp_path / "model", "BFCL_v4")
+    scored = score_results(tmp_path, [v3], Version.V3)
     assert not scored.rejects
     assert [(v.id, v.valid) for v in scored.verdicts] == [("java_0", False), ("simple_0", True), ("simple_10", False)]
 
 
 def test_a_folder_of_two_models_or_of_none_is_refused(v3: SingleTurnScorer, tmp_path: Path) -> None:
     with pytest.raises(ItoolError, match="no official result file"):
-        score_results(tmp_path, [v3])
+        score_results(tmp_path, [v3], Version.V3)
     for model in ("a", "b"):
         write_official_results([("simple", "simple_0", GOOD)], tmp_path / model, "BFCL_v3")
     with pytest.raises(ItoolError, match="both of simple"):
-        score_results(tmp_path, [v3])
+        score_results(tmp_path, [v3], Version.V3)
     with pytest.raises(ItoolError, match="cannot be read"):
-        score_results(tmp_path / "absent.jsonl", [v3])
+        score_results(tmp_path / "absent.jsonl", [v3], Version.V3)
 
 
 def test_quirks_are_listed_and_can_be_left_out(v3: SingleTurnScorer, bfcl_folder: Path) -> None:
@@ -92,6 +93,6 @@ def test_25_000_lines_give_25_000_verdicts(bfcl_folder: Path, shared_data: Path,
     outputs = known_outputs(shared_data)
     results = tmp_path / "results.jsonl"
     results.write_text("".join(json.dumps(outputs[n % len(outputs)]) + "\n" for n in range(25_000)), encoding="utf-8")
-    scored = score_results(results, [SingleTurnScorer(bfcl_folder, Version.V3)])
+    scored = score_results(results, [SingleTurnScorer(bfcl_folder, Version.V3)], Version.V3)
     write_verdicts(scored.verdicts, tmp_path / "verdicts.jsonl")
     assert len(scored.verdicts) == 25_000

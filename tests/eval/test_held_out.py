@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import pytest
+from toys import PROMPTER
 
 from itool_data.errors import ItoolError
 from itool_data.run import write_run
+from itool_data.sample import Sample
 from itool_data.sources import bfcl
 from itool_data.stages import import_samples
 from itool_data.store.samples import read_samples
+from itool_eval.benchmarks import OWN_PROMPT, choose, open_benchmark, summarise
 from itool_eval.benchmarks import bfcl as open_bfcl
-from itool_eval.benchmarks import choose, open_benchmark
 from itool_eval.bfcl.categories import Version
 from itool_eval.predict import training_items
 
@@ -42,7 +44,21 @@ def test_the_training_half_is_left_out(
 
 
 def test_benchmarks_by_name(bfcl_folder: Path) -> None:
-    assert open_benchmark("bfcl-v3").name == "bfcl-v3"
+    assert open_benchmark("bfcl-v3", PROMPTER).name == "bfcl-v3"
     for name in ("bfcl", "bfcl-v3:somewhere", "apibank"):
         with pytest.raises(ItoolError, match=f"{name!r} is no benchmark"):
-            open_benchmark(name)
+            open_benchmark(name, PROMPTER)
+
+
+def test_own_prompt_asks_what_training_asks_and_scores_by_the_official_rules(bfcl_folder: Path) -> None:
+    benchmark = open_benchmark(OWN_PROMPT, PROMPTER)
+    assert benchmark.questions("java") == []
+    questions = {q.id: q for q in benchmark.questions("simple")}
+    samples = {s.source_id: s for s in bfcl.read_category(bfcl_folder, "simple") if isinstance(s, Sample)}
+    assert set(questions) == set(samples)
+    for item in ("simple_0", "simple_399"):
+        assert PROMPTER.chat_ids(next(questions[item].begin())) == PROMPTER.prompt_ids(samples[item])
+        assert benchmark.scorer("simple").score("simple", item, samples[item].target).valid
+        assert not benchmark.scorer("simple").score("simple", item, "[f()]").valid
+    verdicts = [benchmark.scorer("simple").score("simple", "simple_0", samples["simple_0"].target)]
+    assert "own prompt" in summarise(OWN_PROMPT, verdicts).era

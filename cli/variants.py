@@ -1,0 +1,93 @@
+"""What a study runs: a run's own stages up to one, variants of the run, and policies that no stage evaluates.
+
+A variant is a run folder under RUN/studies that leaves the run at the end of a stage (`itool_data.fork`) and goes on
+with other settings; everything else it takes from the run's. All of it resumes as `itool run` does. Left out: which
+variants there are (`study.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from itool_cli.run import STAGE, Loop, go_on, stage_names
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from itool_data.policy.load import Adapter
+    from itool_data.run import Run
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A run that differs from another in some settings.
+
+    Attributes:
+        name: of its folder, `STUDY/LABEL`.
+        stage: at whose end it leaves the run.
+        changes: its settings, as `--set` takes them.
+    """
+
+    name: str
+    stage: str
+    changes: tuple[str, ...]
+
+
+def do_until(console: "Console", folder: Path, stage: str) -> None:
+    """Do what is missing of a run's stages up to one of them."""
+    from itool_data.run import open_run
+
+    names = stage_names(open_run(folder).config.loop)
+    go_on(console, folder, names[: names.index(stage) + 1])
+
+
+def do_variant(console: "Console", folder: Path, variant: Variant, stage: str) -> Path:
+    """Do what is missing of a variant's stages up to one of them.
+
+    Args:
+        console: where everything is shown.
+        folder: of the run that it is a variant of.
+        variant: what it is.
+        stage: the last to do.
+
+    Returns:
+        The variant's folder.
+    """
+    from itool_data.fork import fork
+    from itool_data.run import open_run, write_run
+
+    run = open_run(folder)
+    ends = [c.version for c in run.store.log() if c.operation == STAGE and c.info.get("stage") == variant.stage]
+    own = folder / "studies" / variant.name
+    console.rule(f"{own}: {', '.join(variant.changes)}")
+    fork(run, ends[-1], own)
+    with write_run(own, folder / "config.yaml", list(variant.changes)):
+        pass  # takes over the run's settings of now, with the variant's own on top
+    do_until(console, own, stage)
+    return own
+
+
+def evaluate_others(console: "Console", folder: Path, adapters: Sequence["Adapter | None"]) -> None:
+    """Ask policies that are no round's end (None: the base model) what the warm-up's policy was asked."""
+    from itool_data.policy.load import find_model, policy_id
+    from itool_data.run import write_run
+
+    with write_run(folder, None, []) as run:
+        base = find_model(run.config.model)
+        asked = str(policy_id(base, run.adapter(base, 1)))
+        loop = Loop(console, folder)
+        for adapter in adapters:
+            if _unanswered(run, asked, str(policy_id(base, adapter))):
+                loop.evaluate(run, adapter)
+
+
+def _unanswered(run: "Run", asked: str, policy: str) -> int:
+    """How many of the items that one policy answered another has not."""
+    from itool_data.store.sql import query
+
+    sql = (
+        "SELECT count(*) AS n FROM (SELECT benchmark, category, position FROM predictions WHERE policy = ? "
+        "EXCEPT SELECT benchmark, category, position FROM predictions WHERE policy = ?)"
+    )
+    return int(query(run.store, sql, None, [asked, policy]).to_pylist()[0]["n"])

@@ -1,0 +1,123 @@
+"""A run of the whole method at toy size: a tiny random model that reads characters, samples of one to four tools, and
+API-Bank files of a few items. `python toy_loop.py RUN --kill-after mine` goes on with it and is killed.
+"""
+
+import argparse
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from toys import tiny_model
+
+from itool_cli.main import app
+from itool_data.fork import fork
+from itool_data.prompt import SYSTEM
+from itool_data.run import open_run
+from itool_data.store.tables import Commit, Store
+
+CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
+SETTINGS = {
+    "loop": {"rounds": 2},
+    "warmup": {"epochs": 6, "batch": 4, "rank": 8, "lr_easy": 0.02, "lr_medium": 0.02, "lr_hard": 0.02},
+    "replay": {"fraction": 0.5, "hardest": 0.5},
+    "mine": {"commit_trees": 2},
+    "mcts": {"width": 4, "iterations": 3, "temperature": 1.0, "max_tokens": 16},
+    "reward": {"outcome": "prefix", "weight": 0},
+    "pairs": {"min_delta_q": 0.01, "min_q_chosen": -1.0},
+    "preference": {"quantization": "none", "lr": 0.001, "batch": 8, "collapse": 0, "rank": 8},
+    "eval": {"max_tokens": 16},
+}  # fmt: skip
+
+
+def character_model(folder: Path) -> Path:
+    """`tiny_model` with a token a character."""
+    tiny_model(folder, 128, 512)
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    ids = {character: number for number, character in enumerate(CHARACTERS, 3)} | {"<unk>": 0, "<end>": 2}
+    letters = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    letters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    letters.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(
+        tokenizer_object=letters, eos_token="<end>", pad_token="<end>",
+        chat_template="{% for message in messages %}{{ message.content }}\n{% endfor %}>",
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def write_source(path: Path) -> Path:
+    """Samples in the OpenAI form, of all three difficulties: the question names the argument's value."""
+
+    def function(name: str) -> dict[str, object]:
+        schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+        return {"type": "function", "function": {"name": name, "description": "", "parameters": schema}}
+
+    rows = []
+    for number in range(24):
+        tools = [function(name) for name in "fghi"[: (1, 2, 4)[number % 3]]]
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": number % 4})}}
+        question = {"role": "user", "content": f"{number}: f of {number % 4}"}
+        rows.append({"messages": [question, {"role": "assistant", "tool_calls": [call]}], "tools": tools})
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def write_api_bank(folder: Path) -> Path:
+    """Twelve items of API-Bank's form; `[f(a=N)]` is what each asks for."""
+    folder.mkdir()
+    rows = [
+        {
+            "file": "toy.jsonl", "id": number, "instruction": f"{SYSTEM}f(a: integer)",
+            "input": f"{number}: f of {number % 4}",
+            "expected_output": f"API-Request: [f(a={number % 4})]",
+        }
+        for number in range(12)
+    ]  # fmt: skip
+    (folder / "level-1-api.json").write_text(json.dumps(rows))
+    (folder / "level-2-api.json").write_text("[]")
+    return folder
+
+
+def write_config(folder: Path, **loop: object) -> Path:
+    """A config for a run over all of these, made in the folder."""
+    settings = {key: dict(values) for key, values in SETTINGS.items()}
+    settings["model"] = {"name": str(character_model(folder / "model"))}
+    settings["loop"] |= {
+        "sources": [str(write_source(folder / "toy.jsonl"))],
+        "benchmarks": [f"apibank:{write_api_bank(folder / 'apibank')}"],
+    } | loop
+    path = folder / "toy.yaml"
+    path.write_text(json.dumps(settings))  # JSON is YAML
+    return path
+
+
+def run_until(run: Path, stage: str, folder: Path) -> Path:
+    """A copy of a finished run as it was when a stage ended."""
+    opened = open_run(run)
+    ends = [c.version for c in opened.store.log() if c.operation == "stage" and c.info.get("stage") == stage]
+    fork(opened, ends[-1], folder)
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run")
+    parser.add_argument("--kill-after", required=True, help="the operation after whose first commit the process dies")
+    options = parser.parse_args()
+    commit = Store.commit
+
+    def deadly(store: Store, operation: str, *arguments: Any, **info: object) -> Commit:
+        done = commit(store, operation, *arguments, **info)
+        if operation == options.kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    Store.commit = deadly
+    app(["run", "--run", options.run])
+
+
+if __name__ == "__main__":
+    main()
