@@ -107,7 +107,7 @@ class PreferenceSettings(Section):
 
     loss: Literal["simpo", "dpo", "ipo", "orpo"] = Field("simpo", description="the objective")
     epochs: Positive = Field(2, description="passes over the pairs")
-    batch: Positive = Field(64, description="pairs an update, over all processes")
+    batch: Positive = Field(64, description="about so many pairs an update, over all processes")
     lr: float | None = Field(None, gt=0, description="learning rate")
     beta: float | None = Field(None, gt=0, description="β of SimPO and DPO")
     gamma: float | None = Field(None, ge=0, description="γ of SimPO: the margin of Eq. 11, not divided by β")

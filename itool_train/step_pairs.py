@@ -37,8 +37,9 @@ def divide(pairs: Sequence[StepPair], share: float, seed: int) -> tuple[list[Ste
 def ordered_updates(pairs: Sequence[StepPair], batch: int, epochs: int, seed: int) -> list[list[StepPair]]:
     """The pairs of each update, of all epochs in turn.
 
-    Samples are shuffled anew each epoch and their pairs stay together, so that what they share is computed once. An
-    epoch is cut into the fewest updates of at most `batch` pairs, all of nearly the same size.
+    Samples are shuffled anew each epoch, and the pairs of one are never in two updates, so that what they share is
+    computed once. An epoch has as many updates as `batch` pairs in each would make, all of nearly the same size; so an
+    update has about that many.
     """
     by_sample: dict[str, list[StepPair]] = {}
     for pair in sorted(pairs, key=lambda p: p.pair_id):
@@ -47,11 +48,14 @@ def ordered_updates(pairs: Sequence[StepPair], batch: int, epochs: int, seed: in
     for epoch in range(epochs):
         samples = sorted(by_sample)
         random.Random(derive_seed(seed, "order", epoch)).shuffle(samples)
-        updates += shares([pair for sample in samples for pair in by_sample[sample]], -(-len(pairs) // batch))
+        in_order = [pair for sample in samples for pair in by_sample[sample]]
+        updates += filter(None, shares(in_order, -(-len(pairs) // batch)))
     return updates
 
 
 def shares(pairs: Sequence[StepPair], n: int) -> list[list[StepPair]]:
-    """Cut a sequence into n contiguous parts whose sizes differ by one at most."""
-    bounds = [len(pairs) * i // n for i in range(n + 1)]
-    return [list(pairs[a:b]) for a, b in pairwise(bounds)]
+    """Cut a sequence into n contiguous parts between samples, of sizes as near as that allows; some may be empty."""
+    ends = [i for i in range(1, len(pairs)) if pairs[i].sample_id != pairs[i - 1].sample_id]
+    ends = [0, *ends, len(pairs)]
+    cuts = [min(ends, key=lambda end: abs(end - len(pairs) * i / n)) for i in range(n + 1)]
+    return [list(pairs[a:b]) for a, b in pairwise(cuts)]

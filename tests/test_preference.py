@@ -166,7 +166,8 @@ def test_samples_are_on_one_side_and_updates_hold_every_pair_once_an_epoch():
     half = len(updates) // 2
     for epoch in (updates[:half], updates[half:]):
         assert sorted(p.pair_id for u in epoch for p in u) == sorted(p.pair_id for p in training)
-    assert half == -(-len(training) // 8) and max(map(len, updates)) <= 8
+        assert sum(len({p.sample_id for p in u}) for u in epoch) == 16  # none is divided
+    assert half == -(-len(training) // 8) and all(4 < len(u) < 12 for u in updates)
     assert updates[:half] != updates[half:]
 
 
