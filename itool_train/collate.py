@@ -51,9 +51,9 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        return replace(
-            self, **{f.name: x.to(device) for f in fields(self) if torch.is_tensor(x := getattr(self, f.name))}
-        )
+        tensors = [f.name for f in fields(self) if f.name != "trunk"]
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in tensors}
+        return replace(self, **moved)
 
 
 def step_logprobs(model: Any, batch: Batch) -> StepLogprobs:
