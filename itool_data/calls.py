@@ -1,4 +1,4 @@
-r"""Response text <-> ToolCalls, in three call formats (DESIGN sections 3, 4 and 9).
+r"""Response text <-> ToolCalls, in three call formats.
 
     python  [f(a=1), g.h(b='x')]
     json    [{"name": "f", "arguments": {"a": 1}}]

@@ -1,4 +1,4 @@
-"""Do calls match the accepted answers, and if not, which kind of error is it (paper Appendix A.1, DESIGN section 4).
+"""Do calls match the accepted answers, and if not, which kind of error is it (paper Appendix A.1).
 
 Calls match answers in any order. A call matches an answer when the names are equal, every given argument has an
 accepted value and only optional arguments are missing. Values are compared with BFCL's tolerance, at every depth:
@@ -72,7 +72,7 @@ def prefix_error(partial: PartialCalls, answers: Sequence[AcceptedCall], tools: 
 
 
 def prefix_agreement(partial: PartialCalls, answers: Sequence[AcceptedCall]) -> float:
-    """Measure in -1..1 how the steps so far agree with the answers (DESIGN section 4, `outcome: prefix`).
+    """Measure in -1..1 how the steps so far agree with the answers (`reward.outcome: prefix`).
 
     A call under an answer of another name scores -1. Under one of its own name it scores
 

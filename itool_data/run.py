@@ -1,4 +1,4 @@
-"""A run folder: its settings, its tables, its lock, its adapters (DESIGN section 5).
+"""A run folder: its settings, its tables, its lock, its adapters.
 
 Settings may change until something was made with them: a stage's commit fixes the sections it used, and a later
 command with other values there is refused, naming each difference, unless it is forced. Left out: what the stages do.

@@ -1,4 +1,4 @@
-"""The one vocabulary everything speaks: Sample, Message, Tool, ToolCall (DESIGN section 3).
+"""The one vocabulary everything speaks: Sample, Message, Tool, ToolCall.
 
 A *sample* is one assistant turn of a tool-use data set: the messages before it, the tools on offer, the gold response
 and its parsed calls. All values are JSON values, so a sample is stored as text and named by the hash of its content.
@@ -103,7 +103,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Reject:
-    """A bad input row: where it came from and what was wrong (DESIGN section 9)."""
+    """A bad input row: where it came from and what was wrong."""
 
     source: str
     file: str

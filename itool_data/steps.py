@@ -1,4 +1,4 @@
-"""A response's token ids -> steps, the smallest pieces that the search chooses (DESIGN sections 3 and 4).
+"""A response's token ids -> steps, the smallest pieces that the search chooses.
 
     python   [f( | a=1, |  b='x') | , g( | ) | ]
     json     [{"name": "f", "arguments": { | "a": 1, |  "b": "x"} | } | ]

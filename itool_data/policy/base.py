@@ -1,4 +1,4 @@
-"""What generates and scores tokens: the protocol every policy speaks (DESIGN section 6).
+"""What generates and scores tokens: the protocol every policy speaks.
 
 Token ids go in and token ids come out; nobody re-tokenises text that a policy made. A request asks for several draws
 of one prompt, each with its own seed; many requests are under way at once, and `step` moves all of them on. Left out:
@@ -132,7 +132,7 @@ def generate(policy: Policy, requests: Iterable[Request]) -> list[Completion]:
 
 
 def derive_seed(*parts: object) -> int:
-    """Hash parts (run seed, round, sample id, node path, draw) to a 64-bit seed (DESIGN section 4).
+    """Hash parts (run seed, round, sample id, node path, draw) to a 64-bit seed.
 
     Never from arrival order: the same search gives the same tree whatever ran beside it.
     """

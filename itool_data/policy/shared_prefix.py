@@ -1,4 +1,4 @@
-"""Attention over a prompt that many continuations share, computed and stored once (DESIGN section 6).
+"""Attention over a prompt that many continuations share, computed and stored once.
 
 transformers' continuous batching lays all requests of a step out as one sequence under a block-diagonal mask, so on the
 CPU its cost grows with (requests x all their cached tokens), and its random numbers are not per request. This cache

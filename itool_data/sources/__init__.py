@@ -1,4 +1,4 @@
-"""Data sets: a SOURCE string names one, and `load` yields its samples in order (DESIGN sections 2 and 9).
+"""Data sets: a SOURCE string names one, and `load` yields its samples in order.
 
     toolace  xlam              from the Hugging Face Hub; toolace:PATH, xlam:PATH from a file in the set's own form
     apibank:PATH  seal_tools:PATH   from a file in the set's own form

@@ -1,4 +1,4 @@
-"""Rows of a data set to samples: reading, checking and setting bad rows aside (DESIGN section 9).
+"""Rows of a data set to samples: reading, checking and setting bad rows aside.
 
 A source gives a `RowReader`, a generator over one row that yields a Sample, or a BadRowError for one turn of it, and
 raises BadRowError where the whole row is lost. `convert` runs it over all rows and names what is bad. Left out: what a

@@ -1,4 +1,4 @@
-"""Tools and calls as the data sets write them, in one form (DESIGN section 3: Tool, ToolCall).
+"""Tools and calls as the data sets write them, in one form.
 
 Every parameter schema becomes a JSON schema of type object. Types get JSON-schema names: `dict` is object, `float`
 number, `str` string, `int` integer, `bool` boolean, `list`, `tuple` and `set` array; `list(str)` and `List[str]` also

@@ -1,4 +1,4 @@
-"""The tables of a run and their columns (DESIGN section 5).
+"""The tables of a run and their columns.
 
 JSON-valued columns are JSON text, because structs of differing keys would become nulls in Arrow; token ids are lists of
 int32. Left out: how rows are made and read.
