@@ -11,7 +11,7 @@ On the embedded model after its warm-up, over the same BFCL samples, in one run:
                            every prompt computed anew, with the same seeds
     identical_trees        share of trees that are the same in both, node by node
 
-    python -m bench.search [--samples 32] [--run runs/bench]
+    python -m bench.search [--samples 48] [--run runs/bench]
 """
 
 import argparse
@@ -183,7 +183,7 @@ def shape(tree: Tree) -> list[tuple[Any, ...]]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--samples", type=int, default=32)
+    arguments.add_argument("--samples", type=int, default=48)
     arguments.add_argument("--run", type=Path, default=Path("runs/bench"))
     options = arguments.parse_args()
     run = prepared_run(options.run)
@@ -201,6 +201,7 @@ def main() -> None:
     ours = search(policy, prompter, config, tasks)
     print(f"the same {ours.usage.decoded:,} tokens without the trees' dependencies", flush=True)
     raw = raw_seconds(policy, ours)
+    print(f"utilisation {raw / ours.seconds:.3f}: {ours.seconds:.0f} s for the search, {raw:.0f} s without", flush=True)
     print("the same search, one draw at a time", flush=True)
     policy._model.set_attn_implementation("sdpa")
     sequential = SequentialPolicy(policy._model, policy.policy_id, sorted(policy._stop), policy.context)
