@@ -25,7 +25,8 @@ from typing import Any
 from bench.shared import prepared_run
 from itool_data.config import Config
 from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, derive_seed, generate, uniforms
-from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
+from itool_data.policy.load import find_model
+from itool_data.policy.open import open_policy, open_prompter
 from itool_data.prompt import Prompter
 from itool_data.search.mcts import Task
 from itool_data.search.miner import Miner, Tree
@@ -188,9 +189,9 @@ def main() -> None:
     options = arguments.parse_args()
     run = prepared_run(options.run)
     base = find_model(run.config.model)
-    prompter = Prompter(load_tokenizer(base), run.config.model.tools)
+    prompter = open_prompter(run.config.model, base)
     adapter = run.adapter(base, 1)
-    policy = load_transformers_policy(run.config.model, base, adapter)
+    policy: Any = open_policy(run.config.model, base, adapter)
     ordered = sorted(read_samples(run.store, "split = 'train'"), key=lambda s: derive_seed("bench", s.sample_id))
     chosen = tokenise(prompter, ordered[: options.samples])
     tasks = as_tasks(run, policy, sorted(chosen, key=lambda t: -len(t.prompt)), 1, "mcts")

@@ -29,9 +29,9 @@ from typing import Any
 from bench.shared import prepared_run
 from itool_data.config import PreferenceSettings
 from itool_data.policy.base import derive_seed
-from itool_data.policy.load import Adapter, BaseModel, find_model, load_tokenizer, load_transformers_policy
+from itool_data.policy.load import Adapter, BaseModel, find_model, load_tokenizer
 from itool_data.policy.memory import keep_freed_memory
-from itool_data.prompt import Prompter
+from itool_data.policy.open import open_policy, open_prompter
 from itool_data.run import Run, write_run
 from itool_data.stages import Tokenised, as_tasks, mine, tokenise, unfinished
 from itool_data.store.samples import read_samples
@@ -46,7 +46,7 @@ SETTINGS = PreferenceSettings(quantization="none", batch=BATCH, epochs=1, lr=1e-
 
 def mined_pairs(run: Run, base: BaseModel, adapter: Adapter | None, n_samples: int) -> list[StepPair]:
     """Pairs of the searches of some samples with long prompts; the searches that are missing are made."""
-    prompter = Prompter(load_tokenizer(base), run.config.model.tools)
+    prompter = open_prompter(run.config.model, base)
     ordered = sorted(read_samples(run.store, "split = 'train'"), key=lambda s: derive_seed("bench", s.sample_id))
     low, high = PROMPT_TOKENS
     chosen: list[Tokenised] = []
@@ -56,7 +56,7 @@ def mined_pairs(run: Run, base: BaseModel, adapter: Adapter | None, n_samples: i
             chosen.append(one)
         if len(chosen) == n_samples:
             break
-    policy = load_transformers_policy(run.config.model, base, adapter)
+    policy = open_policy(run.config.model, base, adapter)
     tasks = as_tasks(run, policy, chosen, 1, "mcts")
     missing = unfinished(run, tasks)
     shown, done = time.monotonic(), 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from itool_cli.options import ConfigFile, Force, Overrides, RunFolder
+from itool_cli.options import ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,7 +59,7 @@ def run_(
     wanted: Annotated[
         str | None,
         typer.Option(
-            "--policy",
+            "--adapter",
             help="An adapter's folder, the end of the name of one of the run's adapters, or `base` for the base "
             "model; default: the run's newest adapter.",
         ),
@@ -71,6 +71,7 @@ def run_(
         bool, typer.Option("--trained-on", help="Ask also the items that this run trains on (BFCL-half).")
     ] = False,
     config: ConfigFile = None,
+    engine: PolicyKind = None,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
@@ -78,8 +79,8 @@ def run_(
     from itool_cli.console import make_console
     from itool_cli.policies import choose_adapter
     from itool_data.errors import ItoolError
-    from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
-    from itool_data.prompt import Prompter
+    from itool_data.policy.load import find_model
+    from itool_data.policy.open import open_policy, open_prompter
     from itool_data.run import write_run
     from itool_eval.benchmarks import open_benchmark
 
@@ -88,11 +89,11 @@ def run_(
             "apibank needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
-    with write_run(run, config, overrides or [], force) as opened:
+    with write_run(run, config, settings(overrides, engine), force) as opened:
         model = opened.config.model
         base = find_model(model)
-        policy = load_transformers_policy(model, base, choose_adapter(opened, base, wanted))
-        prompter = Prompter(load_tokenizer(base), model.tools)
+        policy = open_policy(model, base, choose_adapter(opened, base, wanted))
+        prompter = open_prompter(model, base)
         names = categories.split(",") if categories else None
         opened_benchmark = open_benchmark(f"{benchmark.value}:{data}" if data else benchmark.value, prompter)
         evaluate(make_console(), opened, policy, prompter, opened_benchmark, names, limit, trained_on)

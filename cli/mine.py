@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from itool_cli.options import ConfigFile, Force, Overrides, RunFolder
+from itool_cli.options import ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,24 +34,24 @@ def mine(
     round_: Annotated[int, typer.Option("--round", min=1, help="The round of the loop.")] = 1,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost, and stop.")] = False,
     config: ConfigFile = None,
+    engine: PolicyKind = None,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
     """Find the steps that the policy gets wrong and write preference pairs."""
     from itool_cli.console import make_console
-    from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
-    from itool_data.prompt import Prompter
+    from itool_data.policy.load import find_model
+    from itool_data.policy.open import open_policy, open_prompter
     from itool_data.run import write_run
 
     console = make_console()
-    with write_run(run, config, overrides or [], force) as opened:
+    with write_run(run, config, settings(overrides, engine), force) as opened:
         model = opened.config.model
         base = find_model(model)
         adapter = opened.adapter(base, round_)
         if adapter is None:
             console.print("note: the run has no adapter, so the base model itself is searched (see itool train warmup)")
-        policy = load_transformers_policy(model, base, adapter)
-        prompter = Prompter(load_tokenizer(base), model.tools)
+        policy, prompter = open_policy(model, base, adapter), open_prompter(model, base)
         mine_round(console, opened, policy, prompter, round_, search.value, samples, plan)
 
 
@@ -128,15 +128,14 @@ def _judge(settings: Any, policy: Any, prompter: Any) -> Any:
     """Who answers self-evaluations: nobody at weight 0, the policy itself, or another model."""
     if not settings.reward.weight:
         return None
-    from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
-    from itool_data.prompt import Prompter
+    from itool_data.policy.load import find_model
+    from itool_data.policy.open import open_policy, open_prompter
     from itool_data.search.reward import Judge
 
     if settings.reward.judge != "policy":
         model = settings.model.model_copy(update={"name": settings.reward.judge})
         base = find_model(model)
-        policy = load_transformers_policy(model, base, None)
-        prompter = Prompter(load_tokenizer(base), settings.model.tools)
+        policy, prompter = open_policy(model, base, None), open_prompter(model, base)
     return Judge(policy, prompter, settings.reward)
 
 

@@ -1,9 +1,17 @@
 """Options that several commands share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class Engine(StrEnum):
+    """What runs the model (`model.policy`)."""
+
+    TRANSFORMERS = "transformers"
+
 
 RunFolder = Annotated[Path, typer.Option("--run", help="The run's folder.", metavar="DIR")]
 ConfigFile = Annotated[
@@ -13,3 +21,11 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Change a setting, such as mcts.width=4; may be repeated.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Go on in a run that was made with other settings.")]
+PolicyKind = Annotated[
+    Engine | None, typer.Option("--policy", help="What runs the model; the same as --set model.policy=…")
+]
+
+
+def settings(overrides: list[str] | None, engine: Engine | None) -> list[str]:
+    """`--set`s with those that have an option of their own."""
+    return [*(overrides or []), *([f"model.policy={engine.value}"] if engine else [])]

@@ -1,4 +1,4 @@
-"""Which adapter `--policy` means: a folder, the base model, or one of the run's own by the end of its name.
+"""Which adapter `--adapter` means: a folder, the base model, or one of the run's own by the end of its name.
 
 Left out: loading it (`itool_data/policy/load.py`).
 """

@@ -263,15 +263,14 @@ class Loop:
 
     def _load(self, run: "Run", adapter: "Adapter | None") -> _Loaded:
         """A policy, loaded if it is not in memory."""
-        from itool_data.policy.load import find_model, load_tokenizer, load_transformers_policy
-        from itool_data.prompt import Prompter
+        from itool_data.policy.load import find_model
+        from itool_data.policy.open import open_policy, open_prompter
 
         model = run.config.model
         if self._loaded is None or self._loaded.adapter != adapter:
             self._loaded = None
             base = find_model(model)
-            policy = load_transformers_policy(model, base, adapter)
-            self._loaded = _Loaded(adapter, policy, Prompter(load_tokenizer(base), model.tools))
+            self._loaded = _Loaded(adapter, open_policy(model, base, adapter), open_prompter(model, base))
         return self._loaded
 
 

@@ -42,8 +42,8 @@ def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
     from rich.table import Table
 
     from itool_cli.progress import Meter, duration
-    from itool_data.policy.load import adapter_hash, choose_device, find_model, load_tokenizer
-    from itool_data.prompt import Prompter
+    from itool_data.policy.load import adapter_hash, choose_device, find_model
+    from itool_data.policy.open import open_prompter
     from itool_data.stages import set_aside, warmup_stages
     from itool_train.warmup import Example, warm_up
 
@@ -53,7 +53,7 @@ def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
     if present is not None and not again:
         console.print(f"warm-up: already done, {present.path.relative_to(run.folder)} (--again trains once more)")
         return
-    chosen, too_long = warmup_stages(run, Prompter(load_tokenizer(base), settings.model.tools))
+    chosen, too_long = warmup_stages(run, open_prompter(settings.model, base))
     set_aside(run, "warmup", too_long, settings.warmup.max_tokens)
     stages = {name: [Example(p, r) for p, r in pairs] for name, pairs in chosen.items()}
     counts = ", ".join(f"{len(examples)} {name}" for name, examples in stages.items())

@@ -34,6 +34,7 @@ DEPENDS = {
 }
 # Settings that say where and how fast, not what.
 FREE = {
+    ("model", "policy"),
     ("model", "device"),
     ("model", "rows"),
     ("warmup", "checkpoint_seconds"),

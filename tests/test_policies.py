@@ -1,4 +1,4 @@
-"""Which adapter `--policy` means."""
+"""Which adapter `--adapter` means."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""From settings to a model on disk, its tokenizer, its adapter and the policy over them; names who made what.
+"""From settings to a model on disk, its tokenizer and its adapter; names who made what.
 
 An adapter is a PEFT folder; beside it `itool_adapter.json` says which base model it belongs to, because PEFT's own
-record is a path of the machine that trained it. Left out: training adapters (`itool_train.warmup`).
+record is a path of the machine that trained it. Left out: the policy over them (`open.py`) and training adapters
+(`itool_train.warmup`).
 """
 
 import hashlib
@@ -16,7 +17,6 @@ from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId
 
 IDENTITY = "itool_adapter.json"
-ROWS = {"cpu": 48, "cuda": 256}
 
 
 @dataclass(frozen=True)
@@ -147,15 +147,6 @@ def choose_device(settings: ModelSettings) -> str:
     if settings.device == "cuda" and not available:
         raise ItoolError("model.device is cuda, but torch sees no GPU here; set it to auto or cpu")
     return "cuda" if available and settings.device != "cpu" else "cpu"
-
-
-def load_transformers_policy(settings: ModelSettings, base: BaseModel, adapter: Adapter | None) -> Any:
-    """The `transformers` policy over a base model and an adapter."""
-    from itool_data.policy.transformers import load_policy
-
-    device = choose_device(settings)
-    folder = adapter.path if adapter else None
-    return load_policy(base.path, policy_id(base, adapter), folder, device, settings.rows or ROWS[device])
 
 
 def _hash_files(files: list[Path], extra: str = "") -> str:
