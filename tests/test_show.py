@@ -32,7 +32,7 @@ def small_run(folder: Path, text: str = "") -> Path:
     """A run with one tree of a root, two children and a pair; `text` goes into the steps and the question."""
     sample = toy_sample("[f(a=1)]", f"call f with 1{text}")
     ids = {"tree_id": "abc1", "sample_id": sample.sample_id, "round": 1, "policy": "p"}
-    good, bad = f"[f(city='Santa Clara'{text}", f"[f(city='California'{text}"
+    good, bad = f"[f(city='Santa Clara'{text}", f"[f(city='California'{text}{text}"
     node = {"tree_id": "abc1", "logprob": -1.0, "prior": 0.5, "visits": 3, "v": 0.0, "reward": 0.0, "outcome": 0.0}
     with write_run(folder, None, []) as run:
         run.store.commit("import", {"samples": [sample_row(sample)]})
