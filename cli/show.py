@@ -21,7 +21,7 @@ LISTED = 10
 
 Id = Annotated[
     str | None,
-    typer.Argument(metavar="[ID]", help="Its id, or as much of the beginning as no other has; without: a list."),
+    typer.Argument(metavar="ID", help="Its id, or as much of the beginning as no other has; without: a list."),
 ]
 
 
