@@ -155,9 +155,13 @@ def _ask(store: "Store", sql: str, *parameters: object) -> list[dict[str, Any]]:
 
 
 def _sample(store: "Store", sample_id: str) -> "Sample":
+    from itool_data.errors import ItoolError
     from itool_data.store.samples import read_samples
 
-    return read_samples(store, "sample_id = ?", [sample_id])[0]
+    found = read_samples(store, "sample_id = ?", [sample_id])
+    if not found:
+        raise ItoolError(f"{store.folder.parent}: the sample {sample_id} is not there; import its data set again")
+    return found[0]
 
 
 def _show_history(console: "Console", store: "Store", of: "Sample") -> None:
