@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from itool_cli.options import ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
+from itool_cli.options import BaseUrl, ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,6 +72,7 @@ def run_(
     ] = False,
     config: ConfigFile = None,
     engine: PolicyKind = None,
+    base_url: BaseUrl = None,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
@@ -89,7 +90,7 @@ def run_(
             "apibank needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
-    with write_run(run, config, settings(overrides, engine), force) as opened:
+    with write_run(run, config, settings(overrides, engine, base_url), force) as opened:
         model = opened.config.model
         base = find_model(model)
         policy = open_policy(model, base, choose_adapter(opened, base, wanted))
