@@ -79,13 +79,9 @@ def run_(
 ) -> None:
     """Ask a policy a benchmark's questions (greedy, the benchmark's own prompt), score and store the answers."""
     from itool_cli.console import make_console
-    from itool_cli.policies import choose_adapter
     from itool_data.errors import ItoolError
-    from itool_data.policy.load import find_model
-    from itool_data.policy.open import open_policy, open_prompter
     from itool_data.run import write_run
     from itool_eval.benchmarks import open_benchmark
-    from itool_eval.chat import PolicyChat
 
     if benchmark is Runnable.API_BANK and data is None:
         raise ItoolError(
@@ -93,13 +89,30 @@ def run_(
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
     with write_run(run, config, settings(overrides, engine, base_url), force) as opened:
-        model = opened.config.model
-        base = find_model(model)
-        policy = open_policy(model, base, choose_adapter(opened, base, wanted))
-        chat = PolicyChat(policy, open_prompter(model, base))
+        chat = _open_chat(opened, wanted)
         names = categories.split(",") if categories else None
-        opened_benchmark = open_benchmark(f"{benchmark.value}:{data}" if data else benchmark.value, model.tools)
+        name = f"{benchmark.value}:{data}" if data else benchmark.value
+        opened_benchmark = open_benchmark(name, opened.config.model.tools)
         evaluate(make_console(), opened, chat, opened_benchmark, names, limit, trained_on)
+
+
+def _open_chat(run: "Run", wanted: str | None) -> "Chat":
+    """Who answers; a server needs no model here unless an adapter is meant, which must belong to one."""
+    from itool_cli.policies import BASE, choose_adapter
+    from itool_data.policy.load import find_model
+    from itool_data.policy.open import open_policy, open_prompter
+    from itool_eval.chat import PolicyChat
+    from itool_eval.server_chat import open_server_chat
+
+    model = run.config.model
+    on_server = model.policy == "openai"
+    if on_server and (wanted == BASE or (wanted is None and not run.has_adapter)):
+        return open_server_chat(model, None)
+    base = find_model(model)
+    adapter = choose_adapter(run, base, wanted)
+    if on_server:
+        return open_server_chat(model, adapter)
+    return PolicyChat(open_policy(model, base, adapter), open_prompter(model, base))
 
 
 def evaluate(

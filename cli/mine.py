@@ -134,7 +134,7 @@ def _judge(settings: Any, policy: Any, prompter: Any) -> Any:
     from itool_data.search.reward import Judge
 
     if settings.reward.judge != "policy":
-        model = settings.model.model_copy(update={"name": settings.reward.judge})
+        model = settings.model.model_copy(update={"name": settings.reward.judge, "served_name": ""})
         base = find_model(model)
         policy, prompter = open_policy(model, base, None), open_prompter(model, base)
     return Judge(policy, prompter, settings.reward)

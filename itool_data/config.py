@@ -48,8 +48,12 @@ class ModelSettings(Section):
         """Settings are stored and shown, so what may hold a key is refused without being repeated."""
         if not url:
             return url
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
             raise PydanticCustomError("url", "must be a URL such as http://127.0.0.1:8000/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise PydanticCustomError(

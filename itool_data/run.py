@@ -57,6 +57,11 @@ class Run:
     config: Config
     store: Store
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether the warm-up or a round has trained one."""
+        return any("adapter" in commit.info for commit in self.store.log())
+
     def adapter(self, base: BaseModel, round_: int | None = None) -> Adapter | None:
         """The adapter that a round starts from: the newest one that the warm-up or an earlier round trained.
 
