@@ -11,6 +11,7 @@ class Engine(StrEnum):
     """What runs the model (`model.policy`)."""
 
     TRANSFORMERS = "transformers"
+    VLLM = "vllm"
 
 
 RunFolder = Annotated[Path, typer.Option("--run", help="The run's folder.", metavar="DIR")]

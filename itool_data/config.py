@@ -29,7 +29,7 @@ class ModelSettings(Section):
 
     name: str = Field("embedded", description="`embedded`, a folder, or a Hub name")
     revision: str = Field("main", description="Hub revision; ignored for `embedded` and folders")
-    policy: Literal["transformers"] = Field("transformers", description="what runs the model")
+    policy: Literal["transformers", "vllm"] = Field("transformers", description="what runs the model")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: the GPU where there is one")
     rows: int = Field(0, ge=0, description="draws decoded at once; 0: 48 on a CPU, 256 on a GPU")
     tools: Literal["signatures", "json"] = Field("signatures", description="how the prompt shows the functions")
