@@ -135,7 +135,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "category": pa.string(),
             "item": pa.string(),
             "position": pa.int32(),  # in the category, because an id can stand for two items
-            "output": pa.string(),  # of several turns: JSON, a list (turn) of lists (step) of replies
+            # Of several turns: JSON, a list (turn) of lists (step) of replies; under native calling JSON in any case.
+            "output": pa.string(),
             "calls": pa.string(),  # JSON: the calls of all replies; null where the output does not decode
             "valid": pa.bool_(),
             "error_type": pa.string(),
