@@ -158,12 +158,12 @@ TABLES = {
     "predictions": Described(
         "a policy's answer to a benchmark's item, and its verdict",
         {
-            "benchmark": (_TEXT, "`bfcl-v3`, `bfcl-v3-own-prompt`, `bfcl-v4` or `apibank`"),
+            "benchmark": (_TEXT, "`bfcl-v3`, `bfcl-v4`, their `-fc`, `bfcl-v3-own-prompt` or `apibank`"),
             "policy": _POLICY,
             "category": (_TEXT, "of the benchmark"),
             "item": (_TEXT, "the benchmark's id"),
             "position": (_INT, "in the category, because an id can stand for two items"),
-            "output": (_TEXT, "the reply; of several turns JSON: a list (turn) of lists (step) of replies"),
+            "output": (_TEXT, "the reply; of several turns, or called natively, JSON: a list (turn) of lists (step)"),
             "calls": (_TEXT, "JSON: the calls of all replies; null where the output does not decode"),
             "valid": (_BOOL, "right"),
             "error_type": (_TEXT, "the official checker's name of the first fault"),
