@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from itool_cli import config, data, mine, run, sql, study, train
+from itool_cli import config, data, mine, publish, run, sql, study, train
 from itool_cli import eval as evaluation
 from itool_data.errors import ItoolError
 
@@ -29,6 +29,7 @@ app.command("run")(run.run)
 app.add_typer(study.app, name="study")
 app.command("sql")(sql.sql)
 app.command("log")(sql.log)
+app.command("publish")(publish.publish)
 app.add_typer(config.app, name="config")
 
 INTERRUPTED = 130  # what shells give a process that Ctrl-C ended

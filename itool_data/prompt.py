@@ -42,6 +42,20 @@ def _type(schema: JSON) -> str:
     return str(kind)
 
 
+def conversation(sample: Sample, style: ToolStyle) -> list[dict[str, str]]:
+    """The messages before a sample's response, the functions on offer in the system message."""
+    if style == "signatures":
+        tools = "\n".join(map(signature, sample.tools))
+    else:
+        schemas = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in sample.tools]
+        tools = "\n".join(map(canonical_json, schemas))
+    messages = [{"role": m.role, "content": m.content} for m in sample.messages]
+    system = SYSTEM + tools
+    if messages and messages[0]["role"] == "system":
+        system += "\n\n" + messages.pop(0)["content"]
+    return [{"role": "system", "content": system}, *messages]
+
+
 class Prompter:
     """Turns samples into token ids and token ids into text, with one model's tokenizer.
 
@@ -60,16 +74,7 @@ class Prompter:
 
     def messages(self, sample: Sample) -> list[dict[str, str]]:
         """The conversation before the sample's response, the functions on offer in its system message."""
-        if self._tools == "signatures":
-            tools = "\n".join(map(signature, sample.tools))
-        else:
-            schemas = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in sample.tools]
-            tools = "\n".join(map(canonical_json, schemas))
-        messages = [{"role": m.role, "content": m.content} for m in sample.messages]
-        system = SYSTEM + tools
-        if messages and messages[0]["role"] == "system":
-            system += "\n\n" + messages.pop(0)["content"]
-        return [{"role": "system", "content": system}, *messages]
+        return conversation(sample, self._tools)
 
     def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
         """Token ids of a conversation and the template's generation prompt."""
