@@ -13,9 +13,9 @@ import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_loopbackToken1234567890abcdefghij"
 USER = "me"
@@ -149,6 +149,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, {"received": self.server.received, "requests": len(self.server.requests)})
         elif path == "/api/validate-yaml":
             self.answer(200, {})
+        elif path == "/api/whoami-v2":
+            if self.may_write(f"{USER}/"):
+                self.answer(200, {"type": "user", "name": USER})
         elif path == "/api/repos/create":
             self.create(json.loads(body))
         elif match := re.fullmatch(r"/(?:(datasets)/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
@@ -167,7 +170,7 @@ class Handler(BaseHTTPRequestHandler):
         if not self.may_write(f"{owner}/"):
             return
         if key in self.server.repositories:
-            self.answer(409, {"error": "exists"})
+            self.answer(409, {"error": "exists", "url": f"{self.server.url}/{key}"})
             return
         made = self.server.repositories[key] = Repository(wanted.get("visibility") == "private")
         made.commit("initial commit", {".gitattributes": self.server.store(b"*.parquet filter=lfs\n")})
@@ -209,7 +212,7 @@ class Handler(BaseHTTPRequestHandler):
                 200, {"files": [{"path": p, "uploadMode": mode, "shouldIgnore": False} for p, mode in modes.items()]}
             )
         elif verb == "commit":
-            self.commit(found, body)
+            self.commit(found, f"{self.server.url}/{kind}/{repo_id}".replace("/models/", "/"), body)
         elif verb == "refs":
             tags = [{"name": n, "ref": f"refs/tags/{n}", "targetCommit": c} for n, c in found.tags.items()]
             main = {"name": "main", "ref": "refs/heads/main", "targetCommit": found.commits[-1][0]}
@@ -229,8 +232,12 @@ class Handler(BaseHTTPRequestHandler):
             files = found.files(revision)
             if files is None:
                 self.answer(404, {"error": "Revision not found"}, {"X-Error-Code": "RevisionNotFound"})
+            elif verb == "tree":
+                recursive = "recursive=true" in self.path.lower()
+                self.answer(200, [e for e in entries(files) if is_below(e["path"], folder, recursive)])
             else:
-                self.answer(200, [describe(p, held) for p, held in files.items() if p.startswith(folder)])
+                fields = parse_qs(body.decode()) if body[:1] != b"{" else json.loads(body)
+                self.answer(200, [e for e in entries(files) if e["path"] in fields["paths"]])
         else:
             self.answer(404, {"error": f"no {verb}"})
 
@@ -238,10 +245,10 @@ class Handler(BaseHTTPRequestHandler):
         files = found.files(revision) or {}
         return {
             "id": repo_id, "sha": found.commit_of(revision), "private": found.private, "tags": [], "downloads": 0,
-            "likes": 0, "siblings": [{"rfilename": path} for path in files],
+            "likes": 0, "lastModified": "2026-01-01T00:00:00.000Z", "siblings": [{"rfilename": path} for path in files],
         }  # fmt: skip
 
-    def commit(self, found: Repository, body: bytes) -> None:
+    def commit(self, found: Repository, url: str, body: bytes) -> None:
         lines = [json.loads(line) for line in body.splitlines()]
         files = dict(found.commits[-1][2])
         message = ""
@@ -257,7 +264,7 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 del files[value["path"]]
         name = found.commit(message, files)
-        self.answer(200, {"commitUrl": f"{self.server.url}/commit/{name}", "commitOid": name, "success": True})
+        self.answer(200, {"commitUrl": f"{url}/commit/{name}", "commitOid": name, "success": True})
 
     def resolve(self, key: str, revision: str, path: str) -> None:
         found = self.server.repositories.get(key)
@@ -289,6 +296,21 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+
+def entries(files: dict[str, Held]) -> list[dict[str, Any]]:
+    """All folders and files of a commit."""
+    folders = {str(parent) for path in files for parent in PurePosixPath(path).parents} - {"."}
+    return [
+        *({"type": "directory", "path": folder, "oid": "0" * 40} for folder in sorted(folders)),
+        *(describe(path, held) for path, held in files.items()),
+    ]
+
+
+def is_below(path: str, folder: str, recursive: bool) -> bool:
+    return path.startswith(f"{folder}/" if folder else "") and (
+        recursive or str(PurePosixPath(path).parent) == (folder or ".")
+    )
 
 
 def describe(path: str, held: Held) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class Hub:
         """
         if get_token() is None:
             raise ItoolError(f"no token for {self._api.endpoint}; {LOG_IN}; or write to a folder with --to")
+        with self._failures("asking whose token it is"):
+            self._api.whoami()
         with self._failures("making the repository"):
             # None where not private: the account's own default holds.
             self._api.create_repo(self._repo_id, repo_type=self._kind, private=private or None, exist_ok=True)
@@ -128,6 +130,7 @@ class Hub:
         }
         total = sum(file.size for file in difference.sent.values())
         done = 0
+        report(done, total)
         with self._failures("uploading"):
             waiting = list(additions)
             for start in range(0, len(waiting), BATCH):
@@ -163,6 +166,7 @@ class Hub:
         wrong = compare(files, self.listing(commit))
         differing = [*wrong.sent, *wrong.renamed]
         total, done = sum(file.size for file in sent.values()), 0
+        report(done, total)
         with self._failures("reading back"):
             for path, file in sent.items():
                 copy = Path(
@@ -221,7 +225,7 @@ class Hub:
             return f"the token is refused{said}; {LOG_IN}"
         if status in (403, 404):
             owner = self._repo_id.partition("/")[0]
-            return f"the token may not write there{said}; if {owner} is you or an organisation that lets you, {LOG_IN}"
+            return f"the token may not write there{said}; if {owner} is you or lets you write, {LOG_IN}"
         if status == 429 or status >= 500:
             return (
                 f"the Hub failed with status {status}{said}; files that were sent by then are kept there, and the same "

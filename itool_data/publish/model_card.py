@@ -143,8 +143,8 @@ def _training(run: Run, made: Made, base: str) -> str:
         [made.round, made.start],
     )["n"][0].as_py()
     return (
-        f"{lora}, an implementation of {paper}. Round {made.round} trained {code(made.start)} further on {pairs:,} step "
-        f"pairs that this policy's own tree search gave, by {run.config.preference.loss}. Merge it into the base model "
+        f"{lora}, an implementation of {paper}. Round {made.round} trained {code(made.start)} further on {pairs:,} "
+        f"step pairs that this policy's own tree search gave, by {run.config.preference.loss}. Merge it into the base model "
         "in full precision only, never into a 4-bit one."
     )
 
@@ -156,6 +156,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("{base}")
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{repo_id}")"""
     return (
-        f"## Use\n\n```python\n{snippet}\n```\n\nThe system message it was trained with, followed by the functions, one "
-        f"a line:\n\n{block(SYSTEM.rstrip())}"
+        f"## Use\n\n```python\n{snippet}\n```\n\nThe system message it was trained with, followed by the functions, "
+        f"one a line:\n\n{block(SYSTEM.rstrip())}"
     )
