@@ -16,7 +16,7 @@ from itool_data.policy.base import Draw, Policy, Request
 from itool_data.prompt import Prompter
 from itool_data.run import Run
 from itool_data.sample import Reject
-from itool_data.store.samples import reject_row
+from itool_data.stages import record_rejects
 from itool_data.store.sql import query
 from itool_eval.benchmarks import API_BANK, Benchmark, Question
 from itool_eval.conversation import Conversation
@@ -97,7 +97,17 @@ def prepare(run: Run, policy: Policy, prompter: Prompter, benchmark: Benchmark, 
         asked.append(Asked(question, conversation, prompt, _room(run, policy, prompt)))
     asked.sort(key=lambda a: (-len(a.prompt), a.question.category, a.question.position))
     too_long = [a for a in asked if a.room < 1]
-    _set_aside(run, benchmark, too_long, policy.context)
+    rejects = [
+        Reject(
+            benchmark.name,
+            a.question.category,
+            a.question.position,
+            a.question.id,
+            f"{len(a.prompt)} prompt tokens leave no room in a context of {policy.context}",
+        )
+        for a in too_long
+    ]
+    record_rejects(run, "eval", rejects, benchmark=benchmark.name)
     return Work([a for a in asked if a.room >= 1], too_long, len(questions) - len(missing))
 
 
@@ -175,24 +185,3 @@ def _reply(run: Run, policy: Policy, prompter: Prompter, asked: Asked, draw: Dra
 def _room(run: Run, policy: Policy, prompt: Sequence[int]) -> int:
     """How many tokens the reply to a prompt may have; below 1 if the prompt fills the context."""
     return min(run.config.eval.max_tokens, policy.context - len(prompt) - _MARGIN)
-
-
-def _set_aside(run: Run, benchmark: Benchmark, too_long: Sequence[Asked], context: int) -> None:
-    """Record questions that do not fit the context in `rejects`, once each."""
-    known = {
-        (row["source"], row["file"], row["line"])
-        for row in query(run.store, "SELECT source, file, line FROM rejects WHERE stage = 'eval'").to_pylist()
-    }
-    rejects = [
-        Reject(
-            benchmark.name,
-            a.question.category,
-            a.question.position,
-            a.question.id,
-            f"{len(a.prompt)} prompt tokens leave no room in a context of {context}",
-        )
-        for a in too_long
-    ]
-    rows = [reject_row(r, "eval") for r in rejects if (r.source, r.file, r.line) not in known]
-    if rows:
-        run.store.commit("eval", {"rejects": rows}, benchmark=benchmark.name)
