@@ -108,11 +108,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             "error_class": pa.string(),
         }
     ),
-    "training": pa.schema(  # a row an update, and a row a validation
+    "training": pa.schema(  # a row an update, and a row a validation; of the warm-up, loss, rate and norm alone
         {
-            "round": pa.int32(),
+            "round": pa.int32(),  # the warm-up's is 0
             "policy": pa.string(),  # that the training started from
-            "objective": pa.string(),  # simpo, dpo, ipo or orpo
+            "objective": pa.string(),  # simpo, dpo, ipo or orpo; sft-easy, sft-medium, sft-hard
             "split": pa.string(),  # train or validation
             "update": pa.int32(),
             "epoch": pa.float64(),

@@ -1,0 +1,59 @@
+// Start: every section from its data; the trees and pairs once the page stands.
+
+/** Mark the section that is read in the bar. */
+function followSections() {
+  const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
+  const seen = new Set();
+  const observer = new IntersectionObserver((entries) => {
+    for (const entry of entries) seen[entry.isIntersecting ? "add" : "delete"](entry.target.id);
+    const current = [...links.keys()].find((id) => seen.has(id));
+    for (const [id, link] of links) {
+      if (id === current) {
+        link.setAttribute("aria-current", "true");
+        link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetLeft - 40;
+      } else link.removeAttribute("aria-current");
+    }
+  }, { rootMargin: "-20% 0px -60% 0px" });
+  for (const id of links.keys()) observer.observe(byId(id));
+}
+
+function start() {
+  const [overview, benchmarks, training, cost, index] = ["overview", "benchmarks", "training", "cost", "index"].map((id) => read(`data-${id}`));
+  showOverview(overview, benchmarks, cost);
+  showScores(benchmarks, overview);
+  showErrors(benchmarks, overview);
+  showTraining(training, overview);
+  showCost(cost, overview);
+  followSections();
+  startTrees(index, overview);
+}
+
+async function startTrees(index, overview) {
+  const pairsBody = document.querySelector("#pairs .body");
+  if (!index.trees.length) {
+    document.querySelector("#trees .body").append(empty("No tree was searched yet:", `itool mine --run ${overview.name}`));
+    pairsBody.append(empty("There are no pairs yet:", `itool mine --run ${overview.name}`));
+    return;
+  }
+  if (index.total > index.trees.length) {
+    byId("explorer").before(el("p", { class: "note" }, `Of ${count(index.total)} trees, the ${count(index.trees.length)} with the largest ΔQ are in this page; itool sql reads the others.`));
+  }
+  const explorer = new Explorer(index, overview);
+  const show = (place, path) => {
+    byId("trees").scrollIntoView();
+    return explorer.open(place, path);
+  };
+  const fromHash = () => {
+    const place = explorer.find(location.hash.replace("#tree-", ""));
+    if (place >= 0) show(place);
+    return place >= 0;
+  };
+  window.addEventListener("hashchange", fromHash);
+  if (!fromHash()) await explorer.open(0);
+  const pairs = await unpack("data-pairs");
+  if (pairs.length) new PairBrowser(pairsBody, pairs, index.trees, show);
+  else pairsBody.append(empty("The search kept no pair; weaker filters keep more:", `itool mine --run ${overview.name} --set pairs.min_q_chosen=0`));
+  document.body.dataset.ready = "true";
+}
+
+start();
