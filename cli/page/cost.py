@@ -32,7 +32,7 @@ def cost(run: Run, log: Sequence[Commit], names: Mapping[str, str]) -> dict[str,
     evaluations = query(
         run.store,
         "SELECT benchmark, policy, count(*) AS items, sum(tokens_prompt)::BIGINT AS prompt, "
-        "sum(tokens_output)::BIGINT AS output, sum(seconds) AS seconds FROM predictions GROUP BY ALL ORDER BY benchmark, policy",
+        "sum(tokens_output)::BIGINT AS output, sum(seconds) AS seconds FROM predictions GROUP BY ALL",
     ).to_pylist()
     trainings = query(
         run.store,

@@ -12,7 +12,7 @@ from itool_data.store.tables import Commit
 
 
 def overview(run: Run, log: Sequence[Commit], base: str) -> dict[str, Any]:
-    """Name, dates, base model, counts and settings of a run.
+    """Name, date, base model, counts and settings of a run.
 
     Args:
         run: the run.
@@ -21,10 +21,8 @@ def overview(run: Run, log: Sequence[Commit], base: str) -> dict[str, Any]:
     """
     (counts,) = query(
         run.store,
-        "SELECT (SELECT count(*) FROM samples) AS samples, (SELECT count(*) FROM samples WHERE split = 'train') AS train,"
-        " (SELECT count(*) FROM perplexity) AS scored, (SELECT count(*) FROM trees) AS trees,"
-        " (SELECT count(*) FROM nodes) AS nodes, (SELECT count(*) FROM pairs) AS pairs,"
-        " (SELECT count(*) FROM predictions) AS predictions, (SELECT count(*) FROM rejects) AS rejects",
+        "SELECT (SELECT count(*) FROM trees) AS trees, (SELECT count(*) FROM nodes) AS nodes, "
+        "(SELECT count(*) FROM pairs) AS pairs, (SELECT count(*) FROM rejects) AS rejects",
     ).to_pylist()
     sources = query(
         run.store, "SELECT split_part(source, ':', 1) AS name, count(*) AS n FROM samples GROUP BY 1 ORDER BY n DESC, 1"
@@ -35,14 +33,10 @@ def overview(run: Run, log: Sequence[Commit], base: str) -> dict[str, Any]:
     return {
         "name": run.folder.resolve().name,
         "base": base or run.config.model.name,
-        "began": log[0].time.isoformat() if log else None,
-        "ended": log[-1].time.isoformat() if log else None,
-        "version": log[-1].version if log else None,
-        "rounds": run.config.loop.rounds,
+        "changed": log[-1].time.isoformat() if log else None,
         "counts": counts,
         "sources": sources,
         "rejects": rejects,
         "rewardWeight": run.config.reward.weight,
-        "loss": run.config.preference.loss,
         "settings": run.config.to_yaml(),
     }

@@ -70,7 +70,9 @@ def _rows(runs: Sequence[Evaluated], changes: Mapping[str, Comparison]) -> list[
             "scores": [_score(score) for score in row],
             "changes": [_change(group, name, changes.get(run.policy)) for run in runs],
         }
-        for (group, name), row in sorted(scores.items(), key=lambda item: ("all", "category", "formula").index(item[0][0]))
+        for (group, name), row in sorted(
+            scores.items(), key=lambda item: ("all", "category", "formula").index(item[0][0])
+        )
     ]
 
 
@@ -95,6 +97,8 @@ def _change(group: str, name: str, comparison: Comparison | None) -> dict[str, A
         return None
     return {
         "n": change.n,
+        "before": (change.both + change.broken) / change.n,
+        "after": (change.both + change.fixed) / change.n,
         "difference": change.difference,
         "low": change.interval.low,
         "high": change.interval.high,

@@ -24,7 +24,7 @@ def curves(run: Run) -> list[dict[str, Any]]:
     """
     rows = query(
         run.store,
-        f"SELECT round, policy, objective, {', '.join(FIGURES)} FROM training ORDER BY round, \"update\", split",
+        f'SELECT round, policy, objective, {", ".join(FIGURES)} FROM training ORDER BY round, "update", split',
     ).to_pylist()
     kept = {
         (commit.info["round"]): (commit.info["update"], commit.info.get("stopped", ""))

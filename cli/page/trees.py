@@ -7,7 +7,7 @@ Left out: compression (`build.py`).
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,8 +164,8 @@ def _pair(pair: Row, place: int) -> Row:
 
 def _question(messages: str | None) -> str:
     """The last thing that the user said, on one line."""
-    said: Iterator[str] = (m["content"] for m in reversed(json.loads(messages or "[]")) if m["role"] == "user")
-    return " ".join(next(said, "").split())
+    said = [str(message["content"]) for message in json.loads(messages or "[]") if message["role"] == "user"]
+    return " ".join(said[-1].split()) if said else ""
 
 
 def _round(value: Any) -> Any:

@@ -89,7 +89,7 @@ function errorChart(errors, width) {
     width, marginLeft: room, marginRight: 76, marginTop: 4, marginBottom: 34,
     height: 40 + errors.classes.length * (labels.length * 15 + 10),
     ariaLabel: "Error classes as shares of the wrong outputs; the table below holds the numbers",
-    x: { label: "of the policy’s wrong outputs, %", grid: true, ticks: 5, domain: [0, Math.max(20, d3.max(bars, (d) => d.share))] },
+    x: { label: "of the policy’s wrong outputs, %", grid: true, ticks: 5, nice: 5, domain: [0, Math.max(20, d3.max(bars, (d) => d.share))] },
     y: { domain: labels, axis: null, padding: 0.25, paddingOuter: 0.5 },
     fy: { domain: errors.classes, axis: null, padding: 0 },
     ...scales(labels),

@@ -53,7 +53,7 @@ async function startTrees(index, overview) {
   const pairs = await unpack("data-pairs");
   if (pairs.length) new PairBrowser(pairsBody, pairs, index.trees, show);
   else pairsBody.append(empty("The search kept no pair; weaker filters keep more:", `itool mine --run ${overview.name} --set pairs.min_q_chosen=0`));
-  document.body.dataset.ready = "true";
+  document.body.dataset.ready = "";
 }
 
 start();

@@ -2,7 +2,7 @@
 
 function showOverview(overview, benchmarks, cost) {
   byId("run-name").textContent = overview.name;
-  const when = overview.ended && new Date(overview.ended);
+  const when = overview.changed && new Date(overview.changed);
   byId("run-base").textContent = [
     overview.base,
     overview.sources.map((source) => `${source.name} (${plural(source.n, "sample")})`).join(", "),
@@ -16,12 +16,11 @@ function showOverview(overview, benchmarks, cost) {
   );
 }
 
-/** The newest policy's overall score beside that of the one it is held against. */
+/** The newest policy's overall score, and its change against the one it is held against. */
 function headline(benchmark) {
   const [all] = benchmark.rows;
   const last = benchmark.policies.length - 1;
-  const first = benchmark.policies.findIndex((policy) => policy.label === benchmark.reference);
-  return { before: all.scores[first], after: all.scores[last], change: all.changes[last], label: benchmark.policies[last].label };
+  return { score: all.scores[last], change: all.changes[last], label: benchmark.policies[last].label };
 }
 
 function verdict(overview, benchmarks) {
@@ -31,10 +30,10 @@ function verdict(overview, benchmarks) {
     : "Nothing was searched yet.";
   if (!benchmarks.length) return `${found} No policy was evaluated yet.`;
   const [benchmark] = benchmarks;
-  const { before, after, change, label } = headline(benchmark);
-  if (!change) return `${found} On ${benchmark.name}, the ${label} policy gets ${percent(after.value)} of ${plural(after.n, "item")} right.`;
-  const moved = `On ${benchmark.name}, ${label} gets ${percent(after.value)} right after ${percent(before.value)} for ${benchmark.reference}`;
-  const items = `${change.fixed} of ${count(change.n)} items fixed, ${change.broken} broken`;
+  const { score, change, label } = headline(benchmark);
+  if (!change) return `${found} On ${benchmark.name}, ${label} gets ${percent(score.value)} of ${plural(score.n, "item")} right.`;
+  const moved = `On ${benchmark.name}, ${label} gets ${percent(change.after)} right, ${benchmark.reference} ${percent(change.before)}`;
+  const items = `of ${plural(change.n, "item")} that both answered, ${count(change.fixed)} fixed and ${count(change.broken)} broken`;
   if (change.p >= 0.05) return `${found} ${moved}: ${items}, no difference that so many items can show.`;
   return `${found} ${moved}: ${items}, ${change.difference > 0 ? "better" : "worse"} beyond chance (p ${pValue(change.p)}).`;
 }
@@ -47,9 +46,12 @@ function tiles(overview, benchmarks, cost) {
   const seconds = d3.sum(cost.stages, (stage) => stage.seconds);
   return [
     ...benchmarks.slice(0, 2).map((benchmark) => {
-      const { before, after, change, label } = headline(benchmark);
-      const beside = change ? [el("small", {}, `${percent(before.value, 1)} → `), percent(after.value)] : percent(after.value);
-      return tile(`${benchmark.name}, ${label}`, beside, `95 %: ${percent(after.low)} to ${percent(after.high)}, n ${count(after.n)}`, true);
+      const { score, change, label } = headline(benchmark);
+      const figures = change ? [el("small", {}, `${percent(change.before)} → `), percent(change.after)] : percent(score.value);
+      const below = change
+        ? `change ${signed(100 * change.difference, 1)}, 95 %: ${signed(100 * change.low, 1)} to ${signed(100 * change.high, 1)}, n ${count(change.n)}`
+        : `95 %: ${percent(score.low)} to ${percent(score.high)}, n ${count(score.n)}`;
+      return tile(change ? `${benchmark.name}, ${benchmark.reference} → ${label}` : `${benchmark.name}, ${label}`, figures, below, true);
     }),
     tile("pairs", count(counts.pairs), counts.trees ? `${(counts.pairs / counts.trees).toFixed(1)} a tree` : "none mined"),
     tile("trees", count(counts.trees), `${count(counts.nodes)} nodes`),

@@ -17,7 +17,8 @@ function scoresOf(benchmark) {
       legend(labels),
       figure(null, null, (width) => scoreChart(drawn, labels, width)),
       scoreTable(benchmark),
-      el("p", { class: "note" }, `${benchmark.era}. `, benchmark.flips.length ? changesNote(benchmark) : ""),
+      el("p", { class: "note" }, `${benchmark.era}. `, benchmark.flips.length ? changesNote(benchmark) : "",
+        new Set(benchmark.policies.map((policy) => policy.n)).size > 1 ? " Not all policies were asked the same items." : ""),
       benchmark.flips.filter((flips) => flips.all).map((flips) => flipDetails(flips, benchmark.reference))),
   ];
 }
