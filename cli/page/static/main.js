@@ -17,7 +17,7 @@ function followSections() {
   for (const id of links.keys()) observer.observe(byId(id));
 }
 
-function start() {
+async function start() {
   const [overview, benchmarks, training, cost, index] = ["overview", "benchmarks", "training", "cost", "index"].map((id) => read(`data-${id}`));
   showOverview(overview, benchmarks, cost);
   showScores(benchmarks, overview);
@@ -25,16 +25,12 @@ function start() {
   showTraining(training, overview);
   showCost(cost, overview);
   followSections();
-  startTrees(index, overview);
+  if (index.trees.length) await showTrees(index, overview);
+  else for (const id of ["trees", "pairs"]) document.querySelector(`#${id} .body`).append(empty(`There are no ${id} yet:`, `itool mine --run ${overview.name}`));
+  document.body.dataset.ready = "";
 }
 
-async function startTrees(index, overview) {
-  const pairsBody = document.querySelector("#pairs .body");
-  if (!index.trees.length) {
-    document.querySelector("#trees .body").append(empty("No tree was searched yet:", `itool mine --run ${overview.name}`));
-    pairsBody.append(empty("There are no pairs yet:", `itool mine --run ${overview.name}`));
-    return;
-  }
+async function showTrees(index, overview) {
   if (index.total > index.trees.length) {
     byId("explorer").before(el("p", { class: "note" }, `Of ${count(index.total)} trees, the ${count(index.trees.length)} with the largest ΔQ are in this page; itool sql reads the others.`));
   }
@@ -43,17 +39,15 @@ async function startTrees(index, overview) {
     byId("trees").scrollIntoView();
     return explorer.open(place, path);
   };
-  const fromHash = () => {
-    const place = explorer.find(location.hash.replace("#tree-", ""));
-    if (place >= 0) show(place);
-    return place >= 0;
-  };
-  window.addEventListener("hashchange", fromHash);
-  if (!fromHash()) await explorer.open(0);
+  const named = () => explorer.find(location.hash.replace("#tree-", ""));
+  window.addEventListener("hashchange", () => {
+    if (named() >= 0) show(named());
+  });
+  await (named() >= 0 ? show(named()) : explorer.open(0));
   const pairs = await unpack("data-pairs");
-  if (pairs.length) new PairBrowser(pairsBody, pairs, index.trees, show);
-  else pairsBody.append(empty("The search kept no pair; weaker filters keep more:", `itool mine --run ${overview.name} --set pairs.min_q_chosen=0`));
-  document.body.dataset.ready = "";
+  const body = document.querySelector("#pairs .body");
+  if (pairs.length) new PairBrowser(body, pairs, index.trees, show);
+  else body.append(empty("The search kept no pair; a weaker filter keeps more:", `itool mine --run ${overview.name} --set pairs.min_q_chosen=0`));
 }
 
 start();
