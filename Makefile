@@ -47,6 +47,7 @@ bench: setup
 	$(BIN)/python -m bench.search
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.store
+	$(BIN)/python -m bench.report
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

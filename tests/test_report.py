@@ -160,9 +160,10 @@ def test_fragments_are_the_texts_and_what_they_share(first: str, second: str) ->
 
 def test_fragments_are_whole_words_and_numbers() -> None:
     assert differing("city='Santa Clara',", "city='California',") == (
-        ["city='", "Santa Clara", "',", ""], ["city='", "California", "',", ""],
+        ["city='", "Santa Clara", "',"], ["city='", "California", "',"],
     )  # fmt: skip
-    assert differing("a=-1.5)", "a=-15)")[0] == ["a=", "-1.5", ")", ""]
+    assert differing("a=-1.5)", "a=-15)")[0] == ["a=", "-1.5", ")"]
+    assert differing("f(", "g(") == (["", "f", "("], ["", "g", "("])
 
 
 # -- in a browser ----------------------------------------------------------------------------------------------------

@@ -20,12 +20,11 @@ def differing(first: str, second: str) -> tuple[list[str], list[str]]:
     a, b = _WORDS.findall(first), _WORDS.findall(second)
     left: list[str] = []
     right: list[str] = []
-    # difflib ends with an empty block, so the loop also takes what differs at the end.
-    i = j = 0
-    shared = ""
-    for block in SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks():
-        left += [shared, "".join(a[i : block.a])]
-        right += [shared, "".join(b[j : block.b])]
-        i, j = block.a + block.size, block.b + block.size
-        shared = "".join(a[block.a : i])
+    # Equal and other stretches alternate, whichever comes first.
+    for kind, i, i_end, j, j_end in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if kind != "equal" and not left:
+            left.append("")
+            right.append("")
+        left.append("".join(a[i:i_end]))
+        right.append("".join(b[j:j_end]))
     return left, right
