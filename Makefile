@@ -48,6 +48,7 @@ bench: setup
 	$(BIN)/python -m bench.search
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.store
+	$(BIN)/python -m bench.report
 
 # The pages of docs/ that say what the code says.
 docs: setup

@@ -135,11 +135,11 @@ TABLES = {
         },
     ),
     "training": Described(
-        "an update of the preference training, or a validation",
+        "an update of a training, or a validation; of the warm-up loss, rate, norm and time alone",
         {
-            "round": _ROUND,
+            "round": (_INT, "of the loop; the warm-up's is 0"),
             "policy": (_TEXT, "that the training started from"),
-            "objective": (_TEXT, "`simpo`, `dpo`, `ipo` or `orpo`"),
+            "objective": (_TEXT, "`simpo`, `dpo`, `ipo` or `orpo`; `sft-easy`, `sft-medium`, `sft-hard`"),
             "split": (_TEXT, "`train` or `validation`"),
             "update": (_INT, "updates done, this one included"),
             "epoch": (_FLOAT, "passes over the pairs done"),
