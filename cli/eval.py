@@ -4,6 +4,7 @@ Left out: how results are laid out on the terminal (`eval_tables.py`).
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,11 +93,11 @@ def run_(
     with write_run(run, config, settings(overrides, engine), force) as opened:
         model = opened.config.model
         base = find_model(model)
-        policy = open_policy(model, base, choose_adapter(opened, base, wanted))
-        prompter = open_prompter(model, base)
+        adapter, prompter = choose_adapter(opened, base, wanted), open_prompter(model, base)
         names = categories.split(",") if categories else None
         opened_benchmark = open_benchmark(f"{benchmark.value}:{data}" if data else benchmark.value, prompter)
-        evaluate(make_console(), opened, policy, prompter, opened_benchmark, names, limit, trained_on)
+        with closing(open_policy(model, base, adapter)) as policy:
+            evaluate(make_console(), opened, policy, prompter, opened_benchmark, names, limit, trained_on)
 
 
 def evaluate(
