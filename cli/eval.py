@@ -4,18 +4,21 @@ Left out: how results are laid out on the terminal (`eval_tables.py`).
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from itool_cli.options import ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
+from itool_cli.options import ConfigFile, Force, Overrides, PolicyKind, RayAddress, RunFolder, Workers, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from itool_data.prompt import Prompter
     from itool_data.run import Run
+    from itool_data.workers.pool import Pool
     from itool_eval.benchmarks import Benchmark
 
 app = typer.Typer(help="Benchmarks: run, score, show, compare, export.", no_args_is_help=True)
@@ -72,6 +75,8 @@ def run_(
     ] = False,
     config: ConfigFile = None,
     engine: PolicyKind = None,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
@@ -80,8 +85,9 @@ def run_(
     from itool_cli.policies import choose_adapter
     from itool_data.errors import ItoolError
     from itool_data.policy.load import find_model
-    from itool_data.policy.open import open_policy, open_prompter
+    from itool_data.policy.open import open_prompter
     from itool_data.run import write_run
+    from itool_data.workers.open import open_pool
     from itool_eval.benchmarks import open_benchmark
 
     if benchmark is Runnable.API_BANK and data is None:
@@ -89,21 +95,22 @@ def run_(
             "apibank needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
-    with write_run(run, config, settings(overrides, engine), force) as opened:
+    with write_run(run, config, settings(overrides, engine, workers, ray_address), force) as opened:
         model = opened.config.model
         base = find_model(model)
-        policy = open_policy(model, base, choose_adapter(opened, base, wanted))
         prompter = open_prompter(model, base)
         names = categories.split(",") if categories else None
         opened_benchmark = open_benchmark(f"{benchmark.value}:{data}" if data else benchmark.value, prompter)
-        evaluate(make_console(), opened, policy, prompter, opened_benchmark, names, limit, trained_on)
+        adapter = choose_adapter(opened, base, wanted)
+        with closing(open_pool(model, opened.config.workers, base, adapter)) as pool:
+            evaluate(make_console(), opened, pool, prompter, opened_benchmark, names, limit, trained_on)
 
 
 def evaluate(
     console: "Console",
     run: "Run",
-    policy: Any,
-    prompter: Any,
+    pool: "Pool",
+    prompter: "Prompter",
     benchmark: "Benchmark",
     categories: Sequence[str] | None,
     limit: int | None,
@@ -114,7 +121,7 @@ def evaluate(
     Args:
         console: where progress and scores go.
         run: open for writing.
-        policy: who answers.
+        pool: of the policy that answers.
         prompter: with the policy's tokenizer.
         benchmark: whose items.
         categories: only these; None: all.
@@ -129,24 +136,25 @@ def evaluate(
 
     seen = set() if trained_on else training_items(run, benchmark)
     questions = choose(benchmark, categories, limit, run.config.seed, seen)
-    work = prepare(run, policy, prompter, benchmark, questions)
+    work = prepare(run, pool, prompter, benchmark, questions)
     console.print(
-        f"{benchmark.name}, {policy.policy_id}: {len(questions)} items, {work.done} already answered, "
-        f"{len(work.too_long)} longer than the context of {policy.context} tokens set aside"
+        f"{benchmark.name}, {pool.policy_id}: {len(questions)} items, {work.done} already answered, "
+        f"{len(work.too_long)} longer than the context of {pool.context} tokens set aside"
         + (f"; {len(seen)} that this run trains on are left out" if seen else "")
     )
     if work.asked:
         done, right, total = work.done, 0, work.done + len(work.asked)
-        before = policy.usage.prefilled + policy.usage.decoded
+        before = pool.usage
         with Meter(console, benchmark.name, "items").live() as meter:
             meter.update(done, total)
-            for verdicts in answer(run, policy, prompter, benchmark, work.asked):
+            for verdicts in answer(run, pool, benchmark, work.asked):
                 done += len(verdicts)
                 right += sum(verdict.valid for verdict in verdicts)
-                tokens = policy.usage.prefilled + policy.usage.decoded - before
-                meter.update(done, total, f"{right} of {done - work.done} right, {tokens:,} tokens")
+                used = pool.usage - before
+                note = f"{right} of {done - work.done} right, {used.prefilled + used.decoded:,} tokens"
+                meter.update(done, total, note)
     if work.asked or work.done:
-        for evaluated in read_evaluated(run, str(policy.policy_id)):
+        for evaluated in read_evaluated(run, str(pool.policy_id)):
             if evaluated.benchmark == benchmark.name:
                 show_evaluated(console, evaluated)
 

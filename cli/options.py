@@ -25,7 +25,18 @@ PolicyKind = Annotated[
     Engine | None, typer.Option("--policy", help="What runs the model; the same as --set model.policy=…")
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="So many policies side by side, on Ray, one a GPU; the same as --set workers.count=…"),
+]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Join this Ray cluster; the same as --set workers.address=…", metavar="HOST:PORT")
+]
 
-def settings(overrides: list[str] | None, engine: Engine | None) -> list[str]:
+
+def settings(
+    overrides: list[str] | None, engine: Engine | None, workers: int | None = None, address: str | None = None
+) -> list[str]:
     """`--set`s with those that have an option of their own."""
-    return [*(overrides or []), *([f"model.policy={engine.value}"] if engine else [])]
+    own = {"model.policy": engine and engine.value, "workers.count": workers, "workers.address": address}
+    return [*(overrides or []), *(f"{key}={value}" for key, value in own.items() if value is not None)]

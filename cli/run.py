@@ -11,10 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from itool_data.config import LoopSettings
     from itool_data.policy.load import Adapter
+    from itool_data.prompt import Prompter
     from itool_data.run import Run
     from itool_data.store.tables import Commit
+    from itool_data.workers.pool import Pool
 
 STAGE = "stage"  # the operation of the log's rows about stages
 
@@ -84,20 +86,20 @@ def go_on(console: "Console", folder: Path, wanted: Sequence[str]) -> None:
     run = open_run(folder)
     names, log = stage_names(run.config.loop), run.store.log()
     done, again = finished(log, names), invalidated(log, names)
-    loop = Loop(console, folder)
-    for number, name in enumerate(wanted, 1):
-        if name in done:
-            console.print(f"[{number}/{len(wanted)}] {name}: done in {duration(done[name])}")
-            continue
-        console.rule(f"[{number}/{len(wanted)}] {name}", align="left")
-        started = time.monotonic()
-        try:
-            loop.do(name, name in again)
-        except BaseException:
-            with suppress(ItoolError):  # a full disk, say, must not hide why the stage itself stopped
-                _record(folder, name, started, False)
-            raise
-        _record(folder, name, started, True)
+    with closing(Loop(console, folder)) as loop:
+        for number, name in enumerate(wanted, 1):
+            if name in done:
+                console.print(f"[{number}/{len(wanted)}] {name}: done in {duration(done[name])}")
+                continue
+            console.rule(f"[{number}/{len(wanted)}] {name}", align="left")
+            started = time.monotonic()
+            try:
+                loop.do(name, name in again)
+            except BaseException:
+                with suppress(ItoolError):  # a full disk, say, must not hide why the stage itself stopped
+                    _record(folder, name, started, False)
+                raise
+            _record(folder, name, started, True)
 
 
 def _record(folder: Path, name: str, started: float, complete: bool) -> None:
@@ -151,11 +153,11 @@ def invalidated(log: Sequence["Commit"], names: Sequence[str]) -> set[str]:
 
 @dataclass
 class _Loaded:
-    """The policy in memory; stages that follow one another use the same one."""
+    """The policy in memory, here or on workers; stages that follow one another use the same one."""
 
     adapter: "Adapter | None"
-    policy: Any
-    prompter: Any
+    pool: "Pool"
+    prompter: "Prompter"
 
 
 class Loop:
@@ -184,7 +186,7 @@ class Loop:
 
         kind, _, number = name.partition("-")
         if kind in ("warmup", "preference"):
-            self._loaded = None  # its memory is needed
+            self.close()  # its memory is needed
         if kind == "preference":
             run = open_run(self._folder)
             if not round_pairs(run, int(number)):
@@ -221,14 +223,14 @@ class Loop:
         from itool_data.stages import replay
 
         loaded = self._load(run, _adapter(run, round_))
-        buffer = replay(run, loaded.policy, loaded.prompter, round_)
-        measure_round(self._console, run, loaded.policy, buffer, round_)
+        buffer = replay(run, loaded.pool, loaded.prompter, round_)
+        measure_round(self._console, run, loaded.pool, buffer, round_)
 
     def _mine(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.mine import mine_round
 
         loaded = self._load(run, _adapter(run, round_))
-        mine_round(self._console, run, loaded.policy, loaded.prompter, round_, run.config.loop.search)
+        mine_round(self._console, run, loaded.pool, loaded.prompter, round_, run.config.loop.search)
 
     def _preference(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.train import train_preference
@@ -254,7 +256,7 @@ class Loop:
             benchmark = open_benchmark(name, loaded.prompter)
             categories = loop.categories if benchmark.name != API_BANK else []
             limit = loop.items or None
-            evaluate(self._console, run, loaded.policy, loaded.prompter, benchmark, categories or None, limit)
+            evaluate(self._console, run, loaded.pool, loaded.prompter, benchmark, categories or None, limit)
 
     def _report(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.run_tables import show_rounds
@@ -264,14 +266,22 @@ class Loop:
     def _load(self, run: "Run", adapter: "Adapter | None") -> _Loaded:
         """A policy, loaded if it is not in memory."""
         from itool_data.policy.load import find_model
-        from itool_data.policy.open import open_policy, open_prompter
+        from itool_data.policy.open import open_prompter
+        from itool_data.workers.open import open_pool
 
         model = run.config.model
         if self._loaded is None or self._loaded.adapter != adapter:
-            self._loaded = None
+            self.close()
             base = find_model(model)
-            self._loaded = _Loaded(adapter, open_policy(model, base, adapter), open_prompter(model, base))
+            pool = open_pool(model, run.config.workers, base, adapter)
+            self._loaded = _Loaded(adapter, pool, open_prompter(model, base))
         return self._loaded
+
+    def close(self) -> None:
+        """Let the policy in memory go."""
+        if self._loaded is not None:
+            self._loaded.pool.close()
+            self._loaded = None
 
 
 def _adapter(run: "Run", round_: int) -> "Adapter | None":

@@ -65,11 +65,13 @@ class Benchmark:
 
     Attributes:
         name: as the tables record it.
+        source: as `open_benchmark` takes it.
         scorers: who decides; no category is scored by two of them.
         questions: a category's items, in the data's order.
     """
 
     name: str
+    source: str
     scorers: Sequence[ReplyScorer]
     questions: Callable[[str], list[Question]]
 
@@ -108,7 +110,7 @@ def bfcl(version: Version) -> Benchmark:
         items = enumerate(load_items(data, version, category))
         return [Question(category, item.id, i, partial(ask, item, language)) for i, item in items]
 
-    return Benchmark(version.value, bfcl_scorers(version), questions)
+    return Benchmark(version.value, version.value, bfcl_scorers(version), questions)
 
 
 def api_bank(folder: Path) -> Benchmark:
@@ -118,7 +120,7 @@ def api_bank(folder: Path) -> Benchmark:
         items = enumerate(apibank_items.load_items(folder, category))
         return [Question(category, item.id, i, partial(one_reply, item.messages)) for i, item in items]
 
-    return Benchmark(API_BANK, [ApiBankScorer(folder)], questions)
+    return Benchmark(API_BANK, f"{API_BANK}:{folder.absolute()}", [ApiBankScorer(folder)], questions)
 
 
 def bfcl_own_prompt(prompter: Prompter) -> Benchmark:
@@ -140,7 +142,7 @@ def bfcl_own_prompt(prompter: Prompter) -> Benchmark:
             if item.id in samples
         ]
 
-    return Benchmark(OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions)
+    return Benchmark(OWN_PROMPT, OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions)
 
 
 def version_of(benchmark: str) -> Version | None:

@@ -10,15 +10,17 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from itool_data.policy.base import Draw, Policy, Request
+from itool_data.policy.base import Described, Draw, Request
 from itool_data.prompt import Prompter
 from itool_data.run import Run
 from itool_data.sample import Reject
 from itool_data.store.samples import reject_row
 from itool_data.store.sql import query
-from itool_eval.benchmarks import API_BANK, Benchmark, Question
+from itool_data.workers.pool import Desk, Pool
+from itool_eval.benchmarks import API_BANK, Benchmark, Question, open_benchmark
 from itool_eval.conversation import Conversation
 from itool_eval.predictions import Answer, prediction_row
 from itool_eval.verdicts import Verdict
@@ -29,12 +31,37 @@ _MARGIN = 2
 _OPEN_PER_ROW = 2
 
 
-@dataclass
+@dataclass(frozen=True)
 class Asked:
+    """An item to be asked, in a form that can be sent to a worker; which of a category's it is, is its position."""
+
+    category: str
+    id: str
+    position: int
+    prompt: list[int]  # token ids of the first messages
+
+    @property
+    def key(self) -> str:
+        """Category and position."""
+        return f"{self.category}/{self.position}"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An item's end: its verdict and its row of `predictions`."""
+
+    key: str
+    verdict: Verdict
+    row: dict[str, Any]
+
+
+@dataclass
+class _Talk:
     """An item whose conversation waits for a reply, and what it took so far.
 
     Attributes:
-        question: the item.
+        asked: the item.
+        question: the same, as the benchmark has it.
         conversation: stands where it asked for the reply.
         prompt: token ids of all messages so far.
         room: how many tokens the reply may have.
@@ -43,6 +70,7 @@ class Asked:
         seconds: the time that the replies before took.
     """
 
+    asked: Asked
     question: Question
     conversation: Conversation
     prompt: list[int]
@@ -75,7 +103,9 @@ class Work:
     done: int
 
 
-def prepare(run: Run, policy: Policy, prompter: Prompter, benchmark: Benchmark, questions: Sequence[Question]) -> Work:
+def prepare(
+    run: Run, policy: Described, prompter: Prompter, benchmark: Benchmark, questions: Sequence[Question]
+) -> Work:
     """Find which questions this policy has not answered yet and set aside those that do not fit its context.
 
     The longest come first: neighbours of like length waste least of a batch, and no long one is left for the end.
@@ -90,91 +120,136 @@ def prepare(run: Run, policy: Policy, prompter: Prompter, benchmark: Benchmark, 
         ).to_pylist()
     }
     missing = [q for q in questions if (q.category, q.position) not in answered]
-    asked = []
-    for question in missing:
-        conversation = question.begin()
-        prompt = prompter.chat_ids(next(conversation))
-        asked.append(Asked(question, conversation, prompt, _room(run, policy, prompt)))
-    asked.sort(key=lambda a: (-len(a.prompt), a.question.category, a.question.position))
-    too_long = [a for a in asked if a.room < 1]
+    asked = [Asked(q.category, q.id, q.position, prompter.chat_ids(next(q.begin()))) for q in missing]
+    asked.sort(key=lambda a: (-len(a.prompt), a.category, a.position))
+    too_long = [a for a in asked if _room(policy.context, a.prompt) < 1]
     _set_aside(run, benchmark, too_long, policy.context)
-    return Work([a for a in asked if a.room >= 1], too_long, len(questions) - len(missing))
+    return Work([a for a in asked if _room(policy.context, a.prompt) >= 1], too_long, len(questions) - len(missing))
 
 
-def answer(
-    run: Run, policy: Policy, prompter: Prompter, benchmark: Benchmark, asked: Sequence[Asked]
-) -> Iterator[list[Verdict]]:
+def answer(run: Run, pool: Pool, benchmark: Benchmark, asked: Sequence[Asked]) -> Iterator[list[Verdict]]:
     """Hold the conversations and commit the results in groups; yields at every step the verdicts of those that ended.
 
     Whatever is finished when the caller stops (Ctrl-C included) is committed first.
     """
-    waiting = deque(asked)
-    under_way: dict[str, Asked] = {}
-    requests = 0
     rows: list[dict[str, Any]] = []
-    committed = replied = time.monotonic()
-
-    def submit(a: Asked) -> None:
-        nonlocal requests
-        requests += 1
-        under_way[str(requests)] = a
-        policy.submit(Request(str(requests), a.prompt, (0,), a.room, 0.0))
+    committed = time.monotonic()
 
     def commit() -> None:
         nonlocal rows, committed
         ended, rows, committed = rows, [], time.monotonic()
         if ended:
-            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(policy.policy_id))
+            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(pool.policy_id))
 
     try:
+        for finished in pool.run(AnswerJob(benchmark.source, run.config.eval.max_tokens), asked):
+            rows += [answered.row for answered in finished]
+            if time.monotonic() - committed > run.config.mine.commit_seconds:
+                commit()
+            yield [answered.verdict for answered in finished]
+    finally:
+        commit()
+
+
+@dataclass(frozen=True)
+class AnswerJob:
+    """Answers to a benchmark's items, scored.
+
+    Attributes:
+        source: of the benchmark, as `open_benchmark` takes it: every worker opens it for itself.
+        max_tokens: upper bound on a reply.
+    """
+
+    source: str
+    max_tokens: int
+    name = "item"
+
+    def start(self, desk: Desk) -> "AnswerSession":
+        """Begin on a worker."""
+        return AnswerSession(self, desk)
+
+
+class AnswerSession:
+    """Holds conversations with one policy."""
+
+    def __init__(self, job: AnswerJob, desk: Desk):
+        self._max_tokens = job.max_tokens
+        self._policy = desk.policy
+        self._prompter = desk.prompter
+        self._benchmark = open_benchmark(job.source, desk.prompter)
+        self._questions = cache(lambda category: {q.position: q for q in self._benchmark.questions(category)})
+        self.appetite = _OPEN_PER_ROW * desk.policy.max_rows
+
+    def run(self, waiting: deque[Asked]) -> Iterator[list[Answered]]:
+        """Hold the conversations of the waiting items; yields at every step of the policy."""
+        under_way: dict[str, _Talk] = {}
+        requests = 0
+        replied = time.monotonic()
+
+        def submit(talk: _Talk) -> None:
+            nonlocal requests
+            requests += 1
+            under_way[str(requests)] = talk
+            self._policy.submit(Request(str(requests), talk.prompt, (0,), talk.room, 0.0))
+
         while waiting or under_way:
-            while waiting and len(under_way) < _OPEN_PER_ROW * policy.max_rows:
-                submit(waiting.popleft())
-            finished = policy.step()
-            verdicts = []
+            while waiting and len(under_way) < self.appetite:
+                submit(self._begin(waiting.popleft()))
+            finished = self._policy.step()
+            ended = []
             now = time.monotonic()
             for completion in finished:
                 current = under_way.pop(completion.request_id)
                 current.seconds += (now - replied) / len(finished)
                 (draw,) = completion.draws
-                reply = _reply(run, policy, prompter, current, draw)
+                reply = self._reply(current, draw)
                 if reply is None:
                     submit(current)
-                    continue
-                scorer = benchmark.scorer(reply.question.category)
-                verdict = scorer.score(reply.question.category, reply.question.id, reply.result)
-                calls = scorer.calls(reply.question.category, reply.result)
-                rows.append(prediction_row(benchmark.name, str(policy.policy_id), reply, calls, verdict))
-                verdicts.append(verdict)
+                else:
+                    ended.append(self._score(current.asked.key, reply))
             if finished:
                 replied = now
-            if now - committed > run.config.mine.commit_seconds:
-                commit()
-            yield verdicts
-    finally:
-        policy.reset()
-        commit()
+            yield ended
+
+    def _begin(self, asked: Asked) -> _Talk:
+        question = self._questions(asked.category)[asked.position]
+        conversation = question.begin()
+        next(conversation)  # the messages of which the prompt was made
+        return _Talk(asked, question, conversation, asked.prompt, self._room(asked.prompt))
+
+    def _room(self, prompt: Sequence[int]) -> int:
+        return min(self._max_tokens, _room(self._policy.context, prompt))
+
+    def _reply(self, talk: _Talk, draw: Draw) -> Answer | None:
+        """Give a conversation its next reply; returns the answer once it is over, None while it goes on."""
+        talk.tokens_prompt += len(talk.prompt)
+        talk.tokens_output += len(draw.ids)
+        try:
+            talk.prompt = self._prompter.chat_ids(talk.conversation.send(self._prompter.decode(draw.ids)))
+        except StopIteration as end:
+            return Answer(talk.question, end.value, talk.tokens_prompt, talk.tokens_output, draw.finish, talk.seconds)
+        talk.room = self._room(talk.prompt)
+        if talk.room >= 1:
+            return None
+        # What the official harness writes in place of the result when the server refuses a prompt, and scores as wrong.
+        result = (
+            f"Error during inference: {len(talk.prompt)} prompt tokens leave no room in a context of "
+            f"{self._policy.context}"
+        )
+        return Answer(talk.question, result, talk.tokens_prompt, talk.tokens_output, "context", talk.seconds)
+
+    def _score(self, key: str, reply: Answer) -> Answered:
+        category = reply.question.category
+        scorer = self._benchmark.scorer(category)
+        verdict = scorer.score(category, reply.question.id, reply.result)
+        calls = scorer.calls(category, reply.result)
+        row = prediction_row(self._benchmark.name, str(self._policy.policy_id), reply, calls, verdict)
+        return Answered(key, verdict, row)
 
 
-def _reply(run: Run, policy: Policy, prompter: Prompter, asked: Asked, draw: Draw) -> Answer | None:
-    """Give a conversation its next reply; returns the answer once it is over, None while it goes on."""
-    asked.tokens_prompt += len(asked.prompt)
-    asked.tokens_output += len(draw.ids)
-    try:
-        asked.prompt = prompter.chat_ids(asked.conversation.send(prompter.decode(draw.ids)))
-    except StopIteration as end:
-        return Answer(asked.question, end.value, asked.tokens_prompt, asked.tokens_output, draw.finish, asked.seconds)
-    asked.room = _room(run, policy, asked.prompt)
-    if asked.room >= 1:
-        return None
-    # What the official harness writes in place of the result when the server refuses a prompt, and scores as wrong.
-    result = f"Error during inference: {len(asked.prompt)} prompt tokens leave no room in a context of {policy.context}"
-    return Answer(asked.question, result, asked.tokens_prompt, asked.tokens_output, "context", asked.seconds)
-
-
-def _room(run: Run, policy: Policy, prompt: Sequence[int]) -> int:
-    """How many tokens the reply to a prompt may have; below 1 if the prompt fills the context."""
-    return min(run.config.eval.max_tokens, policy.context - len(prompt) - _MARGIN)
+def _room(context: int, prompt: Sequence[int]) -> int:
+    """How many tokens of the context a prompt leaves to the reply; below 1 if it fills the context."""
+    return context - len(prompt) - _MARGIN
 
 
 def _set_aside(run: Run, benchmark: Benchmark, too_long: Sequence[Asked], context: int) -> None:
@@ -186,9 +261,9 @@ def _set_aside(run: Run, benchmark: Benchmark, too_long: Sequence[Asked], contex
     rejects = [
         Reject(
             benchmark.name,
-            a.question.category,
-            a.question.position,
-            a.question.id,
+            a.category,
+            a.position,
+            a.id,
             f"{len(a.prompt)} prompt tokens leave no room in a context of {context}",
         )
         for a in too_long

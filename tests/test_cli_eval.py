@@ -16,6 +16,7 @@ from itool_data.policy.base import Draw, PolicyId, Request
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import Run, open_run, write_run
 from itool_data.store.sql import query
+from itool_data.workers.pool import Desk, LocalPool
 from itool_eval.benchmarks import API_BANK, Benchmark, Question, api_bank, choose
 from itool_eval.benchmarks import bfcl as bfcl_benchmark
 from itool_eval.bfcl.categories import Version
@@ -88,7 +89,7 @@ def script_turns(questions: list[Question], replies: list[str]) -> dict[tuple[in
 def evaluate(run: Run, policy: ScriptedPolicy, benchmark: Benchmark, questions: list[Question], steps: int = 99) -> int:
     """Run at most so many steps, as a killed process would; how many were answered."""
     work = prepare(run, policy, PROMPTER, benchmark, questions)
-    answering = answer(run, policy, PROMPTER, benchmark, work.asked)
+    answering = answer(run, LocalPool(Desk(policy, PROMPTER)), benchmark, work.asked)
     answered = sum(len(verdicts) for _, verdicts in zip(range(steps), answering, strict=False))
     answering.close()
     return answered
