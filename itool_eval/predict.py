@@ -17,7 +17,7 @@ from itool_data.policy.base import Described, Draw, Request
 from itool_data.prompt import Prompter
 from itool_data.run import Run
 from itool_data.sample import Reject
-from itool_data.store.samples import reject_row
+from itool_data.stages import record_rejects
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, Pool
 from itool_eval.benchmarks import API_BANK, Benchmark, Question, open_benchmark
@@ -123,7 +123,17 @@ def prepare(
     asked = [Asked(q.category, q.id, q.position, prompter.chat_ids(next(q.begin()))) for q in missing]
     asked.sort(key=lambda a: (-len(a.prompt), a.category, a.position))
     too_long = [a for a in asked if _room(policy.context, a.prompt) < 1]
-    _set_aside(run, benchmark, too_long, policy.context)
+    rejects = [
+        Reject(
+            benchmark.name,
+            a.category,
+            a.position,
+            a.id,
+            f"{len(a.prompt)} prompt tokens leave no room in a context of {policy.context}",
+        )
+        for a in too_long
+    ]
+    record_rejects(run, "eval", rejects, benchmark=benchmark.name)
     return Work([a for a in asked if _room(policy.context, a.prompt) >= 1], too_long, len(questions) - len(missing))
 
 
@@ -250,24 +260,3 @@ class AnswerSession:
 def _room(context: int, prompt: Sequence[int]) -> int:
     """How many tokens of the context a prompt leaves to the reply; below 1 if it fills the context."""
     return context - len(prompt) - _MARGIN
-
-
-def _set_aside(run: Run, benchmark: Benchmark, too_long: Sequence[Asked], context: int) -> None:
-    """Record questions that do not fit the context in `rejects`, once each."""
-    known = {
-        (row["source"], row["file"], row["line"])
-        for row in query(run.store, "SELECT source, file, line FROM rejects WHERE stage = 'eval'").to_pylist()
-    }
-    rejects = [
-        Reject(
-            benchmark.name,
-            a.category,
-            a.position,
-            a.id,
-            f"{len(a.prompt)} prompt tokens leave no room in a context of {context}",
-        )
-        for a in too_long
-    ]
-    rows = [reject_row(r, "eval") for r in rejects if (r.source, r.file, r.line) not in known]
-    if rows:
-        run.store.commit("eval", {"rejects": rows}, benchmark=benchmark.name)
