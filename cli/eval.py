@@ -11,15 +11,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from itool_cli.options import ConfigFile, Force, Overrides, PolicyKind, RayAddress, RunFolder, Workers, settings
+from itool_cli.options import (
+    BaseUrl,
+    ConfigFile,
+    Force,
+    Overrides,
+    PolicyKind,
+    RayAddress,
+    RunFolder,
+    Workers,
+    settings,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from itool_data.prompt import Prompter
     from itool_data.run import Run
-    from itool_data.workers.pool import Pool
     from itool_eval.benchmarks import Benchmark
+    from itool_eval.predict import Answerer
 
 app = typer.Typer(help="Benchmarks: run, score, show, compare, export.", no_args_is_help=True)
 
@@ -75,6 +84,7 @@ def run_(
     ] = False,
     config: ConfigFile = None,
     engine: PolicyKind = None,
+    base_url: BaseUrl = None,
     workers: Workers = None,
     ray_address: RayAddress = None,
     overrides: Overrides = None,
@@ -82,12 +92,8 @@ def run_(
 ) -> None:
     """Ask a policy a benchmark's questions (greedy, the benchmark's own prompt), score and store the answers."""
     from itool_cli.console import make_console
-    from itool_cli.policies import choose_adapter
     from itool_data.errors import ItoolError
-    from itool_data.policy.load import find_model
-    from itool_data.policy.open import open_prompter
     from itool_data.run import write_run
-    from itool_data.workers.open import open_pool
     from itool_eval.benchmarks import open_benchmark
 
     if benchmark is Runnable.API_BANK and data is None:
@@ -95,39 +101,54 @@ def run_(
             "apibank needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
-    with write_run(run, config, settings(overrides, engine, workers, ray_address), force) as opened:
-        model = opened.config.model
-        base = find_model(model)
-        prompter = open_prompter(model, base)
+    with write_run(run, config, settings(overrides, engine, base_url, workers, ray_address), force) as opened:
         names = categories.split(",") if categories else None
-        opened_benchmark = open_benchmark(f"{benchmark.value}:{data}" if data else benchmark.value, prompter)
-        adapter = choose_adapter(opened, base, wanted)
-        with closing(open_pool(model, opened.config.workers, base, adapter)) as pool:
-            evaluate(make_console(), opened, pool, prompter, opened_benchmark, names, limit, trained_on)
+        name = f"{benchmark.value}:{data}" if data else benchmark.value
+        opened_benchmark = open_benchmark(name, opened.config.model.tools)
+        with closing(_open_answerer(opened, wanted)) as answerer:
+            evaluate(make_console(), opened, answerer, opened_benchmark, names, limit, trained_on)
+
+
+def _open_answerer(run: "Run", wanted: str | None) -> "Answerer":
+    """Who answers; a server needs no model here unless an adapter is meant, which must belong to one."""
+    from itool_cli.policies import BASE, choose_adapter
+    from itool_data.policy.load import find_model
+    from itool_data.workers.open import open_pool
+    from itool_eval.predict import OneChat
+    from itool_eval.server_chat import open_server_chat
+
+    model = run.config.model
+    on_server = model.policy == "openai"
+    if on_server and (wanted == BASE or (wanted is None and not run.has_adapter)):
+        return OneChat(open_server_chat(model, None))
+    base = find_model(model)
+    adapter = choose_adapter(run, base, wanted)
+    if on_server:
+        return OneChat(open_server_chat(model, adapter))
+    return open_pool(model, run.config.workers, base, adapter)
 
 
 def evaluate(
     console: "Console",
     run: "Run",
-    pool: "Pool",
-    prompter: "Prompter",
+    answerer: "Answerer",
     benchmark: "Benchmark",
     categories: Sequence[str] | None,
     limit: int | None,
     trained_on: bool = False,
 ) -> None:
-    """Ask a policy what it has not answered yet of a benchmark's items, and show its scores.
+    """Ask what is not answered yet of a benchmark's items, and show the scores.
 
     Args:
         console: where progress and scores go.
         run: open for writing.
-        pool: of the policy that answers.
-        prompter: with the policy's tokenizer.
+        answerer: who answers.
         benchmark: whose items.
         categories: only these; None: all.
         limit: a random sample of so many items; None: all.
         trained_on: ask also the items that are among the run's training samples.
     """
+    from itool_cli.console import visible
     from itool_cli.eval_tables import show_evaluated
     from itool_cli.progress import Meter
     from itool_eval.benchmarks import choose
@@ -136,25 +157,28 @@ def evaluate(
 
     seen = set() if trained_on else training_items(run, benchmark)
     questions = choose(benchmark, categories, limit, run.config.seed, seen)
-    work = prepare(run, pool, prompter, benchmark, questions)
+    asked = prepare(run, answerer, benchmark, questions)
+    done, total = len(questions) - len(asked), len(questions)
     console.print(
-        f"{benchmark.name}, {pool.policy_id}: {len(questions)} items, {work.done} already answered, "
-        f"{len(work.too_long)} longer than the context of {pool.context} tokens set aside"
+        f"{benchmark.name}, {answerer.policy_id}: {total} items, {done} already answered"
         + (f"; {len(seen)} that this run trains on are left out" if seen else "")
     )
-    if work.asked:
-        done, right, total = work.done, 0, work.done + len(work.asked)
-        before = pool.usage
+    answered, right, aside = done, 0, []
+    if asked:
+        before = answerer.usage
         with Meter(console, benchmark.name, "items").live() as meter:
             meter.update(done, total)
-            for verdicts in answer(run, pool, benchmark, work.asked):
-                done += len(verdicts)
-                right += sum(verdict.valid for verdict in verdicts)
-                used = pool.usage - before
-                note = f"{right} of {done - work.done} right, {used.prefilled + used.decoded:,} tokens"
-                meter.update(done, total, note)
-    if work.asked or work.done:
-        for evaluated in read_evaluated(run, str(pool.policy_id)):
+            for step in answer(run, answerer, benchmark, asked):
+                answered += len(step.verdicts)
+                right += sum(verdict.valid for verdict in step.verdicts)
+                aside += step.set_aside
+                used = answerer.usage - before
+                note = f"{right} of {answered - done} right, {used.prefilled + used.decoded:,} tokens"
+                meter.update(answered + len(aside), total, note)
+    if aside:
+        console.print(f"{len(aside)} items set aside (table rejects), the first: {visible(aside[0].reason)}")
+    if answered:
+        for evaluated in read_evaluated(run, str(answerer.policy_id)):
             if evaluated.benchmark == benchmark.name:
                 show_evaluated(console, evaluated)
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from itool_cli.options import ConfigFile, Force, Overrides, PolicyKind, RayAddress, RunFolder, Workers, settings
+from itool_cli.options import (
+    BaseUrl,
+    ConfigFile,
+    Force,
+    Overrides,
+    PolicyKind,
+    RayAddress,
+    RunFolder,
+    Workers,
+    settings,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +50,7 @@ def mine(
     plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost, and stop.")] = False,
     config: ConfigFile = None,
     engine: PolicyKind = None,
+    base_url: BaseUrl = None,
     workers: Workers = None,
     ray_address: RayAddress = None,
     overrides: Overrides = None,
@@ -53,7 +64,7 @@ def mine(
     from itool_data.workers.open import open_pool
 
     console = make_console()
-    with write_run(run, config, settings(overrides, engine, workers, ray_address), force) as opened:
+    with write_run(run, config, settings(overrides, engine, base_url, workers, ray_address), force) as opened:
         model = opened.config.model
         base = find_model(model)
         adapter = opened.adapter(base, round_)

@@ -11,6 +11,8 @@ class Engine(StrEnum):
     """What runs the model (`model.policy`)."""
 
     TRANSFORMERS = "transformers"
+    VLLM = "vllm"
+    OPENAI = "openai"
 
 
 RunFolder = Annotated[Path, typer.Option("--run", help="The run's folder.", metavar="DIR")]
@@ -25,6 +27,12 @@ PolicyKind = Annotated[
     Engine | None, typer.Option("--policy", help="What runs the model; the same as --set model.policy=…")
 ]
 
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url", help="The server under --policy openai; the same as --set model.base_url=…", metavar="URL"
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(min=1, help="So many policies side by side, on Ray, one a GPU; the same as --set workers.count=…"),
@@ -35,8 +43,17 @@ RayAddress = Annotated[
 
 
 def settings(
-    overrides: list[str] | None, engine: Engine | None, workers: int | None = None, address: str | None = None
+    overrides: list[str] | None,
+    engine: Engine | None,
+    base_url: str | None,
+    workers: int | None,
+    address: str | None,
 ) -> list[str]:
     """`--set`s with those that have an option of their own."""
-    own = {"model.policy": engine and engine.value, "workers.count": workers, "workers.address": address}
+    own = {
+        "model.policy": engine and engine.value,
+        "model.base_url": base_url,
+        "workers.count": workers,
+        "workers.address": address,
+    }
     return [*(overrides or []), *(f"{key}={value}" for key, value in own.items() if value is not None)]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
-from itool_data.prompt import Prompter
+from itool_data.prompt import ToolStyle, sample_messages
 from itool_data.sample import Sample
 from itool_data.sources import bfcl as bfcl_source
 from itool_eval.apibank import items as apibank_items
@@ -26,7 +26,7 @@ from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
 from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.score_file import Scorer
 from itool_eval.bfcl.single_turn import SingleTurnScorer
-from itool_eval.conversation import Conversation, one_reply
+from itool_eval.conversation import Conversation, Prompt, one_reply
 from itool_eval.summary import Summary, tally
 from itool_eval.verdicts import Verdict
 
@@ -99,7 +99,7 @@ def bfcl(version: Version) -> Benchmark:
     driver = cache(lambda: MultiTurnDriver(data))
 
     def ask(item: Item, language: Language) -> Conversation:
-        return one_reply(contract.first_messages(item.turns[0], item.functions, language))
+        return one_reply(Prompt(contract.first_messages(item.turns[0], item.functions, language)))
 
     def questions(category: str) -> list[Question]:
         rules = CATEGORIES[version][category]
@@ -118,12 +118,12 @@ def api_bank(folder: Path) -> Benchmark:
 
     def questions(category: str) -> list[Question]:
         items = enumerate(apibank_items.load_items(folder, category))
-        return [Question(category, item.id, i, partial(one_reply, item.messages)) for i, item in items]
+        return [Question(category, item.id, i, partial(one_reply, Prompt(item.messages))) for i, item in items]
 
     return Benchmark(API_BANK, f"{API_BANK}:{folder.absolute()}", [ApiBankScorer(folder)], questions)
 
 
-def bfcl_own_prompt(prompter: Prompter) -> Benchmark:
+def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
     """BFCL v3's single-turn Python items in the prompt that the run trains and searches with, by the official rules.
 
     The official prompt is four times as long, and a small model that was trained on another one does not follow it. So
@@ -137,7 +137,7 @@ def bfcl_own_prompt(prompter: Prompter) -> Benchmark:
         read = bfcl_source.read_category(data, category)
         samples = {sample.source_id: sample for sample in read if isinstance(sample, Sample)}
         return [
-            Question(category, item.id, i, partial(one_reply, prompter.messages(samples[item.id])))
+            Question(category, item.id, i, partial(one_reply, Prompt(sample_messages(samples[item.id], tools))))
             for i, item in enumerate(load_items(data, Version.V3, category))
             if item.id in samples
         ]
@@ -152,12 +152,12 @@ def version_of(benchmark: str) -> Version | None:
     return Version(benchmark) if benchmark in set(Version) else None
 
 
-def open_benchmark(name: str, prompter: Prompter) -> Benchmark:
+def open_benchmark(name: str, tools: ToolStyle) -> Benchmark:
     """A benchmark by its name: `bfcl-v3`, `bfcl-v4`, `bfcl-v3-own-prompt`, or `apibank:FOLDER`.
 
     Args:
         name: the name.
-        prompter: of the run, for its own prompt.
+        tools: how the run's own prompt writes functions.
 
     Raises:
         ItoolError: there is no such benchmark.
@@ -166,7 +166,7 @@ def open_benchmark(name: str, prompter: Prompter) -> Benchmark:
     if kind == API_BANK and folder:
         return api_bank(Path(folder))
     if name == OWN_PROMPT:
-        return bfcl_own_prompt(prompter)
+        return bfcl_own_prompt(tools)
     if name not in set(Version):
         names = ", ".join([*Version, OWN_PROMPT])
         raise ItoolError(f"{name!r} is no benchmark; there are {names} and {API_BANK}:FOLDER")

@@ -1,7 +1,7 @@
-"""A policy's answers to a benchmark, generated greedily, scored and committed to `predictions` as they come.
+"""A benchmark's questions answered by a pool of policies or a chat, scored and committed to `predictions` as they come.
 
 Every item is a conversation (`conversation.py`), and the next replies of many of them are asked for together. As few
-are begun at once as keep the policy busy, so that items end, and are committed, from the start. What is there already
+are begun at once as keep the chat busy, so that items end, and are committed, from the start. What is there already
 is not asked again, so the same command after a kill goes on where the last commit was. Left out: the prompts (each
 benchmark's own) and how progress is shown.
 """
@@ -9,36 +9,40 @@ benchmark's own) and how progress is shown.
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
-from itool_data.policy.base import Described, Draw, Request
-from itool_data.prompt import Prompter
+from itool_data.policy.base import PolicyId, Usage
+from itool_data.prompt import ToolStyle
 from itool_data.run import Run
 from itool_data.sample import Reject
 from itool_data.stages import record_rejects
 from itool_data.store.sql import query
-from itool_data.workers.pool import Desk, Pool
+from itool_data.workers.pool import Desk
 from itool_eval.benchmarks import API_BANK, Benchmark, Question, open_benchmark
-from itool_eval.conversation import Conversation
+from itool_eval.chat import Chat, PolicyChat, Refusal, Reply
+from itool_eval.conversation import Conversation, Prompt
 from itool_eval.predictions import Answer, prediction_row
 from itool_eval.verdicts import Verdict
 
-# BFCL's own margin between the prompt, the answer and the end of the context.
-_MARGIN = 2
-# Conversations begun at once, for each draw that the policy works on at once.
+# Conversations begun at once, for each reply that the chat works on at once.
 _OPEN_PER_ROW = 2
 
 
 @dataclass(frozen=True)
 class Asked:
-    """An item to be asked, in a form that can be sent to a worker; which of a category's it is, is its position."""
+    """An item to be asked; can be sent to a worker, whose own copy of the benchmark has its question.
+
+    Attributes:
+        category: the item's category.
+        id: its id.
+        position: its place in its category.
+    """
 
     category: str
     id: str
     position: int
-    prompt: list[int]  # token ids of the first messages
 
     @property
     def key(self) -> str:
@@ -55,29 +59,87 @@ class Answered:
     row: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class SetAside:
+    """An item that could not be asked, and why."""
+
+    key: str
+    reject: Reject
+
+
+Ended = Answered | SetAside
+
+
 @dataclass
 class _Talk:
     """An item whose conversation waits for a reply, and what it took so far.
 
     Attributes:
-        asked: the item.
-        question: the same, as the benchmark has it.
+        question: the item.
         conversation: stands where it asked for the reply.
-        prompt: token ids of all messages so far.
-        room: how many tokens the reply may have.
-        tokens_prompt: tokens of the prompts before.
-        tokens_output: tokens of the replies before.
-        seconds: the time that the replies before took.
+        prompt: what it asked.
+        replies: how many there are.
+        tokens_prompt: tokens of their prompts.
+        tokens_output: their tokens.
+        seconds: the time that they took.
     """
 
-    asked: Asked
     question: Question
     conversation: Conversation
-    prompt: list[int]
-    room: int
+    prompt: Prompt
+    replies: int = 0
     tokens_prompt: int = 0
     tokens_output: int = 0
     seconds: float = 0.0
+
+
+class Answerer(Protocol):
+    """Whoever answers a benchmark: a pool of policies, or a chat of another kind."""
+
+    @property
+    def policy_id(self) -> PolicyId:
+        """Whose answers these are."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens worked on so far."""
+        ...
+
+    def run(self, job: "AnswerJob", items: Sequence[Asked]) -> Iterator[list[Ended]]:
+        """Ask every item once, in about their order; yields what ended at each moment, often nothing."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
+class OneChat:
+    """A chat that is no policy of ours, as an answerer."""
+
+    def __init__(self, chat: Chat):
+        self._chat = chat
+
+    @property
+    def policy_id(self) -> PolicyId:
+        """The chat's."""
+        return self._chat.policy_id
+
+    @property
+    def usage(self) -> Usage:
+        """The chat's, as it is now."""
+        return replace(self._chat.usage)
+
+    def run(self, job: "AnswerJob", items: Sequence[Asked]) -> Iterator[list[Ended]]:
+        """Ask every item."""
+        try:
+            yield from AnswerSession(job, self._chat).run(deque(items))
+        finally:
+            self._chat.reset()
+
+    def close(self) -> None:
+        """Nothing to do: the chat goes with it."""
 
 
 def training_items(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
@@ -94,19 +156,8 @@ def training_items(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
     return {key for key in found if key[0] in benchmark.categories}
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is to be done: the items still to be asked, those that do not fit the context, how many are done."""
-
-    asked: list[Asked]
-    too_long: list[Asked]
-    done: int
-
-
-def prepare(
-    run: Run, policy: Described, prompter: Prompter, benchmark: Benchmark, questions: Sequence[Question]
-) -> Work:
-    """Find which questions this policy has not answered yet and set aside those that do not fit its context.
+def prepare(run: Run, answerer: Answerer, benchmark: Benchmark, questions: Sequence[Question]) -> list[Asked]:
+    """Find those questions that are not answered yet by whoever is to answer.
 
     The longest come first: neighbours of like length waste least of a batch, and no long one is left for the end.
     """
@@ -116,82 +167,96 @@ def prepare(
             run.store,
             "SELECT category, position FROM predictions WHERE benchmark = ? AND policy = ?",
             None,
-            [benchmark.name, str(policy.policy_id)],
+            [benchmark.name, str(answerer.policy_id)],
         ).to_pylist()
     }
     missing = [q for q in questions if (q.category, q.position) not in answered]
-    asked = [Asked(q.category, q.id, q.position, prompter.chat_ids(next(q.begin()))) for q in missing]
-    asked.sort(key=lambda a: (-len(a.prompt), a.category, a.position))
-    too_long = [a for a in asked if _room(policy.context, a.prompt) < 1]
-    rejects = [
-        Reject(
-            benchmark.name,
-            a.category,
-            a.position,
-            a.id,
-            f"{len(a.prompt)} prompt tokens leave no room in a context of {policy.context}",
-        )
-        for a in too_long
-    ]
-    record_rejects(run, "eval", rejects, benchmark=benchmark.name)
-    return Work([a for a in asked if _room(policy.context, a.prompt) >= 1], too_long, len(questions) - len(missing))
+    lengths = {(q.category, q.position): _length(next(q.begin())) for q in missing}
+    missing.sort(key=lambda q: (-lengths[q.category, q.position], q.category, q.position))
+    return [Asked(q.category, q.id, q.position) for q in missing]
 
 
-def answer(run: Run, pool: Pool, benchmark: Benchmark, asked: Sequence[Asked]) -> Iterator[list[Verdict]]:
-    """Hold the conversations and commit the results in groups; yields at every step the verdicts of those that ended.
+def _length(prompt: Prompt) -> int:
+    """Characters of a prompt, which need no tokenizer and tell long from short."""
+    return sum(len(str(message["content"])) for message in prompt.messages) + len(str(prompt.tools))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What ended at one moment: verdicts, and items that could not be asked."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    set_aside: list[Reject] = field(default_factory=list)
+
+
+def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[Asked]) -> Iterator[Step]:
+    """Hold the conversations and commit the results in groups; yields at every step what ended in it.
 
     Whatever is finished when the caller stops (Ctrl-C included) is committed first.
     """
     rows: list[dict[str, Any]] = []
+    rejects: list[Reject] = []
     committed = time.monotonic()
 
     def commit() -> None:
-        nonlocal rows, committed
-        ended, rows, committed = rows, [], time.monotonic()
+        nonlocal rows, rejects, committed
+        ended, refused = rows, rejects
+        rows, rejects, committed = [], [], time.monotonic()
+        if refused:
+            record_rejects(run, "eval", refused, benchmark=benchmark.name)
         if ended:
-            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(pool.policy_id))
+            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(answerer.policy_id))
 
+    job = AnswerJob(benchmark.source, run.config.model.tools, run.config.eval.max_tokens)
     try:
-        for finished in pool.run(AnswerJob(benchmark.source, run.config.eval.max_tokens), asked):
-            rows += [answered.row for answered in finished]
+        for finished in answerer.run(job, asked):
+            answered = [ended for ended in finished if isinstance(ended, Answered)]
+            step = Step(
+                [ended.verdict for ended in answered],
+                [ended.reject for ended in finished if isinstance(ended, SetAside)],
+            )
+            rows += [ended.row for ended in answered]
+            rejects += step.set_aside
             if time.monotonic() - committed > run.config.mine.commit_seconds:
                 commit()
-            yield [answered.verdict for answered in finished]
+            yield step
     finally:
         commit()
 
 
 @dataclass(frozen=True)
 class AnswerJob:
-    """Answers to a benchmark's items, scored.
+    """Conversations about a benchmark's items, scored.
 
     Attributes:
-        source: of the benchmark, as `open_benchmark` takes it: every worker opens it for itself.
+        source: of the benchmark, as `open_benchmark` takes it, because every worker opens it for itself.
+        tools: how the run's own prompt writes functions.
         max_tokens: upper bound on a reply.
     """
 
     source: str
+    tools: ToolStyle
     max_tokens: int
     name = "item"
 
     def start(self, desk: Desk) -> "AnswerSession":
         """Begin on a worker."""
-        return AnswerSession(self, desk)
+        return AnswerSession(self, PolicyChat(desk.policy, desk.prompter))
 
 
 class AnswerSession:
-    """Holds conversations with one policy."""
+    """Holds conversations with one chat."""
 
-    def __init__(self, job: AnswerJob, desk: Desk):
+    def __init__(self, job: AnswerJob, chat: Chat):
+        benchmark = open_benchmark(job.source, job.tools)
+        self.appetite = _OPEN_PER_ROW * chat.max_rows
+        self._benchmark = benchmark
+        self._questions = cache(lambda category: {q.position: q for q in benchmark.questions(category)})
+        self._chat = chat
         self._max_tokens = job.max_tokens
-        self._policy = desk.policy
-        self._prompter = desk.prompter
-        self._benchmark = open_benchmark(job.source, desk.prompter)
-        self._questions = cache(lambda category: {q.position: q for q in self._benchmark.questions(category)})
-        self.appetite = _OPEN_PER_ROW * desk.policy.max_rows
 
-    def run(self, waiting: deque[Asked]) -> Iterator[list[Answered]]:
-        """Hold the conversations of the waiting items; yields at every step of the policy."""
+    def run(self, waiting: deque[Asked]) -> Iterator[list[Ended]]:
+        """Hold the conversations of the waiting items; yields at every step of the chat what ended in it."""
         under_way: dict[str, _Talk] = {}
         requests = 0
         replied = time.monotonic()
@@ -200,63 +265,57 @@ class AnswerSession:
             nonlocal requests
             requests += 1
             under_way[str(requests)] = talk
-            self._policy.submit(Request(str(requests), talk.prompt, (0,), talk.room, 0.0))
+            self._chat.submit(str(requests), talk.prompt, self._max_tokens)
 
         while waiting or under_way:
             while waiting and len(under_way) < self.appetite:
-                submit(self._begin(waiting.popleft()))
-            finished = self._policy.step()
-            ended = []
+                asked = waiting.popleft()
+                question = self._questions(asked.category)[asked.position]
+                conversation = question.begin()
+                submit(_Talk(question, conversation, next(conversation)))
+            finished = self._chat.step()
             now = time.monotonic()
-            for completion in finished:
-                current = under_way.pop(completion.request_id)
-                current.seconds += (now - replied) / len(finished)
-                (draw,) = completion.draws
-                reply = self._reply(current, draw)
-                if reply is None:
-                    submit(current)
+            step: list[Ended] = []
+            for key, reply in finished:
+                talk = under_way.pop(key)
+                talk.seconds += (now - replied) / len(finished)
+                if (ended := self._take(talk, reply)) is not None:
+                    step.append(ended)
                 else:
-                    ended.append(self._score(current.asked.key, reply))
+                    submit(talk)
             if finished:
                 replied = now
-            yield ended
+            yield step
 
-    def _begin(self, asked: Asked) -> _Talk:
-        question = self._questions(asked.category)[asked.position]
-        conversation = question.begin()
-        next(conversation)  # the messages of which the prompt was made
-        return _Talk(asked, question, conversation, asked.prompt, self._room(asked.prompt))
-
-    def _room(self, prompt: Sequence[int]) -> int:
-        return min(self._max_tokens, _room(self._policy.context, prompt))
-
-    def _reply(self, talk: _Talk, draw: Draw) -> Answer | None:
-        """Give a conversation its next reply; returns the answer once it is over, None while it goes on."""
-        talk.tokens_prompt += len(talk.prompt)
-        talk.tokens_output += len(draw.ids)
-        try:
-            talk.prompt = self._prompter.chat_ids(talk.conversation.send(self._prompter.decode(draw.ids)))
-        except StopIteration as end:
-            return Answer(talk.question, end.value, talk.tokens_prompt, talk.tokens_output, draw.finish, talk.seconds)
-        talk.room = self._room(talk.prompt)
-        if talk.room >= 1:
+    def _take(self, talk: _Talk, reply: Reply | Refusal) -> Ended | None:
+        """Give a conversation its reply; returns its end, or None while it goes on."""
+        question, benchmark = talk.question, self._benchmark
+        key = Asked(question.category, question.id, question.position).key
+        if isinstance(reply, Refusal) and not talk.replies:
+            reject = Reject(benchmark.name, question.category, question.position, question.id, reply.reason)
+            return SetAside(key, reject)
+        answer = _broken_off(talk, reply) if isinstance(reply, Refusal) else _told(talk, reply)
+        if answer is None:
             return None
-        # What the official harness writes in place of the result when the server refuses a prompt, and scores as wrong.
-        result = (
-            f"Error during inference: {len(talk.prompt)} prompt tokens leave no room in a context of "
-            f"{self._policy.context}"
-        )
-        return Answer(talk.question, result, talk.tokens_prompt, talk.tokens_output, "context", talk.seconds)
-
-    def _score(self, key: str, reply: Answer) -> Answered:
-        category = reply.question.category
-        scorer = self._benchmark.scorer(category)
-        verdict = scorer.score(category, reply.question.id, reply.result)
-        calls = scorer.calls(category, reply.result)
-        row = prediction_row(self._benchmark.name, str(self._policy.policy_id), reply, calls, verdict)
-        return Answered(key, verdict, row)
+        scorer = benchmark.scorer(question.category)
+        verdict = scorer.score(question.category, question.id, answer.result)
+        calls = scorer.calls(question.category, answer.result)
+        return Answered(key, verdict, prediction_row(benchmark.name, str(self._chat.policy_id), answer, calls, verdict))
 
 
-def _room(context: int, prompt: Sequence[int]) -> int:
-    """How many tokens of the context a prompt leaves to the reply; below 1 if it fills the context."""
-    return context - len(prompt) - _MARGIN
+def _told(talk: _Talk, reply: Reply) -> Answer | None:
+    """Give a conversation its next reply; returns the answer once it is over, None while it goes on."""
+    talk.replies += 1
+    talk.tokens_prompt += reply.tokens_prompt
+    talk.tokens_output += reply.tokens_output
+    try:
+        talk.prompt = talk.conversation.send(reply.said)
+    except StopIteration as end:
+        return Answer(talk.question, end.value, talk.tokens_prompt, talk.tokens_output, reply.finish, talk.seconds)
+    return None
+
+
+def _broken_off(talk: _Talk, refusal: Refusal) -> Answer:
+    """A conversation that gets no further reply: what the official harness writes then, and scores as wrong."""
+    result = f"Error during inference: {refusal.reason}"
+    return Answer(talk.question, result, talk.tokens_prompt, talk.tokens_output, refusal.finish, talk.seconds)

@@ -36,7 +36,7 @@ class Desk:
         if self._judge is None:
             policy, prompter = self.policy, self.prompter
             if config.reward.judge != "policy":
-                model = config.model.model_copy(update={"name": config.reward.judge})
+                model = config.model.model_copy(update={"name": config.reward.judge, "served_name": ""})
                 base = find_model(model)
                 policy, prompter = open_policy(model, base, None), open_prompter(model, base)
             self._judge = Judge(policy, prompter, config.reward)
