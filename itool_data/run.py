@@ -148,9 +148,10 @@ def differences(old: Config, new: Config, sections: set[str]) -> list[str]:
 
 
 def _refuse_changes(folder: Path, old: Config, new: Config, store: Store) -> None:
-    used = {section for commit in store.log() for section in DEPENDS[commit.operation]}
+    log = store.log()
+    used = {section for commit in log for section in DEPENDS[commit.operation]}
     changed = differences(old, new, used)
-    if used and old.tables != new.tables:
+    if log and old.tables != new.tables:
         changed.append(f"tables: {old.tables or folder / 'tables'} -> {new.tables or folder / 'tables'}")
     if changed:
         raise ItoolError(
