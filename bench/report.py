@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -25,11 +26,11 @@ from itool_data.calls import render
 from itool_data.policy.load import find_model
 from itool_data.policy.open import open_prompter
 from itool_data.policy.scripted import Ids, ScriptedPolicy
-from itool_data.prompt import Prompter
+from itool_data.prompt import Prompter, tokenise
 from itool_data.run import Run, open_run, write_run
 from itool_data.sample import Sample, ToolCall
 from itool_data.search.miner import Miner, tree_rows
-from itool_data.stages import as_tasks, import_samples, tokenise
+from itool_data.stages import as_tasks, import_samples
 from itool_data.store.samples import read_samples
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"
@@ -111,7 +112,7 @@ def _search(run: Run, prompter: Prompter, sample: Sample, random: Random) -> dic
     (chosen,) = tokenise(prompter, [sample])
     policy = ScriptedPolicy({tuple(chosen.prompt): _responses(prompter, sample, random)}, 64, CONTEXT)
     tasks = as_tasks(run, policy, [chosen], 1, "mcts")
-    found = [tree for trees in Miner(policy, prompter, run.config, None).run(tasks) for tree in trees]
+    found = [tree for trees in Miner(policy, prompter, run.config, None).run(deque(tasks)) for tree in trees]
     return tree_rows(found, policy.policy_id, prompter, run.config, "mcts")
 
 
