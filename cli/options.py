@@ -11,6 +11,7 @@ class Engine(StrEnum):
     """What runs the model (`model.policy`)."""
 
     TRANSFORMERS = "transformers"
+    VLLM = "vllm"
     OPENAI = "openai"
 
 

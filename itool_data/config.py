@@ -31,7 +31,7 @@ class ModelSettings(Section):
 
     name: str = Field("embedded", description="`embedded`, a folder, or a Hub name")
     revision: str = Field("main", description="Hub revision; ignored for `embedded` and folders")
-    policy: Literal["transformers", "openai"] = Field(
+    policy: Literal["transformers", "vllm", "openai"] = Field(
         "transformers", description="what runs the model; `openai`: a server that speaks OpenAI's protocol"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: the GPU where there is one")

@@ -14,7 +14,7 @@ from typing import Any
 
 from itool_data.run import Run
 from itool_data.sample import Reject
-from itool_data.store.samples import reject_row
+from itool_data.stages import record_rejects
 from itool_data.store.sql import query
 from itool_eval.benchmarks import API_BANK, Benchmark, Question
 from itool_eval.chat import Chat, Refusal, Reply
@@ -118,10 +118,12 @@ def answer(run: Run, chat: Chat, benchmark: Benchmark, asked: Sequence[Asked]) -
 
     def commit() -> None:
         nonlocal rows, rejects, committed
-        ended = {"predictions": rows, "rejects": _new_rows(run, rejects)}
+        ended, refused = rows, rejects
         rows, rejects, committed = [], [], time.monotonic()
-        if any(ended.values()):
-            run.store.commit("eval", ended, benchmark=benchmark.name, policy=str(chat.policy_id))
+        if refused:
+            record_rejects(run, "eval", refused, benchmark=benchmark.name)
+        if ended:
+            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(chat.policy_id))
 
     try:
         while waiting or under_way:
@@ -176,14 +178,3 @@ def _broken_off(asked: Asked, refusal: Refusal) -> Answer:
 
 def _reject(benchmark: Benchmark, question: Question, refusal: Refusal) -> Reject:
     return Reject(benchmark.name, question.category, question.position, question.id, refusal.reason)
-
-
-def _new_rows(run: Run, rejects: Sequence[Reject]) -> list[dict[str, Any]]:
-    """Rows of `rejects` for what is not there yet."""
-    if not rejects:
-        return []
-    known = {
-        (row["source"], row["file"], row["line"])
-        for row in query(run.store, "SELECT source, file, line FROM rejects WHERE stage = 'eval'").to_pylist()
-    }
-    return [reject_row(r, "eval") for r in rejects if (r.source, r.file, r.line) not in known]
