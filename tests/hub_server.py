@@ -70,6 +70,8 @@ class HubServer(ThreadingHTTPServer):
         self.received = 0  # bytes of large files
         self.requests: list[str] = []
         self.failures: list[tuple[str, int, int]] = []  # pattern of "METHOD path", passes, status
+        self.hold = ""  # a pattern of "METHOD path": the first such request sets `held` and is never answered
+        self.held = threading.Event()
         self.corrupt = ""  # a path that is given back with another content
         self.lock = threading.Lock()
 
@@ -115,7 +117,10 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.requests.append(request)
             status = self.server.failing(request)
-        if status:
+        if self.server.hold and re.search(self.server.hold, request):
+            self.server.held.set()
+            threading.Event().wait()
+        elif status:
             self.rfile.read(length)
             self.answer(status, {"error": "told to fail"})
         elif self.command == "PUT":

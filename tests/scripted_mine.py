@@ -49,14 +49,14 @@ def policy(kind: type[Slow] = Slow, max_draws: int = 8) -> Slow:
     return kind(table, max_draws)
 
 
-def mine(run: Run, scripted: ScriptedPolicy) -> None:
+def mine(run: Run, scripted: ScriptedPolicy, round_: int = 1) -> None:
     """The whole way of `itool mine`, from samples to pairs."""
     if not query(run.store, "SELECT 1 FROM samples").num_rows:
-        run.store.commit("import", {"samples": [sample_row(sample(i)) for i in range(SAMPLES)]})
-    buffer = stages.replay(run, scripted, PROMPTER, 1)
+        run.store.commit("import", {"samples": [sample_row(sample(i)) for i in range(SAMPLES)]}, source="toy.jsonl")
+    buffer = stages.replay(run, scripted, PROMPTER, round_)
     if buffer.missing:
-        stages.measure(run, scripted, buffer, 1, lambda done, total: None)
-    wanted = stages.unfinished(run, stages.tasks(run, scripted, PROMPTER, buffer, 1, "mcts", None))
+        stages.measure(run, scripted, buffer, round_, lambda done, total: None)
+    wanted = stages.unfinished(run, stages.tasks(run, scripted, PROMPTER, buffer, round_, "mcts", None))
     for finished in stages.mine(run, scripted, PROMPTER, None, wanted, "mcts"):
         print("step", len(finished), flush=True)
 
