@@ -81,7 +81,7 @@ def forest(run: Run, names: Mapping[str, str]) -> Forest:
 def _by_tree(run: Run, table: str, ids: Sequence[str]) -> dict[str, list[Row]]:
     """Rows of a table by tree; the token ids of prompts stay where they are."""
     columns = "* EXCLUDE (prompt_ids)" if table == "pairs" else "*"
-    sql = f"SELECT {columns} FROM {table} WHERE list_contains(?, tree_id) ORDER BY tree_id, path"
+    sql = f"SELECT {columns} FROM {table} WHERE tree_id IN (SELECT unnest(?)) ORDER BY tree_id, path"
     found: dict[str, list[Row]] = defaultdict(list)
     for row in query(run.store, sql, None, [list(ids)]).to_pylist():
         found[row["tree_id"]].append(row)

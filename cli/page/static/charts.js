@@ -115,7 +115,7 @@ function lineChart(lines, width, { y = {}, kept = null, label }) {
   const of = (line) => line.points.filter((point) => point.y !== null);
   return plot({
     width, height: 210, marginLeft: 44, marginRight: 14, marginBottom: 32, marginTop: 16, ariaLabel: label,
-    x: { label: "update", tickFormat: (x) => (Number.isInteger(x) ? String(x) : "") },
+    x: { label: "update", ticks: d3.ticks(...d3.extent(points, (point) => point.x), width / 70).filter(Number.isInteger), tickFormat: String },
     y: { grid: true, ticks: 4, label: null, ...y },
     marks: [
       kept ? Plot.ruleX([kept], { stroke: "var(--neutral)", strokeDasharray: "2 3" }) : null,

@@ -16,7 +16,7 @@ function showCost(cost, overview) {
 }
 
 function timeOf(stages, overview) {
-  if (!stages.length) return [empty("The time of stages is recorded by the whole loop:", `itool run --run ${overview.name}`)];
+  if (!stages.length) return [empty("The time of stages is recorded by the whole loop:", `itool run --run ${overview.folder}`)];
   const named = stages.map((stage) => ({ ...stage, kind: KIND_OF[stage.name.split("-")[0]] }));
   const kinds = STAGE_KINDS.filter((kind) => named.some((stage) => stage.kind === kind.name));
   const total = d3.sum(named, (stage) => stage.seconds);
@@ -31,7 +31,7 @@ function timeOf(stages, overview) {
 }
 
 function searchOf(cost, overview) {
-  if (!cost.searches.length) return [el("h3", {}, "Search"), empty("Nothing was searched yet:", `itool mine --run ${overview.name}`)];
+  if (!cost.searches.length) return [el("h3", {}, "Search"), empty("Nothing was searched yet:", `itool mine --run ${overview.folder}`)];
   const columns = ["search", "trees", "pairs", "requests", "prefilled", "reused", "decoded", "judged", "decoded a pair"];
   const rows = cost.searches.map((search) => [
     `round ${search.round}, from ${search.label}${search.search === "sample" ? ", sampled" : ""}`,

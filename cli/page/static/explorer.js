@@ -20,10 +20,10 @@ class Explorer {
 
   button(entry, place) {
     const meta = [entry.deltaQ === null ? NO_PAIR : `ΔQ ${entry.deltaQ.toFixed(2)}`, entry.pairs ? plural(entry.pairs, "pair") : null,
-      plural(entry.nodes, "node"), entry.right ? "✓ right seen" : null];
+      plural(entry.nodes, "node"), entry.right ? "✓" : null];
     return el("button", { type: "button", onclick: () => this.open(place) },
       el("span", { class: "title" }, entry.title || entry.source),
-      el("span", { class: "meta" }, meta.filter(Boolean).join(" · ")),
+      el("span", { class: "meta", title: entry.right ? "A right response was found" : null }, meta.filter(Boolean).join(" · ")),
       entry.classes.length ? el("span", { class: "meta" }, entry.classes.join(", ")) : null);
   }
 

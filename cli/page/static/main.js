@@ -26,7 +26,7 @@ async function start() {
   showCost(cost, overview);
   followSections();
   if (index.trees.length) await showTrees(index, overview);
-  else for (const id of ["trees", "pairs"]) document.querySelector(`#${id} .body`).append(empty(`There are no ${id} yet:`, `itool mine --run ${overview.name}`));
+  else for (const id of ["trees", "pairs"]) document.querySelector(`#${id} .body`).append(empty(`There are no ${id} yet:`, `itool mine --run ${overview.folder}`));
   document.body.dataset.ready = "";
 }
 
@@ -47,7 +47,7 @@ async function showTrees(index, overview) {
   const pairs = await unpack("data-pairs");
   const body = document.querySelector("#pairs .body");
   if (pairs.length) new PairBrowser(body, pairs, index.trees, show);
-  else body.append(empty("The search kept no pair; a weaker filter keeps more:", `itool mine --run ${overview.name} --set pairs.min_q_chosen=0`));
+  else body.append(empty("The search kept no pair; a weaker filter keeps more:", `itool mine --run ${overview.folder} --set pairs.min_q_chosen=0`));
 }
 
 start();

@@ -32,7 +32,7 @@ class PairBrowser {
         for (const button of buttons) button.setAttribute("aria-pressed", String(button === event.currentTarget));
         this.filter();
       } }, kind || "All", el("small", {}, count(n))));
-    return el("div", { class: "facets", role: "group", "aria-label": "What the rejected step breaks" }, buttons);
+    return el("div", { class: "facets", role: "group", "aria-label": "What the rejected step breaks" }, el("span", {}, "The rejected step breaks"), buttons);
   }
 
   filter() {
@@ -61,7 +61,7 @@ class PairBrowser {
         fragments.map((fragment, i) => (i % 2 && fragment ? el("mark", {}, fragment) : fragment))));
     return el("li", { class: "pair" },
       el("header", {},
-        el("span", { class: "chip" }, `breaks: ${pair.class}`), el("span", {}, `ΔQ ${(pair.qChosen - pair.qRejected).toFixed(2)}`),
+        el("span", { class: "chip", title: broken(pair.class) }, pair.class), el("span", {}, `ΔQ ${(pair.qChosen - pair.qRejected).toFixed(2)}`),
         el("span", {}, `similarity ${pair.similarity.toFixed(2)}`), el("span", {}, `round ${pair.round}`),
         el("a", { href: `#tree-${entry.id}`, onclick: (event) => {
           event.preventDefault();

@@ -6,7 +6,7 @@ function showTraining(groups, overview) {
   const body = document.querySelector("#training .body");
   if (!groups.length) {
     const command = overview.counts.pairs ? "itool train preference --run " : "itool train warmup --run ";
-    body.append(empty("No training curve was recorded yet:", command + overview.name));
+    body.append(empty("No training curve was recorded yet:", command + overview.folder));
   }
   for (const group of groups) body.append(...(group.round ? roundCurves(group) : warmupCurves(group)));
 }

@@ -7,6 +7,7 @@ const POINT_DOWN = { draw: (context, size) => {
   context.lineTo(Math.sqrt(3) * half, -half);
   context.closePath();
 } };
+const broken = (kind) => (kind === "Other" ? "breaks nothing itself, but led astray" : `breaks: ${kind}`);
 const isMarked = (node, ...kinds) => node.marks.some((mark) => kinds.includes(mark.kind));
 
 class TreeView {
@@ -44,7 +45,7 @@ class TreeView {
   map(width) {
     const root = d3.hierarchy(this.tree.root);
     const leaves = root.leaves().length;
-    const height = Math.max(70, Math.min(230, leaves * 13));
+    const height = Math.max(70, Math.min(280, leaves * 12));
     d3.tree().size([height, width - 40]).separation((a, b) => (a.parent === b.parent ? 1 : 1.6))(root);
     const svg = d3.create("svg").attr("viewBox", [-16, -12, width, height + 24]).attr("height", height + 24)
       .attr("role", "img").attr("aria-label", "Map of the tree; the table below holds its steps");
@@ -103,7 +104,7 @@ class TreeView {
     const chips = [];
     if (kinds.has("chosen")) chips.push(chip("solid good", "▲", "chosen"));
     else if (kinds.has("best")) chips.push(chip("good", "▲", "best"));
-    if (kinds.has("rejected")) chips.push(chip("solid bad", "▼", "rejected", `breaks: ${kinds.get("rejected").class}`));
+    if (kinds.has("rejected")) chips.push(chip("solid bad", "▼", "rejected", broken(kinds.get("rejected").class)));
     else if (kinds.has("worst")) chips.push(chip("bad", "▼", "worst"));
     if (node.terminal) chips.push(node.outcome === 1 ? el("span", { class: "end right" }, "✓", el("span", { class: "word" }, " right")) : el("span", { class: "end", title: "ends here, not right" }, "✗"));
     return chips;
@@ -185,7 +186,7 @@ class TreeView {
   story(node) {
     const parts = node.marks.flatMap((mark) => {
       if (mark.kind === "chosen") return ["It is the chosen step of a pair."];
-      if (mark.kind === "rejected") return [`It is the rejected step of a pair and breaks: ${mark.pair.class}.`];
+      if (mark.kind === "rejected") return [`It is the rejected step of a pair and ${broken(mark.pair.class)}.`];
       if (node.marks.some((other) => other.pair)) return [];
       return [`It is the ${mark.kind} of its siblings; the filters kept no pair of it.`];
     });
