@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 TORCH := 2.13.0
 
-.PHONY: setup demo test lint lock bench clean
+.PHONY: setup demo test lint lock bench docs clean
 
 setup: $(VENV)/.ready
 
@@ -36,6 +36,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy docs/generate.py
 
 # The pinned versions of everything the project and its tests install.
 lock: setup
@@ -48,6 +49,10 @@ bench: setup
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.store
 	$(BIN)/python -m bench.report
+
+# The pages of docs/ that say what the code says.
+docs: setup
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,17 +6,18 @@ Left out: how results are laid out on the terminal (`eval_tables.py`).
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from itool_cli.options import ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
+from itool_cli.options import BaseUrl, ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from itool_data.run import Run
     from itool_eval.benchmarks import Benchmark
+    from itool_eval.chat import Chat
 
 app = typer.Typer(help="Benchmarks: run, score, show, compare, export.", no_args_is_help=True)
 
@@ -35,6 +36,8 @@ class Runnable(StrEnum):
 
     BFCL_V3 = "bfcl-v3"
     BFCL_V4 = "bfcl-v4"
+    BFCL_V3_FC = "bfcl-v3-fc"
+    BFCL_V4_FC = "bfcl-v4-fc"
     BFCL_V3_OWN_PROMPT = "bfcl-v3-own-prompt"
     API_BANK = "apibank"
 
@@ -44,6 +47,8 @@ class Scorable(StrEnum):
 
     BFCL_V3 = "bfcl-v3"
     BFCL_V4 = "bfcl-v4"
+    BFCL_V3_FC = "bfcl-v3-fc"
+    BFCL_V4_FC = "bfcl-v4-fc"
 
 
 @app.command("run")
@@ -72,15 +77,13 @@ def run_(
     ] = False,
     config: ConfigFile = None,
     engine: PolicyKind = None,
+    base_url: BaseUrl = None,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
     """Ask a policy a benchmark's questions (greedy, the benchmark's own prompt), score and store the answers."""
     from itool_cli.console import make_console
-    from itool_cli.policies import choose_adapter
     from itool_data.errors import ItoolError
-    from itool_data.policy.load import find_model
-    from itool_data.policy.open import open_policy, open_prompter
     from itool_data.run import write_run
     from itool_eval.benchmarks import open_benchmark
 
@@ -89,38 +92,54 @@ def run_(
             "apibank needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
-    with write_run(run, config, settings(overrides, engine), force) as opened:
-        model = opened.config.model
-        base = find_model(model)
-        policy = open_policy(model, base, choose_adapter(opened, base, wanted))
-        prompter = open_prompter(model, base)
+    with write_run(run, config, settings(overrides, engine, base_url), force) as opened:
+        chat = _open_chat(opened, wanted)
         names = categories.split(",") if categories else None
-        opened_benchmark = open_benchmark(f"{benchmark.value}:{data}" if data else benchmark.value, prompter)
-        evaluate(make_console(), opened, policy, prompter, opened_benchmark, names, limit, trained_on)
+        name = f"{benchmark.value}:{data}" if data else benchmark.value
+        opened_benchmark = open_benchmark(name, opened.config.model.tools)
+        evaluate(make_console(), opened, chat, opened_benchmark, names, limit, trained_on)
+
+
+def _open_chat(run: "Run", wanted: str | None) -> "Chat":
+    """Who answers; a server needs no model here unless an adapter is meant, which must belong to one."""
+    from itool_cli.policies import BASE, choose_adapter
+    from itool_data.policy.load import find_model
+    from itool_data.policy.open import open_policy, open_prompter
+    from itool_eval.chat import PolicyChat
+    from itool_eval.server_chat import open_server_chat
+
+    model = run.config.model
+    on_server = model.policy == "openai"
+    if on_server and (wanted == BASE or (wanted is None and not run.has_adapter)):
+        return open_server_chat(model, None)
+    base = find_model(model)
+    adapter = choose_adapter(run, base, wanted)
+    if on_server:
+        return open_server_chat(model, adapter)
+    return PolicyChat(open_policy(model, base, adapter), open_prompter(model, base))
 
 
 def evaluate(
     console: "Console",
     run: "Run",
-    policy: Any,
-    prompter: Any,
+    chat: "Chat",
     benchmark: "Benchmark",
     categories: Sequence[str] | None,
     limit: int | None,
     trained_on: bool = False,
 ) -> None:
-    """Ask a policy what it has not answered yet of a benchmark's items, and show its scores.
+    """Ask what is not answered yet of a benchmark's items, and show the scores.
 
     Args:
         console: where progress and scores go.
         run: open for writing.
-        policy: who answers.
-        prompter: with the policy's tokenizer.
+        chat: who answers.
         benchmark: whose items.
         categories: only these; None: all.
         limit: a random sample of so many items; None: all.
         trained_on: ask also the items that are among the run's training samples.
     """
+    from itool_cli.console import visible
     from itool_cli.eval_tables import show_evaluated
     from itool_cli.progress import Meter
     from itool_eval.benchmarks import choose
@@ -129,24 +148,28 @@ def evaluate(
 
     seen = set() if trained_on else training_items(run, benchmark)
     questions = choose(benchmark, categories, limit, run.config.seed, seen)
-    work = prepare(run, policy, prompter, benchmark, questions)
+    asked = prepare(run, chat, benchmark, questions)
+    done, total = len(questions) - len(asked), len(questions)
     console.print(
-        f"{benchmark.name}, {policy.policy_id}: {len(questions)} items, {work.done} already answered, "
-        f"{len(work.too_long)} longer than the context of {policy.context} tokens set aside"
+        f"{benchmark.name}, {chat.policy_id}: {total} items, {done} already answered"
         + (f"; {len(seen)} that this run trains on are left out" if seen else "")
     )
-    if work.asked:
-        done, right, total = work.done, 0, work.done + len(work.asked)
-        before = policy.usage.prefilled + policy.usage.decoded
+    answered, right, aside = done, 0, []
+    if asked:
+        before = chat.usage.prefilled + chat.usage.decoded
         with Meter(console, benchmark.name, "items").live() as meter:
             meter.update(done, total)
-            for verdicts in answer(run, policy, prompter, benchmark, work.asked):
-                done += len(verdicts)
-                right += sum(verdict.valid for verdict in verdicts)
-                tokens = policy.usage.prefilled + policy.usage.decoded - before
-                meter.update(done, total, f"{right} of {done - work.done} right, {tokens:,} tokens")
-    if work.asked or work.done:
-        for evaluated in read_evaluated(run, str(policy.policy_id)):
+            for step in answer(run, chat, benchmark, asked):
+                answered += len(step.verdicts)
+                right += sum(verdict.valid for verdict in step.verdicts)
+                aside += step.set_aside
+                tokens = chat.usage.prefilled + chat.usage.decoded - before
+                note = f"{right} of {answered - done} right, {tokens:,} tokens"
+                meter.update(answered + len(aside), total, note)
+    if aside:
+        console.print(f"{len(aside)} items set aside (table rejects), the first: {visible(aside[0].reason)}")
+    if answered:
+        for evaluated in read_evaluated(run, str(chat.policy_id)):
             if evaluated.benchmark == benchmark.name:
                 show_evaluated(console, evaluated)
 
@@ -164,17 +187,17 @@ def score(
     """Score outputs from anywhere; needs no model and no run."""
     from itool_cli.console import make_console
     from itool_cli.eval_tables import show_quirks, show_rejects, show_scores
-    from itool_eval.benchmarks import bfcl_scorers, summarise
-    from itool_eval.bfcl.categories import Version
+    from itool_eval.benchmarks import NATIVE, bfcl_scorers, summarise, version_of
     from itool_eval.bfcl.score_file import score_results, write_verdicts
 
     console = make_console()
-    version = Version(benchmark.value)
-    scored = score_results(results, bfcl_scorers(version), version)
+    version = version_of(benchmark.value)
+    assert version
+    scored = score_results(results, bfcl_scorers(version, benchmark.value in NATIVE), version)
     write_verdicts(scored.verdicts, out)
     show_rejects(console, scored.rejects)
     if scored.verdicts:
-        show_scores(console, summarise(version.value, scored.verdicts), scored.verdicts)
+        show_scores(console, summarise(benchmark.value, scored.verdicts), scored.verdicts)
     if report_quirks:
         show_quirks(console, version, scored.verdicts)
     console.print(f"{len(scored.verdicts)} verdicts: {out}", soft_wrap=True)
@@ -261,11 +284,13 @@ def export(
 
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
+    from itool_eval.benchmarks import NATIVE
     from itool_eval.bfcl.categories import Version
     from itool_eval.bfcl.score_file import write_official_results
     from itool_eval.predictions import read_evaluated
 
-    found = [evaluated for evaluated in read_evaluated(open_run(run), policy) if evaluated.benchmark in set(Version)]
+    versions = NATIVE | {version.value: version for version in Version}
+    found = [evaluated for evaluated in read_evaluated(open_run(run), policy) if evaluated.benchmark in versions]
     if not found:
         raise ItoolError(f"{run}: no BFCL predictions in the official prompt; only they have official result files")
     for evaluated in found:
@@ -273,6 +298,8 @@ def export(
             (verdict.category, verdict.id, result)
             for verdict, result in zip(evaluated.verdicts, evaluated.results, strict=True)
         ]
-        folder = to / re.sub(r"[^\w.+@-]", "_", evaluated.policy)
-        for file in write_official_results(results, folder, Version(evaluated.benchmark).prefix):
+        # The official tool tells native calling from calls as text by this in a model's name.
+        name = evaluated.policy + ("-FC" if evaluated.benchmark in NATIVE else "")
+        folder = to / re.sub(r"[^\w.+@-]", "_", name)
+        for file in write_official_results(results, folder, versions[evaluated.benchmark].prefix):
             typer.echo(str(file))

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
-from itool_data.prompt import Prompter
+from itool_data.prompt import ToolStyle, sample_messages
 from itool_data.sample import Sample
 from itool_data.sources import bfcl as bfcl_source
 from itool_eval.apibank import items as apibank_items
 from itool_eval.apibank.aggregate import summarise as summarise_api_bank
 from itool_eval.apibank.scorer import ApiBankScorer
+from itool_eval.bfcl import native
 from itool_eval.bfcl.aggregate import summarise as summarise_bfcl
 from itool_eval.bfcl.categories import CATEGORIES, Checker, Language, Version
 from itool_eval.bfcl.items import Item, data_folder, load_items
@@ -26,12 +27,14 @@ from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
 from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.score_file import Scorer
 from itool_eval.bfcl.single_turn import SingleTurnScorer
-from itool_eval.conversation import Conversation, one_reply
+from itool_eval.conversation import Conversation, Prompt, one_reply
 from itool_eval.summary import Summary, tally
 from itool_eval.verdicts import Verdict
 
 API_BANK = "apibank"
 OWN_PROMPT = "bfcl-v3-own-prompt"
+# BFCL's "FC": functions offered as tools and called natively, scored apart from calls as text.
+NATIVE = {f"{version}-fc": version for version in Version}
 
 
 @dataclass(frozen=True)
@@ -83,21 +86,28 @@ class Benchmark:
         return next(scorer for scorer in self.scorers if category in scorer.categories)
 
 
-def bfcl_scorers(version: Version) -> list[ReplyScorer]:
+def bfcl_scorers(version: Version, native_calls: bool = False) -> list[ReplyScorer]:
     """The scorers of one BFCL version; fetches its official wheel on the first call."""
     data = data_folder(version)
-    single_turn = SingleTurnScorer(data, version)
-    return [single_turn, MultiTurnScorer(data)] if version is Version.V3 else [single_turn]
+    single_turn = SingleTurnScorer(data, version, native_calls)
+    return [single_turn, MultiTurnScorer(data, native_calls)] if version is Version.V3 else [single_turn]
 
 
-def bfcl(version: Version) -> Benchmark:
-    """BFCL v3, or v4's single-turn categories; fetches the official wheel on the first call."""
+def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
+    """BFCL v3, or v4's single-turn categories; fetches the official wheel on the first call.
+
+    Args:
+        version: the benchmark version.
+        native_calls: the functions are offered as tools, and their native calls are the answers.
+    """
     data = data_folder(version)
     contract = PromptContract(data, version)
-    driver = cache(lambda: MultiTurnDriver(data))
+    driver = cache(lambda: MultiTurnDriver(data, native_calls))
 
     def ask(item: Item, language: Language) -> Conversation:
-        return one_reply(contract.first_messages(item.turns[0], item.functions, language))
+        if native_calls:
+            return one_reply(Prompt(item.turns[0], native.tools(item.functions, language)))
+        return one_reply(Prompt(contract.first_messages(item.turns[0], item.functions, language)))
 
     def questions(category: str) -> list[Question]:
         rules = CATEGORIES[version][category]
@@ -108,7 +118,8 @@ def bfcl(version: Version) -> Benchmark:
         items = enumerate(load_items(data, version, category))
         return [Question(category, item.id, i, partial(ask, item, language)) for i, item in items]
 
-    return Benchmark(version.value, bfcl_scorers(version), questions)
+    name = f"{version}-fc" if native_calls else version.value
+    return Benchmark(name, bfcl_scorers(version, native_calls), questions)
 
 
 def api_bank(folder: Path) -> Benchmark:
@@ -116,12 +127,12 @@ def api_bank(folder: Path) -> Benchmark:
 
     def questions(category: str) -> list[Question]:
         items = enumerate(apibank_items.load_items(folder, category))
-        return [Question(category, item.id, i, partial(one_reply, item.messages)) for i, item in items]
+        return [Question(category, item.id, i, partial(one_reply, Prompt(item.messages))) for i, item in items]
 
     return Benchmark(API_BANK, [ApiBankScorer(folder)], questions)
 
 
-def bfcl_own_prompt(prompter: Prompter) -> Benchmark:
+def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
     """BFCL v3's single-turn Python items in the prompt that the run trains and searches with, by the official rules.
 
     The official prompt is four times as long, and a small model that was trained on another one does not follow it. So
@@ -135,7 +146,7 @@ def bfcl_own_prompt(prompter: Prompter) -> Benchmark:
         read = bfcl_source.read_category(data, category)
         samples = {sample.source_id: sample for sample in read if isinstance(sample, Sample)}
         return [
-            Question(category, item.id, i, partial(one_reply, prompter.messages(samples[item.id])))
+            Question(category, item.id, i, partial(one_reply, Prompt(sample_messages(samples[item.id], tools))))
             for i, item in enumerate(load_items(data, Version.V3, category))
             if item.id in samples
         ]
@@ -147,15 +158,17 @@ def version_of(benchmark: str) -> Version | None:
     """The BFCL version whose rules a benchmark is scored by; None for another benchmark."""
     if benchmark == OWN_PROMPT:
         return Version.V3
+    if benchmark in NATIVE:
+        return NATIVE[benchmark]
     return Version(benchmark) if benchmark in set(Version) else None
 
 
-def open_benchmark(name: str, prompter: Prompter) -> Benchmark:
-    """A benchmark by its name: `bfcl-v3`, `bfcl-v4`, `bfcl-v3-own-prompt`, or `apibank:FOLDER`.
+def open_benchmark(name: str, tools: ToolStyle) -> Benchmark:
+    """A benchmark by its name: `bfcl-v3`, `bfcl-v4`, both with `-fc`, `bfcl-v3-own-prompt`, or `apibank:FOLDER`.
 
     Args:
         name: the name.
-        prompter: of the run, for its own prompt.
+        tools: how the run's own prompt writes functions.
 
     Raises:
         ItoolError: there is no such benchmark.
@@ -164,9 +177,11 @@ def open_benchmark(name: str, prompter: Prompter) -> Benchmark:
     if kind == API_BANK and folder:
         return api_bank(Path(folder))
     if name == OWN_PROMPT:
-        return bfcl_own_prompt(prompter)
+        return bfcl_own_prompt(tools)
+    if name in NATIVE:
+        return bfcl(NATIVE[name], native_calls=True)
     if name not in set(Version):
-        names = ", ".join([*Version, OWN_PROMPT])
+        names = ", ".join([*Version, *NATIVE, OWN_PROMPT])
         raise ItoolError(f"{name!r} is no benchmark; there are {names} and {API_BANK}:FOLDER")
     return bfcl(Version(name))
 
@@ -211,6 +226,8 @@ def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     if version is None:
         return summarise_api_bank(verdicts)
     summary = summarise_bfcl(tally(verdicts), version)
+    if benchmark in NATIVE:
+        return replace(summary, era=f"{summary.era}, native function calling (FC): compare with FC only")
     if benchmark == OWN_PROMPT:
         return replace(summary, era=f"{summary.era}, in the run's own prompt: compare with nothing but the same")
     return summary

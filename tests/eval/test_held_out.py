@@ -44,20 +44,20 @@ def test_the_training_half_is_left_out(
 
 
 def test_benchmarks_by_name(bfcl_folder: Path) -> None:
-    assert open_benchmark("bfcl-v3", PROMPTER).name == "bfcl-v3"
+    assert open_benchmark("bfcl-v3", "signatures").name == "bfcl-v3"
     for name in ("bfcl", "bfcl-v3:somewhere", "apibank"):
         with pytest.raises(ItoolError, match=f"{name!r} is no benchmark"):
-            open_benchmark(name, PROMPTER)
+            open_benchmark(name, "signatures")
 
 
 def test_own_prompt_asks_what_training_asks_and_scores_by_the_official_rules(bfcl_folder: Path) -> None:
-    benchmark = open_benchmark(OWN_PROMPT, PROMPTER)
+    benchmark = open_benchmark(OWN_PROMPT, "signatures")
     assert benchmark.questions("java") == []
     questions = {q.id: q for q in benchmark.questions("simple")}
     samples = {s.source_id: s for s in bfcl.read_category(bfcl_folder, "simple") if isinstance(s, Sample)}
     assert set(questions) == set(samples)
     for item in ("simple_0", "simple_399"):
-        assert PROMPTER.chat_ids(next(questions[item].begin())) == PROMPTER.prompt_ids(samples[item])
+        assert PROMPTER.chat_ids(next(questions[item].begin()).messages) == PROMPTER.prompt_ids(samples[item])
         assert benchmark.scorer("simple").score("simple", item, samples[item].target).valid
         assert not benchmark.scorer("simple").score("simple", item, "[f()]").valid
     verdicts = [benchmark.scorer("simple").score("simple", "simple_0", samples["simple_0"].target)]
