@@ -11,11 +11,8 @@ from typing import Any
 import pytest
 import scripted_mine
 from chromium import chromium, opened
-from hypothesis import given
-from hypothesis import strategies as st
 from outcomes import Itool, one_line
 
-from itool_cli.page.fragments import differing
 from itool_cli.report import write_report
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import open_run, write_run
@@ -96,9 +93,13 @@ def test_the_page_holds_every_tree_node_and_pair_of_the_tables(mined: Path, page
     )
     pairs = ask(mined, "SELECT tree_id, path, chosen_text, rejected_text, error_class FROM pairs")
     assert pairs and sorted(tuple(p.values()) for p in pairs) == sorted(
-        (trees[p["tree"]]["id"], p["path"], "".join(p["chosen"]), "".join(p["rejected"]), p["class"])
+        (trees[p["tree"]]["id"], p["path"], _text(p["chosen"]), _text(p["rejected"]), p["class"])
         for p in data["data-pairs"]
     )
+
+
+def _text(pieces: list[tuple[str, bool]]) -> str:
+    return "".join(text for text, _ in pieces)
 
 
 def test_a_pairs_ends_in_its_tree_are_the_steps_that_it_names(mined: Path, page: Path) -> None:
@@ -149,21 +150,6 @@ def test_a_whole_run_has_scores_curves_and_plan_against_fact(toy_run: Path, tmp_
 
 def test_the_loop_writes_the_page(toy_run: Path) -> None:
     assert "data-overview" in parts(toy_run / "report.html")
-
-
-@given(st.text(max_size=60), st.text(max_size=60))
-def test_fragments_are_the_texts_and_what_they_share(first: str, second: str) -> None:
-    left, right = differing(first, second)
-    assert ("".join(left), "".join(right)) == (first, second)
-    assert left[::2] == right[::2]
-
-
-def test_fragments_are_whole_words_and_numbers() -> None:
-    assert differing("city='Santa Clara',", "city='California',") == (
-        ["city='", "Santa Clara", "',"], ["city='", "California", "',"],
-    )  # fmt: skip
-    assert differing("a=-1.5)", "a=-15)")[0] == ["a=", "-1.5", ")"]
-    assert differing("f(", "g(") == (["", "f", "("], ["", "g", "("])
 
 
 # -- in a browser ----------------------------------------------------------------------------------------------------

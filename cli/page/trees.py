@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from itool_cli.page.fragments import differing
+from itool_data.fragments import differences
 from itool_data.run import Run
 from itool_data.store.sql import query
 
@@ -147,14 +147,14 @@ def _tree(tree: Row, nodes: Sequence[Row], pairs: Sequence[Row]) -> Row:
 
 
 def _pair(pair: Row, place: int) -> Row:
-    chosen, rejected = differing(pair["chosen_text"], pair["rejected_text"])
+    chosen, rejected = differences(pair["chosen_text"], pair["rejected_text"])
     return {
         "tree": place,
         "round": pair["round"],
         "path": pair["path"],
         "prefix": pair["prefix_text"],
-        "chosen": chosen,
-        "rejected": rejected,
+        "chosen": [list(piece) for piece in chosen],
+        "rejected": [list(piece) for piece in rejected],
         "qChosen": _round(pair["q_chosen"]),
         "qRejected": _round(pair["q_rejected"]),
         "similarity": _round(pair["similarity"]),

@@ -9,7 +9,7 @@ class PairBrowser {
     this.entries = entries;
     this.open = open;
     this.kind = "";
-    this.texts = this.pairs.map((pair) => [pair.prefix, ...pair.chosen, "\n", ...pair.rejected].join("").toLowerCase());
+    this.texts = this.pairs.map((pair) => [pair.prefix, textOf(pair.chosen), "\n", textOf(pair.rejected)].join("").toLowerCase());
     this.list = el("ol", { class: "pair-list", "aria-label": "Pairs" });
     this.status = el("p", { class: "count", role: "status" });
     this.more = el("button", { type: "button", class: "more", onclick: () => this.grow() }, "Show more");
@@ -55,10 +55,10 @@ class PairBrowser {
 
   card(pair) {
     const entry = this.entries[pair.tree];
-    const side = (kind, sign, q, fragments) => el("div", { class: `side ${kind}` },
+    const side = (kind, sign, q, pieces) => el("div", { class: `side ${kind}` },
       el("span", { class: "who" }, `${sign} ${kind} ${signed(q)}`),
       el("pre", { class: "code" }, el("span", { class: "before" }, tail(pair.prefix)),
-        fragments.map((fragment, i) => (i % 2 && fragment ? el("mark", {}, fragment) : fragment))));
+        pieces.map(([text, differs]) => (differs ? el("mark", {}, text) : text))));
     return el("li", { class: "pair" },
       el("header", {},
         el("span", { class: "chip", title: broken(pair.class) }, pair.class), el("span", {}, `ΔQ ${(pair.qChosen - pair.qRejected).toFixed(2)}`),
@@ -70,6 +70,9 @@ class PairBrowser {
       side("chosen", "▲", pair.qChosen, pair.chosen), side("rejected", "▼", pair.qRejected, pair.rejected));
   }
 }
+
+/** A step's text from its pieces, each with whether it differs from the other step's. */
+const textOf = (pieces) => pieces.map(([text]) => text).join("");
 
 /** The end of a long prefix. */
 const tail = (prefix) => (prefix.length > 160 ? `…${prefix.slice(-160)}` : prefix);

@@ -106,7 +106,7 @@ class TreeView {
     else if (kinds.has("best")) chips.push(chip("good", "▲", "best"));
     if (kinds.has("rejected")) chips.push(chip("solid bad", "▼", "rejected", broken(kinds.get("rejected").class)));
     else if (kinds.has("worst")) chips.push(chip("bad", "▼", "worst"));
-    if (node.terminal) chips.push(node.outcome === 1 ? el("span", { class: "end right" }, "✓", el("span", { class: "word" }, " right")) : el("span", { class: "end", title: "ends here, not right" }, "✗"));
+    if (node.terminal) chips.push(node.outcome === 1 ? el("span", { class: "end right", title: "ends here, right" }, "✓") : el("span", { class: "end", title: "ends here, not right" }, "✗"));
     return chips;
   }
 
