@@ -22,9 +22,23 @@ function empty(sentence, command) {
 
 /** A table: columns are texts, rows are arrays of texts, numbers or nodes; `kinds` are the rows' classes. */
 function table(columns, rows, { label, kinds = [] } = {}) {
-  const head = el("tr", {}, columns.map((column) => el("th", { scope: "col" }, column)));
-  const body = rows.map((row, i) => el("tr", { class: kinds[i] }, row.map((cell) => el("td", {}, cell ?? ""))));
-  return el("div", { class: "table" }, el("table", { "aria-label": label }, el("thead", {}, head), el("tbody", {}, body)));
+  const head = el(
+    "tr",
+    {},
+    columns.map((column) => el("th", { scope: "col" }, column)),
+  );
+  const body = rows.map((row, i) =>
+    el(
+      "tr",
+      { class: kinds[i] },
+      row.map((cell) => el("td", {}, cell ?? "")),
+    ),
+  );
+  return el(
+    "div",
+    { class: "table" },
+    el("table", { "aria-label": label }, el("thead", {}, head), el("tbody", {}, body)),
+  );
 }
 
 const WHOLE = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
@@ -61,6 +75,9 @@ function duration(seconds) {
 
 /** A step's text on one line, its line breaks seen. */
 const oneLine = (text) => text.replaceAll("\r", "␍").replaceAll("\n", "⏎").replaceAll("\t", "⇥");
+
+/** The words of a search, in small letters. */
+const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 
 /** The colour of a Q in [-limit, limit], from bad over neutral to good. */
 function qColour(q, limit) {

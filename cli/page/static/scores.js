@@ -15,14 +15,24 @@ function scoresOf(benchmark) {
   const drawn = benchmark.rows.filter((row) => row.group !== "formula");
   return [
     el("h3", {}, benchmark.name),
-    el("div", { class: "panel" },
+    el(
+      "div",
+      { class: "panel" },
       legend(labels),
       figure(null, null, (width) => scoreChart(drawn, labels, width)),
       scoreTable(benchmark),
       changeTable(benchmark),
-      el("p", { class: "note" }, `${benchmark.era}. `, benchmark.flips.length ? CHANGES : "",
-        new Set(benchmark.policies.map((policy) => policy.n)).size > 1 ? " Not all policies were asked the same items." : ""),
-      benchmark.flips.filter((flips) => flips.all).map((flips) => flipDetails(flips, benchmark.reference))),
+      el(
+        "p",
+        { class: "note" },
+        `${benchmark.era}. `,
+        benchmark.flips.length ? CHANGES : "",
+        new Set(benchmark.policies.map((policy) => policy.n)).size > 1
+          ? " Not all policies were asked the same items."
+          : "",
+      ),
+      benchmark.flips.filter((flips) => flips.all).map((flips) => flipDetails(flips, benchmark.reference)),
+    ),
   ];
 }
 
@@ -46,8 +56,13 @@ function rowKinds(rows) {
 function scoreCell(score) {
   if (!score) return "–";
   const missing = score.missing.length ? { title: `not run, counts as 0: ${score.missing.join(", ")}` } : {};
-  return el("span", missing, percent(score.value), score.missing.length ? "*" : "",
-    el("small", {}, `${(100 * score.low).toFixed(1)} to ${(100 * score.high).toFixed(1)}`));
+  return el(
+    "span",
+    missing,
+    percent(score.value),
+    score.missing.length ? "*" : "",
+    el("small", {}, `${(100 * score.low).toFixed(1)} to ${(100 * score.high).toFixed(1)}`),
+  );
 }
 
 /** What changed against the warm-up, in points. */
@@ -69,19 +84,26 @@ function changeCells(change) {
   const interval = `${signed(100 * change.low, 1)} to ${signed(100 * change.high, 1)}`;
   return [
     el("span", {}, el("span", { class: kind }, signed(100 * change.difference, 1)), el("small", {}, interval)),
-    count(change.fixed), count(change.broken), pValue(change.p),
+    count(change.fixed),
+    count(change.broken),
+    pValue(change.p),
   ];
 }
 
 function flipDetails(flips, reference) {
   const rows = flips.items.map((flip) => [
     el("span", { class: flip.fixed ? "good" : "bad" }, flip.fixed ? "▲ fixed" : "▼ broken"),
-    flip.category, el("span", { class: "code" }, flip.id), flip.class ?? "",
+    flip.category,
+    el("span", { class: "code" }, flip.id),
+    flip.class ?? "",
   ]);
   const shown = flips.items.length < flips.all ? `, the first ${count(flips.items.length)}` : "";
-  return el("details", {},
+  return el(
+    "details",
+    {},
     el("summary", {}, `${plural(flips.all, "item")} changed from ${reference} to ${flips.label}${shown}`),
-    table(["", "category", "item", "what was wrong"], rows, { label: `Items changed by ${flips.label}` }));
+    table(["", "category", "item", "what was wrong"], rows, { label: `Items changed by ${flips.label}` }),
+  );
 }
 
 function showErrors(benchmarks, overview) {
@@ -91,14 +113,22 @@ function showErrors(benchmarks, overview) {
     body.append(empty("No single-turn output was scored yet:", `itool eval run bfcl-v3 --run ${overview.folder}`));
   }
   for (const { name, errors } of shown) {
-    const columns = ["", ...errors.policies.map((policy) => `${policy.label} (${count(d3.sum(policy.counts))} wrong of ${count(policy.outputs)})`)];
+    const columns = [
+      "",
+      ...errors.policies.map(
+        (policy) => `${policy.label} (${count(d3.sum(policy.counts))} wrong of ${count(policy.outputs)})`,
+      ),
+    ];
     const rows = errors.classes.map((kind, i) => [kind, ...errors.policies.map((policy) => count(policy.counts[i]))]);
     body.append(
       el("h3", {}, name),
-      el("div", { class: "panel" },
+      el(
+        "div",
+        { class: "panel" },
         legend(errors.policies.map((policy) => policy.label)),
         figure(null, null, (width) => errorChart(errors, width)),
-        table(columns, rows, { label: `Error classes on ${name}` })),
+        table(columns, rows, { label: `Error classes on ${name}` }),
+      ),
     );
   }
 }
