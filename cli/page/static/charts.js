@@ -26,7 +26,14 @@ function figure(caption, aside, draw) {
 }
 
 const STYLE = { background: "none", color: "inherit", fontFamily: "inherit", fontSize: "12px", overflow: "visible" };
-const plot = (options) => Plot.plot({ style: STYLE, ...options });
+
+function plot(options) {
+  const svg = Plot.plot({ style: STYLE, ...options });
+  svg.setAttribute("role", "img");
+  // To those who hear the page a chart is one picture; its table says the rest.
+  for (const part of svg.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
+  return svg;
+}
 
 /** What the signs and colours of a chart's policies mean. */
 function legend(labels) {

@@ -145,7 +145,7 @@ function askedOf(cost) {
     el(
       "div",
       { class: "panel" },
-      table(["", "items", "tokens read", "written", "time"], rows, { label: "Tokens of training and evaluation" }),
+      table(["what", "items", "tokens read", "written", "time"], rows, { label: "Tokens of training and evaluation" }),
     ),
   ];
 }

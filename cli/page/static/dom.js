@@ -36,8 +36,8 @@ function table(columns, rows, { label, kinds = [] } = {}) {
   );
   return el(
     "div",
-    { class: "table" },
-    el("table", { "aria-label": label }, el("thead", {}, head), el("tbody", {}, body)),
+    { class: "table", role: "region", "aria-label": label, tabindex: 0 },
+    el("table", {}, el("thead", {}, head), el("tbody", {}, body)),
   );
 }
 

@@ -3,12 +3,12 @@
 function sampleView(tree) {
   const gold = new Set(tree.accepted.map((call) => call.name));
   return [
-    el("h4", {}, "Gold"),
+    el("h3", { class: "small" }, "Gold"),
     el("pre", { class: "response code" }, tree.target || "–"),
     acceptedView(tree.accepted),
-    el("h4", {}, "Conversation"),
+    el("h3", { class: "small" }, "Conversation"),
     tree.messages.map((message) => el("p", { class: "message" }, el("b", {}, message.role), message.content)),
-    el("h4", {}, plural(tree.tools.length, "tool")),
+    el("h3", { class: "small" }, plural(tree.tools.length, "tool")),
     tree.tools.map((tool) => toolView(tool, gold.has(tool.name) || tree.target.includes(`${tool.name}(`))),
   ];
 }

@@ -37,7 +37,7 @@ function scoresOf(benchmark) {
 }
 
 function scoreTable(benchmark) {
-  const columns = ["", "n", ...benchmark.policies.map((policy) => policy.label)];
+  const columns = ["score", "n", ...benchmark.policies.map((policy) => policy.label)];
   const rows = benchmark.rows.map((row) => {
     const sizes = [...new Set(row.scores.filter(Boolean).map((score) => score.n))];
     return [el("span", { title: row.formula }, row.name), sizes.map(count).join(" / "), ...row.scores.map(scoreCell)];
@@ -71,7 +71,7 @@ function changeTable(benchmark) {
   if (!compared.length) return [];
   const shown = benchmark.rows.filter((row) => row.changes.some(Boolean));
   const rows = shown.map((row) => [row.name, ...compared.flatMap((i) => changeCells(row.changes[i]))]);
-  const columns = ["", ...compared.flatMap((i) => [benchmark.policies[i].label, "fixed", "broken", "p"])];
+  const columns = ["score", ...compared.flatMap((i) => [benchmark.policies[i].label, "fixed", "broken", "p"])];
   return [
     el("h4", {}, `Change against ${benchmark.reference}, points`),
     table(columns, rows, { label: `Changes on ${benchmark.name}`, kinds: rowKinds(shown) }),
@@ -102,7 +102,7 @@ function flipDetails(flips, reference) {
     "details",
     {},
     el("summary", {}, `${plural(flips.all, "item")} changed from ${reference} to ${flips.label}${shown}`),
-    table(["", "category", "item", "what was wrong"], rows, { label: `Items changed by ${flips.label}` }),
+    table(["change", "category", "item", "what was wrong"], rows, { label: `Items changed by ${flips.label}` }),
   );
 }
 
@@ -114,7 +114,7 @@ function showErrors(benchmarks, overview) {
   }
   for (const { name, errors } of shown) {
     const columns = [
-      "",
+      "class",
       ...errors.policies.map(
         (policy) => `${policy.label} (${count(d3.sum(policy.counts))} wrong of ${count(policy.outputs)})`,
       ),

@@ -287,7 +287,7 @@ class TreeView {
       ],
     ];
     return [
-      el("h4", {}, node.parent ? "Response so far" : "Before the first step"),
+      el("h3", { class: "small" }, node.parent ? "Response so far" : "Before the first step"),
       el(
         "pre",
         { class: "response code" },
