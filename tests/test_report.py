@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import scripted_mine
 from chromium import chromium, opened
 from outcomes import Itool, one_line
 
+from itool_cli.page.policies import labels, trainings
 from itool_cli.report import write_report
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
+from itool_data.store.tables import Commit
 from itool_eval.predictions import read_evaluated
 from itool_eval.scores import Tally, wilson
 
@@ -146,6 +149,35 @@ def test_a_whole_run_has_scores_curves_and_plan_against_fact(toy_run: Path, tmp_
         assert {key: entry["fact"][key] for key in fact} == pytest.approx({key: float(n) for key, n in fact.items()})
         assert entry["utilisation"] > 0
     assert len(data["data-cost"]["plans"]) == 2
+
+
+def test_of_a_round_trained_twice_the_newest_curve_alone_is_shown(tmp_path: Path) -> None:
+    def update(number: int, loss: float) -> dict[str, Any]:
+        return {"round": 1, "objective": "simpo", "split": "train", "update": number, "loss": loss}
+
+    with write_run(tmp_path / "run", None, []) as run:
+        run.store.commit("preference", {"training": [update(1, float("nan"))]}, round=1, stopped="no number")
+        run.store.commit("preference", {"training": [update(1, 0.5), update(2, 0.25)]}, round=1, update=2)
+        (curve,) = parts(write_report(run, tmp_path / "page.html"))["data-training"]
+        assert [row["loss"] for row in curve["rows"]] == [0.5, 0.25]
+        assert (curve["kept"], curve["stopped"]) == (2, "")
+        run.store.commit("preference", {"training": [update(1, float("nan"))]}, round=1, stopped="no number")
+        (curve,) = parts(write_report(run, tmp_path / "page.html"))["data-training"]
+        assert [row["loss"] for row in curve["rows"]] == [None] and curve["stopped"] == "no number"
+
+
+def test_policies_are_called_by_what_trained_them() -> None:
+    def trained(version: int, **info: object) -> Commit:
+        return Commit(version, datetime.now(UTC), "training", {}, {}, {"base": "m@1", "adapter": "a", **info})
+
+    log = [trained(0, content="old"), trained(1, content="warm"), trained(2, content="one", round=1)]
+    log += [trained(3, content="three", round=3)]  # the second round found no pair
+    policies = ["m@1", "m@1+old", "m@1+one", "m@1+three", "m@1+warm", "other@1"]
+    assert list(labels(trainings(log, policies), policies).items()) == [
+        ("m@1", "base"), ("m@1+warm", "warm-up"), ("m@1+one", "round 1"), ("m@1+three", "round 3"),
+        ("m@1+old", "adapter old"), ("other@1", "other@1"),
+    ]  # fmt: skip
+    assert labels(trainings([], ["m@1"]), ["m@1"]) == {"m@1": "base"}
 
 
 def test_the_loop_writes_the_page(toy_run: Path) -> None:
