@@ -4,6 +4,7 @@ Left out: how results are laid out on the terminal (`eval_tables.py`).
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,11 +94,11 @@ def run_(
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
     with write_run(run, config, settings(overrides, engine, base_url), force) as opened:
-        chat = _open_chat(opened, wanted)
         names = categories.split(",") if categories else None
         name = f"{benchmark.value}:{data}" if data else benchmark.value
         opened_benchmark = open_benchmark(name, opened.config.model.tools)
-        evaluate(make_console(), opened, chat, opened_benchmark, names, limit, trained_on)
+        with closing(_open_chat(opened, wanted)) as chat:
+            evaluate(make_console(), opened, chat, opened_benchmark, names, limit, trained_on)
 
 
 def _open_chat(run: "Run", wanted: str | None) -> "Chat":
