@@ -35,7 +35,7 @@ from itool_data.store.samples import read_samples
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"
 CONTEXT = 100_000  # tokens; no sample is left out
-RESPONSES = 24  # that the policy chooses from
+RESPONSES = 80  # that the policy chooses from
 COMMIT_TREES = 100
 OPENED = 5
 SWITCHES = 100
@@ -118,7 +118,7 @@ def _search(run: Run, prompter: Prompter, sample: Sample, random: Random) -> dic
 
 def _responses(prompter: Prompter, sample: Sample, random: Random) -> dict[Ids, float]:
     """The gold response, and others that are wrong as models are."""
-    texts = {sample.target: 4.0}
+    texts = {sample.target: 6.0}
     for damaged in _damaged(sample, random):
         texts.setdefault(damaged, 1.0)
         if len(texts) == RESPONSES:
@@ -130,7 +130,7 @@ def _damaged(sample: Sample, random: Random) -> Iterator[str]:
     names = [tool.name for tool in sample.tools]
     for number in range(4 * RESPONSES):
         calls = [ToolCall(call.name, dict(call.arguments)) for call in sample.calls]
-        for _ in range(1 + number % 2):
+        for _ in range(1 + number % 3):
             place = random.randrange(len(calls))
             call = calls[place]
             key = random.choice([*call.arguments, "query"])
@@ -142,7 +142,9 @@ def _damaged(sample: Sample, random: Random) -> Iterator[str]:
                 case "missing":
                     call.arguments.pop(key, None)
                 case "tool":
-                    calls[place] = ToolCall(random.choice(names), call.arguments)
+                    calls[place] = ToolCall(
+                        f"{random.choice(names)}{random.choice(('', '_v2', '_by_id', '.get'))}", call.arguments
+                    )
                 case "more":
                     calls.append(call)
         text = render(calls)

@@ -275,18 +275,19 @@ class Loop:
         """A policy, loaded if it is not in memory."""
         from itool_data.policy.load import find_model
         from itool_data.policy.open import open_prompter
-        from itool_data.workers.open import open_pool
+        from itool_data.workers.open import change_adapter, open_pool
 
-        model = run.config.model
-        if self._loaded is None or self._loaded.adapter != adapter:
-            self.close()
+        model, workers = run.config.model, run.config.workers
+        if self._loaded is None:
             base = find_model(model)
-            pool = open_pool(model, run.config.workers, base, adapter)
-            self._loaded = _Loaded(adapter, pool, open_prompter(model, base))
+            self._loaded = _Loaded(adapter, open_pool(model, workers, base, adapter), open_prompter(model, base))
+        elif self._loaded.adapter != adapter:
+            self._loaded.pool = change_adapter(self._loaded.pool, model, workers, find_model(model), adapter)
+            self._loaded.adapter = adapter
         return self._loaded
 
     def close(self) -> None:
-        """Let the policy in memory go."""
+        """Give back the memory of the policies that are loaded; a stage that needs them loads them again."""
         if self._loaded is not None:
             self._loaded.pool.close()
             self._loaded = None

@@ -69,14 +69,14 @@ def open_pool(workers: int, **options: float) -> Pool:
     return RayPool(partial(open_desk, **options), workers)
 
 
-def mine(run: Run, pool: Pool) -> None:
+def mine(run: Run, pool: Pool, round_: int = 1) -> None:
     """The whole way of `itool mine`, from samples to pairs."""
     if not query(run.store, "SELECT 1 FROM samples").num_rows:
-        run.store.commit("import", {"samples": [sample_row(sample(i)) for i in range(SAMPLES)]})
-    buffer = stages.replay(run, pool, PROMPTER, 1)
+        run.store.commit("import", {"samples": [sample_row(sample(i)) for i in range(SAMPLES)]}, source="toy.jsonl")
+    buffer = stages.replay(run, pool, PROMPTER, round_)
     if buffer.missing:
-        stages.measure(run, pool, buffer, 1, lambda done, total: None)
-    wanted = stages.unfinished(run, stages.tasks(run, pool, PROMPTER, buffer, 1, "mcts", None))
+        stages.measure(run, pool, buffer, round_, lambda done, total: None)
+    wanted = stages.unfinished(run, stages.tasks(run, pool, PROMPTER, buffer, round_, "mcts", None))
     for finished in stages.mine(run, pool, wanted, "mcts"):
         print("step", len(finished), flush=True)
 

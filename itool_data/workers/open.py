@@ -53,6 +53,16 @@ def open_pool(settings: ModelSettings, workers: WorkerSettings, base: BaseModel,
     return RayPool(_DeskOpener(settings, base, adapter, files, home), workers.count, int(on_gpus), threads)
 
 
+def change_adapter(
+    pool: Pool, settings: ModelSettings, workers: WorkerSettings, base: BaseModel, adapter: Adapter | None
+) -> Pool:
+    """The pool of another adapter of the same base model: the one at hand if it can, else a new one in its place."""
+    if isinstance(pool, LocalPool) and pool.use(adapter):
+        return pool
+    pool.close()
+    return open_pool(settings, workers, base, adapter)
+
+
 @dataclass(frozen=True)
 class _DeskOpener:
     """Opens a worker's desk, on whichever machine.

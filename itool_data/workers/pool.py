@@ -13,8 +13,9 @@ from typing import Protocol, TypeVar
 
 from itool_data.config import Config
 from itool_data.policy.base import Described, Policy, PolicyId, Usage
-from itool_data.policy.load import find_model
+from itool_data.policy.load import Adapter, find_model
 from itool_data.policy.open import open_policy, open_prompter
+from itool_data.policy.vllm import VllmPolicy
 from itool_data.prompt import Prompter
 from itool_data.search.reward import Judge
 
@@ -139,5 +140,11 @@ class LocalPool:
         """Call it."""
         return question(self._desk)
 
+    def use(self, adapter: Adapter | None) -> bool:
+        """Go on with another adapter of the same base model; False if this policy has to be opened anew for that."""
+        policy = self._desk.policy
+        return isinstance(policy, VllmPolicy) and policy.use(adapter)
+
     def close(self) -> None:
-        """Nothing to do: the policy goes with the pool."""
+        """Give the policy's memory back."""
+        self._desk.policy.close()
