@@ -87,6 +87,9 @@ class PacedPolicy:
         self._waiting.clear()
         self._roots.clear()
 
+    def close(self) -> None:
+        self.reset()
+
     def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
         raise NotImplementedError("the search asks for no scores at reward.weight 0")
 
