@@ -135,7 +135,7 @@ class MineSettings(Section):
     """How many trees are under way, and how often they are written."""
 
     open_trees: int = Field(0, ge=0, description="trees searched at once; 0: enough for twice the policy's draws")
-    commit_trees: Positive = Field(8, description="finished trees that are written together")
+    commit_trees: Positive = Field(16, description="finished trees of each worker that are written together")
     commit_seconds: float = Field(20.0, gt=0, description="finished trees wait at most so long to be written")
 
 

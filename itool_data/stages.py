@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
-from itool_data.jobs import Found, ScoreJob, SearchJob
+from itool_data.jobs import Found, ScoreJob, SearchJob, tables
 from itool_data.perplexity import hardest, replay_buffer
 from itool_data.policy.base import Described, derive_seed
 from itool_data.prompt import Prompter, Tokenised, tokenise
@@ -255,14 +253,14 @@ def mine(run: Run, pool: Pool, wanted: Sequence[Task], search: SearchKind) -> It
         nonlocal waiting, last
         finished, waiting, last = waiting, [], time.monotonic()
         if finished:
-            rows = {name: pa.concat_tables([f.tables[name] for f in finished]) for name in finished[0].tables}
-            run.store.commit("mine", rows, round=round_, policy=policy, search=search)
+            run.store.commit("mine", tables(finished), round=round_, policy=policy, search=search)
 
     settings = run.config.mine
+    together = settings.commit_trees * pool.size  # a commit takes the same time whatever its size
     try:
         for finished in pool.run(SearchJob(run.config, search), wanted):
             waiting += finished
-            if len(waiting) >= settings.commit_trees or time.monotonic() - last > settings.commit_seconds:
+            if len(waiting) >= together or time.monotonic() - last > settings.commit_seconds:
                 commit()
             yield finished
     finally:
