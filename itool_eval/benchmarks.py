@@ -68,11 +68,13 @@ class Benchmark:
 
     Attributes:
         name: as the tables record it.
+        source: as `open_benchmark` takes it.
         scorers: who decides; no category is scored by two of them.
         questions: a category's items, in the data's order.
     """
 
     name: str
+    source: str
     scorers: Sequence[ReplyScorer]
     questions: Callable[[str], list[Question]]
 
@@ -119,7 +121,7 @@ def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
         return [Question(category, item.id, i, partial(ask, item, language)) for i, item in items]
 
     name = f"{version}-fc" if native_calls else version.value
-    return Benchmark(name, bfcl_scorers(version, native_calls), questions)
+    return Benchmark(name, name, bfcl_scorers(version, native_calls), questions)
 
 
 def api_bank(folder: Path) -> Benchmark:
@@ -129,7 +131,7 @@ def api_bank(folder: Path) -> Benchmark:
         items = enumerate(apibank_items.load_items(folder, category))
         return [Question(category, item.id, i, partial(one_reply, Prompt(item.messages))) for i, item in items]
 
-    return Benchmark(API_BANK, [ApiBankScorer(folder)], questions)
+    return Benchmark(API_BANK, f"{API_BANK}:{folder.absolute()}", [ApiBankScorer(folder)], questions)
 
 
 def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
@@ -151,7 +153,7 @@ def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
             if item.id in samples
         ]
 
-    return Benchmark(OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions)
+    return Benchmark(OWN_PROMPT, OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions)
 
 
 def version_of(benchmark: str) -> Version | None:
