@@ -37,6 +37,7 @@ class Runnable(StrEnum):
     BFCL_V4 = "bfcl-v4"
     BFCL_V3_OWN_PROMPT = "bfcl-v3-own-prompt"
     API_BANK = "apibank"
+    API_BANK_OWN_PROMPT = "apibank-own-prompt"
 
 
 class Scorable(StrEnum):
@@ -54,7 +55,7 @@ def run_(
         str | None, typer.Option(help="Only these, such as simple,live_simple or level-1; default: all.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="A random sample of so many items, the same for the same seed.")
+        int | None, typer.Option(min=1, help="A random sample of so many items, the same in every run.")
     ] = None,
     wanted: Annotated[
         str | None,
@@ -67,6 +68,9 @@ def run_(
     data: Annotated[
         Path | None, typer.Option(help="apibank: the folder with level-1-api.json and level-2-api.json.")
     ] = None,
+    validation: Annotated[
+        bool, typer.Option("--validation", help="Ask the items that the run set aside to tune on (bfcl:SHARE) instead.")
+    ] = False,
     trained_on: Annotated[
         bool, typer.Option("--trained-on", help="Ask also the items that this run trains on (BFCL-half).")
     ] = False,
@@ -82,20 +86,24 @@ def run_(
     from itool_data.policy.load import find_model
     from itool_data.policy.open import open_policy, open_prompter
     from itool_data.run import write_run
-    from itool_eval.benchmarks import open_benchmark
+    from itool_eval.benchmarks import VALIDATION, open_benchmark
 
-    if benchmark is Runnable.API_BANK and data is None:
+    api_bank = benchmark in (Runnable.API_BANK, Runnable.API_BANK_OWN_PROMPT)
+    if api_bank and data is None:
         raise ItoolError(
-            "apibank needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
+            f"{benchmark.value} needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
+    if api_bank and validation:
+        raise ItoolError(f"{benchmark.value} has no items to tune on; --validation goes with BFCL")
+    name = benchmark.value + (f":{data}" if data else VALIDATION if validation else "")
     with write_run(run, config, settings(overrides, engine), force) as opened:
         model = opened.config.model
         base = find_model(model)
         policy = open_policy(model, base, choose_adapter(opened, base, wanted))
         prompter = open_prompter(model, base)
         names = categories.split(",") if categories else None
-        opened_benchmark = open_benchmark(f"{benchmark.value}:{data}" if data else benchmark.value, prompter)
+        opened_benchmark = open_benchmark(name, prompter)
         evaluate(make_console(), opened, policy, prompter, opened_benchmark, names, limit, trained_on)
 
 
@@ -123,17 +131,17 @@ def evaluate(
     """
     from itool_cli.eval_tables import show_evaluated
     from itool_cli.progress import Meter
-    from itool_eval.benchmarks import choose
-    from itool_eval.predict import answer, prepare, training_items
+    from itool_eval.benchmarks import ITEMS_SEED, choose
+    from itool_eval.predict import answer, not_asked, prepare
     from itool_eval.predictions import read_evaluated
 
-    seen = set() if trained_on else training_items(run, benchmark)
-    questions = choose(benchmark, categories, limit, run.config.seed, seen)
+    left_out = set() if trained_on else not_asked(run, benchmark)
+    questions = choose(benchmark, categories, limit, ITEMS_SEED, left_out)
     work = prepare(run, policy, prompter, benchmark, questions)
     console.print(
         f"{benchmark.name}, {policy.policy_id}: {len(questions)} items, {work.done} already answered, "
         f"{len(work.too_long)} longer than the context of {policy.context} tokens set aside"
-        + (f"; {len(seen)} that this run trains on are left out" if seen else "")
+        + (f"; {len(left_out)} are left out, because this run has them for something else" if left_out else "")
     )
     if work.asked:
         done, right, total = work.done, 0, work.done + len(work.asked)

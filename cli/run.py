@@ -246,13 +246,13 @@ class Loop:
             adapter: the policy's; None: the base model.
         """
         from itool_cli.eval import evaluate
-        from itool_eval.benchmarks import API_BANK, open_benchmark
+        from itool_eval.benchmarks import open_benchmark, version_of
 
         loop = run.config.loop
         loaded = self._load(run, adapter)
         for name in loop.benchmarks:
             benchmark = open_benchmark(name, loaded.prompter)
-            categories = loop.categories if benchmark.name != API_BANK else []
+            categories = loop.categories if version_of(benchmark.name) else []
             limit = loop.items or None
             evaluate(self._console, run, loaded.policy, loaded.prompter, benchmark, categories or None, limit)
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
 from itool_data.prompt import Prompter
-from itool_data.sample import Sample
+from itool_data.sample import Sample, Split
+from itool_data.sources import apibank as apibank_source
 from itool_data.sources import bfcl as bfcl_source
 from itool_eval.apibank import items as apibank_items
 from itool_eval.apibank.aggregate import summarise as summarise_api_bank
@@ -31,7 +32,10 @@ from itool_eval.summary import Summary, tally
 from itool_eval.verdicts import Verdict
 
 API_BANK = "apibank"
+API_BANK_OWN_PROMPT = "apibank-own-prompt"
 OWN_PROMPT = "bfcl-v3-own-prompt"
+VALIDATION = ":validation"  # how the name of a benchmark ends whose items are those that the run set aside to tune on
+ITEMS_SEED = 42  # of the random sample of items: the same in every run, so that runs of several seeds can be paired
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,13 @@ class Benchmark:
         name: as the tables record it.
         scorers: who decides; no category is scored by two of them.
         questions: a category's items, in the data's order.
+        split: which of the run's samples its items may be; items that are no samples of the run are `test`.
     """
 
     name: str
     scorers: Sequence[ReplyScorer]
     questions: Callable[[str], list[Question]]
+    split: Split = "test"
 
     @property
     def categories(self) -> list[str]:
@@ -121,6 +127,20 @@ def api_bank(folder: Path) -> Benchmark:
     return Benchmark(API_BANK, [ApiBankScorer(folder)], questions)
 
 
+def api_bank_own_prompt(folder: Path, prompter: Prompter) -> Benchmark:
+    """API-Bank (AST) in the prompt that the run trains and searches with, for the same reason as BFCL."""
+
+    def questions(category: str) -> list[Question]:
+        path = folder / apibank_items.LEVELS[category].file
+        samples = [sample for sample in apibank_source.read(str(path)) if isinstance(sample, Sample)]
+        return [
+            Question(category, sample.source_id, i, partial(one_reply, prompter.messages(sample)))
+            for i, sample in enumerate(samples)
+        ]
+
+    return Benchmark(API_BANK_OWN_PROMPT, [ApiBankScorer(folder)], questions)
+
+
 def bfcl_own_prompt(prompter: Prompter) -> Benchmark:
     """BFCL v3's single-turn Python items in the prompt that the run trains and searches with, by the official rules.
 
@@ -145,16 +165,18 @@ def bfcl_own_prompt(prompter: Prompter) -> Benchmark:
 
 def version_of(benchmark: str) -> Version | None:
     """The BFCL version whose rules a benchmark is scored by; None for another benchmark."""
-    if benchmark == OWN_PROMPT:
+    name = benchmark.removesuffix(VALIDATION)
+    if name == OWN_PROMPT:
         return Version.V3
-    return Version(benchmark) if benchmark in set(Version) else None
+    return Version(name) if name in set(Version) else None
 
 
 def open_benchmark(name: str, prompter: Prompter) -> Benchmark:
-    """A benchmark by its name: `bfcl-v3`, `bfcl-v4`, `bfcl-v3-own-prompt`, or `apibank:FOLDER`.
+    """A benchmark by its name.
 
     Args:
-        name: the name.
+        name: `bfcl-v3`, `bfcl-v4`, `bfcl-v3-own-prompt`, each also with `:validation` for the items that the run set
+            aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`.
         prompter: of the run, for its own prompt.
 
     Raises:
@@ -163,12 +185,17 @@ def open_benchmark(name: str, prompter: Prompter) -> Benchmark:
     kind, _, folder = name.partition(":")
     if kind == API_BANK and folder:
         return api_bank(Path(folder))
-    if name == OWN_PROMPT:
-        return bfcl_own_prompt(prompter)
-    if name not in set(Version):
+    if kind == API_BANK_OWN_PROMPT and folder:
+        return api_bank_own_prompt(Path(folder), prompter)
+    version = version_of(name)
+    if version is None:
         names = ", ".join([*Version, OWN_PROMPT])
-        raise ItoolError(f"{name!r} is no benchmark; there are {names} and {API_BANK}:FOLDER")
-    return bfcl(Version(name))
+        raise ItoolError(
+            f"{name!r} is no benchmark; there are {names} (and these with {VALIDATION}), {API_BANK}:FOLDER and "
+            f"{API_BANK_OWN_PROMPT}:FOLDER"
+        )
+    benchmark = bfcl_own_prompt(prompter) if kind == OWN_PROMPT else bfcl(version)
+    return replace(benchmark, name=name, split="validation") if name.endswith(VALIDATION) else benchmark
 
 
 def choose(
@@ -184,7 +211,7 @@ def choose(
         benchmark: whose questions.
         categories: their names, all by default.
         limit: take so many; which ones depends on the seed alone, and a larger limit takes them too.
-        seed: of the run.
+        seed: of the random sample.
         leave_out: category and id of items that are not asked.
 
     Raises:
@@ -208,9 +235,7 @@ def choose(
 def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     """All scores of one policy's verdicts on one benchmark."""
     version = version_of(benchmark)
-    if version is None:
-        return summarise_api_bank(verdicts)
-    summary = summarise_bfcl(tally(verdicts), version)
-    if benchmark == OWN_PROMPT:
+    summary = summarise_bfcl(tally(verdicts), version) if version else summarise_api_bank(verdicts)
+    if benchmark.removesuffix(VALIDATION) in (OWN_PROMPT, API_BANK_OWN_PROMPT):
         return replace(summary, era=f"{summary.era}, in the run's own prompt: compare with nothing but the same")
     return summary
