@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 TORCH := 2.13.0
 
-.PHONY: setup demo test lint lock bench clean
+.PHONY: setup demo test lint lock bench docs clean
 
 setup: $(VENV)/.ready
 
@@ -47,6 +47,10 @@ bench: setup
 	$(BIN)/python -m bench.search
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.store
+
+# The pages of docs/ that say what the code says.
+docs: setup
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,7 @@ the generator included). Left out: reading pairs for training.
 
 import argparse
 import json
+import re
 import resource
 import statistics
 import tempfile
@@ -21,28 +22,7 @@ import numpy as np
 from itool_data.store.sql import query
 from itool_data.store.tables import Store
 
-# The five queries of the README, by what they answer.
-README_QUERIES = {
-    "pairs with the largest difference of Q": """
-        SELECT prefix_text, chosen_text, rejected_text, q_chosen - q_rejected AS delta_q, error_class
-        FROM pairs ORDER BY delta_q DESC, pair_id LIMIT 10""",
-    "pairs by error class": """
-        SELECT error_class, count(*) AS pairs, avg(q_chosen - q_rejected) AS mean_delta_q
-        FROM pairs GROUP BY ALL ORDER BY pairs DESC""",
-    "what the filters dropped": """
-        SELECT round, sum(pairs) AS kept, sum(dropped_delta_q) AS close_q, sum(dropped_similarity) AS similar,
-               sum(dropped_q_chosen) AS chosen_not_good
-        FROM trees GROUP BY ALL ORDER BY round""",
-    "perplexity by difficulty": """
-        SELECT difficulty, round, count(*) AS samples, median(perplexity) AS median,
-               quantile_cont(perplexity, 0.9) AS p90
-        FROM perplexity JOIN samples USING (sample_id) GROUP BY ALL ORDER BY median DESC""",
-    "tokens per pair": """
-        SELECT round, policy, sum(pairs) AS pairs, sum(tokens_decoded) / sum(pairs) AS decoded_per_pair,
-               sum(tokens_prefilled) / sum(pairs) AS prefilled_per_pair
-        FROM trees GROUP BY ALL ORDER BY round""",
-}
-
+README = Path(__file__).resolve().parent.parent / "README.md"
 COMMIT_PAIRS = 1000
 TREE_PAIRS = 4
 TREE_NODES = 12
@@ -60,6 +40,11 @@ WORDS = [f"{i:x}"[-4:] + " " * (i % 3 == 0) for i in range(VOCABULARY)]
 Rows = dict[str, list[dict[str, Any]]]
 
 
+def _queries(page: Path) -> dict[str, str]:
+    """The page's SQL blocks by the line that introduces each."""
+    return dict(re.findall(r"(.+):\n\n```sql\n((?:.*\n)+?)```", page.read_text(encoding="utf-8")))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=1_000_000, help="how many pairs are written")
@@ -69,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="itool-bench-") as scratch:
         folder = options.folder or Path(scratch)
         write_s = _write(folder, options.pairs, options.seconds_per_pair)
-        slowest_s = max(_ask(folder, name, sql) for name, sql in README_QUERIES.items())
+        slowest_s = max(_ask(folder, name, sql) for name, sql in _queries(README).items())
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     figures = {"write_s": write_s, "slowest_query_s": slowest_s, "peak_rss_gb": peak_gb}
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))

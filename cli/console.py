@@ -1,6 +1,7 @@
 """The console that commands print to: as wide as the terminal, and wide enough for tables where there is none.
 
-It obeys no markup, because what is printed often comes from a data set or a model; styles are given apart.
+It obeys no markup and no emoji codes, because what is printed often comes from a data set or a model; styles are given
+apart.
 """
 
 import sys
@@ -12,7 +13,7 @@ PIPED_WIDTH = 160
 
 def make_console() -> Console:
     """Return a console on standard output."""
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, markup=False)
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, markup=False, emoji=False)
 
 
 def visible(text: str, keep: str = "") -> str:

@@ -1,4 +1,4 @@
-"""`itool data import` and `itool data show`: data sets into a run, and a look at what is there."""
+"""`itool data import` and `itool data show`: data sets into a run, and how many samples it has."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
@@ -21,8 +21,9 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            help="toolace, xlam, bfcl, apibank:PATH, seal_tools:PATH, toolace:PATH, xlam:PATH, FILE.jsonl "
-            "(OpenAI form: messages + tools), or hf:USER/NAME[:SPLIT]."
+            help="toolace, xlam, bfcl[:SHARE] (SHARE of the training half is set aside for validation), apibank:PATH, "
+            "seal_tools:PATH, sharegpt:PATH, toolrl:PATH, toolace:PATH, xlam:PATH, FILE.jsonl (OpenAI form: messages + "
+            "tools), or hf:USER/NAME[:SPLIT]."
         ),
     ],
     run: RunFolder,
@@ -69,51 +70,26 @@ def import_source(console: "Console", run: "Run", source: str, limit: int | None
 
 
 @app.command()
-def show(
-    run: RunFolder,
-    sample: Annotated[str | None, typer.Argument(help="A sample's id (or its first digits) to see whole.")] = None,
-) -> None:
-    """Show how many samples a run has by source, split and difficulty; or one sample whole."""
+def show(run: RunFolder) -> None:
+    """Show how many samples a run has by source, split and difficulty; `itool show sample` shows one."""
     from rich.table import Table
 
     from itool_cli.console import make_console, visible
-    from itool_data.errors import ItoolError
     from itool_data.run import open_run
-    from itool_data.store.samples import read_samples
     from itool_data.store.sql import query
 
     store = open_run(run).store
     console = make_console()
-    if sample is None:
-        rows = query(
-            store,
-            "SELECT source, split, count(*) AS samples, count(*) FILTER (difficulty = 'easy') AS easy, "
-            "count(*) FILTER (difficulty = 'medium') AS medium, count(*) FILTER (difficulty = 'hard') AS hard, "
-            "round(avg(a), 1) AS tools, round(avg(c), 1) AS calls FROM samples GROUP BY ALL ORDER BY ALL",
-        )
-        table = Table(*rows.column_names)
-        for row in rows.to_pylist():
-            table.add_row(*(visible(str(value)) for value in row.values()))
-        console.print(table)
-        bad = query(store, "SELECT count(*) AS n FROM rejects").to_pylist()[0]["n"]
-        if bad:
-            console.print(f"{bad} rows or samples set aside; see the table rejects")
-        return
-    found = read_samples(store, "starts_with(sample_id, ?)", [sample])
-    if len(found) != 1:
-        raise ItoolError(f"sample {sample}: {len(found)} samples begin with this id; give more or other digits")
-    only = found[0]
-    console.rule(visible(f"{only.sample_id}  {only.source}  {only.source_id}  {only.split}"))
-    for tool in only.tools:
-        from itool_data.prompt import signature
-
-        console.print(f"  {visible(signature(tool))}")
-    for message in only.messages:
-        console.print(message.role, style="bold", end=" ")
-        console.print(visible(message.content, keep="\n\t"))
-    console.print("gold", style="bold", end=" ")
-    console.print(visible(only.target, keep="\n\t"))
-    for answer in only.accepted:
-        console.print(
-            f"  accepted: {answer.name} {answer.arguments}, may be left out: {sorted(answer.optional)}", markup=False
-        )
+    rows = query(
+        store,
+        "SELECT source, split, count(*) AS samples, count(*) FILTER (difficulty = 'easy') AS easy, "
+        "count(*) FILTER (difficulty = 'medium') AS medium, count(*) FILTER (difficulty = 'hard') AS hard, "
+        "round(avg(a), 1) AS tools, round(avg(c), 1) AS calls FROM samples GROUP BY ALL ORDER BY ALL",
+    )
+    table = Table(*rows.column_names)
+    for row in rows.to_pylist():
+        table.add_row(*(visible(str(value)) for value in row.values()))
+    console.print(table)
+    bad = query(store, "SELECT count(*) AS n FROM rejects").to_pylist()[0]["n"]
+    if bad:
+        console.print(f"{bad} rows or samples set aside; see the table rejects")

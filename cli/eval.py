@@ -6,17 +6,18 @@ Left out: how results are laid out on the terminal (`eval_tables.py`).
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from itool_cli.options import ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
+from itool_cli.options import BaseUrl, ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from itool_data.run import Run
     from itool_eval.benchmarks import Benchmark
+    from itool_eval.chat import Chat
 
 app = typer.Typer(help="Benchmarks: run, score, show, compare, export.", no_args_is_help=True)
 
@@ -76,15 +77,13 @@ def run_(
     ] = False,
     config: ConfigFile = None,
     engine: PolicyKind = None,
+    base_url: BaseUrl = None,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
     """Ask a policy a benchmark's questions (greedy, the benchmark's own prompt), score and store the answers."""
     from itool_cli.console import make_console
-    from itool_cli.policies import choose_adapter
     from itool_data.errors import ItoolError
-    from itool_data.policy.load import find_model
-    from itool_data.policy.open import open_policy, open_prompter
     from itool_data.run import write_run
     from itool_eval.benchmarks import VALIDATION, open_benchmark
 
@@ -97,38 +96,53 @@ def run_(
     if api_bank and validation:
         raise ItoolError(f"{benchmark.value} has no items to tune on; --validation goes with BFCL")
     name = benchmark.value + (f":{data}" if data else VALIDATION if validation else "")
-    with write_run(run, config, settings(overrides, engine), force) as opened:
-        model = opened.config.model
-        base = find_model(model)
-        policy = open_policy(model, base, choose_adapter(opened, base, wanted))
-        prompter = open_prompter(model, base)
+    with write_run(run, config, settings(overrides, engine, base_url), force) as opened:
+        chat = _open_chat(opened, wanted)
         names = categories.split(",") if categories else None
-        opened_benchmark = open_benchmark(name, prompter)
-        evaluate(make_console(), opened, policy, prompter, opened_benchmark, names, limit, trained_on)
+        opened_benchmark = open_benchmark(name, opened.config.model.tools)
+        evaluate(make_console(), opened, chat, opened_benchmark, names, limit, trained_on)
+
+
+def _open_chat(run: "Run", wanted: str | None) -> "Chat":
+    """Who answers; a server needs no model here unless an adapter is meant, which must belong to one."""
+    from itool_cli.policies import BASE, choose_adapter
+    from itool_data.policy.load import find_model
+    from itool_data.policy.open import open_policy, open_prompter
+    from itool_eval.chat import PolicyChat
+    from itool_eval.server_chat import open_server_chat
+
+    model = run.config.model
+    on_server = model.policy == "openai"
+    if on_server and (wanted == BASE or (wanted is None and not run.has_adapter)):
+        return open_server_chat(model, None)
+    base = find_model(model)
+    adapter = choose_adapter(run, base, wanted)
+    if on_server:
+        return open_server_chat(model, adapter)
+    return PolicyChat(open_policy(model, base, adapter), open_prompter(model, base))
 
 
 def evaluate(
     console: "Console",
     run: "Run",
-    policy: Any,
-    prompter: Any,
+    chat: "Chat",
     benchmark: "Benchmark",
     categories: Sequence[str] | None,
     limit: int | None,
     trained_on: bool = False,
 ) -> None:
-    """Ask a policy what it has not answered yet of a benchmark's items, and show its scores.
+    """Ask what is not answered yet of a benchmark's items, and show the scores.
 
     Args:
         console: where progress and scores go.
         run: open for writing.
-        policy: who answers.
-        prompter: with the policy's tokenizer.
+        chat: who answers.
         benchmark: whose items.
         categories: only these; None: all.
         limit: a random sample of so many items; None: all.
         trained_on: ask also the items that are among the run's training samples.
     """
+    from itool_cli.console import visible
     from itool_cli.eval_tables import show_evaluated
     from itool_cli.progress import Meter
     from itool_eval.benchmarks import ITEMS_SEED, choose
@@ -137,24 +151,28 @@ def evaluate(
 
     left_out = set() if trained_on else not_asked(run, benchmark)
     questions = choose(benchmark, categories, limit, ITEMS_SEED, left_out)
-    work = prepare(run, policy, prompter, benchmark, questions)
+    asked = prepare(run, chat, benchmark, questions)
+    done, total = len(questions) - len(asked), len(questions)
     console.print(
-        f"{benchmark.name}, {policy.policy_id}: {len(questions)} items, {work.done} already answered, "
-        f"{len(work.too_long)} longer than the context of {policy.context} tokens set aside"
+        f"{benchmark.name}, {chat.policy_id}: {total} items, {done} already answered"
         + (f"; {len(left_out)} are left out, because this run has them for something else" if left_out else "")
     )
-    if work.asked:
-        done, right, total = work.done, 0, work.done + len(work.asked)
-        before = policy.usage.prefilled + policy.usage.decoded
+    answered, right, aside = done, 0, []
+    if asked:
+        before = chat.usage.prefilled + chat.usage.decoded
         with Meter(console, benchmark.name, "items").live() as meter:
             meter.update(done, total)
-            for verdicts in answer(run, policy, prompter, benchmark, work.asked):
-                done += len(verdicts)
-                right += sum(verdict.valid for verdict in verdicts)
-                tokens = policy.usage.prefilled + policy.usage.decoded - before
-                meter.update(done, total, f"{right} of {done - work.done} right, {tokens:,} tokens")
-    if work.asked or work.done:
-        for evaluated in read_evaluated(run, str(policy.policy_id)):
+            for step in answer(run, chat, benchmark, asked):
+                answered += len(step.verdicts)
+                right += sum(verdict.valid for verdict in step.verdicts)
+                aside += step.set_aside
+                tokens = chat.usage.prefilled + chat.usage.decoded - before
+                note = f"{right} of {answered - done} right, {tokens:,} tokens"
+                meter.update(answered + len(aside), total, note)
+    if aside:
+        console.print(f"{len(aside)} items set aside (table rejects), the first: {visible(aside[0].reason)}")
+    if answered:
+        for evaluated in read_evaluated(run, str(chat.policy_id)):
             if evaluated.benchmark == benchmark.name:
                 show_evaluated(console, evaluated)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from itool_cli import config, data, mine, run, sql, study, train
+from itool_cli import config, data, mine, run, show, sql, study, train
 from itool_cli import eval as evaluation
 from itool_data.errors import ItoolError
 
@@ -27,6 +27,7 @@ app.add_typer(evaluation.app, name="eval")
 app.command("mine")(mine.mine)
 app.command("run")(run.run)
 app.add_typer(study.app, name="study")
+app.add_typer(show.app, name="show")
 app.command("sql")(sql.sql)
 app.command("log")(sql.log)
 app.add_typer(config.app, name="config")

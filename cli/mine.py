@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from itool_cli.options import ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
+from itool_cli.options import BaseUrl, ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +41,7 @@ def mine(
     plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost, and stop.")] = False,
     config: ConfigFile = None,
     engine: PolicyKind = None,
+    base_url: BaseUrl = None,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
@@ -51,7 +52,7 @@ def mine(
     from itool_data.run import write_run
 
     console = make_console()
-    with write_run(run, config, settings(overrides, engine), force) as opened:
+    with write_run(run, config, settings(overrides, engine, base_url), force) as opened:
         model = opened.config.model
         base = find_model(model)
         adapter = opened.adapter(base, round_)
@@ -139,7 +140,7 @@ def _judge(settings: Any, policy: Any, prompter: Any) -> Any:
     from itool_data.search.reward import Judge
 
     if settings.reward.judge != "policy":
-        model = settings.model.model_copy(update={"name": settings.reward.judge})
+        model = settings.model.model_copy(update={"name": settings.reward.judge, "served_name": ""})
         base = find_model(model)
         policy, prompter = open_policy(model, base, None), open_prompter(model, base)
     return Judge(policy, prompter, settings.reward)

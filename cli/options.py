@@ -11,6 +11,8 @@ class Engine(StrEnum):
     """What runs the model (`model.policy`)."""
 
     TRANSFORMERS = "transformers"
+    VLLM = "vllm"
+    OPENAI = "openai"
 
 
 RunFolder = Annotated[Path, typer.Option("--run", help="The run's folder.", metavar="DIR")]
@@ -25,7 +27,15 @@ PolicyKind = Annotated[
     Engine | None, typer.Option("--policy", help="What runs the model; the same as --set model.policy=…")
 ]
 
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url", help="The server under --policy openai; the same as --set model.base_url=…", metavar="URL"
+    ),
+]
 
-def settings(overrides: list[str] | None, engine: Engine | None) -> list[str]:
+
+def settings(overrides: list[str] | None, engine: Engine | None, base_url: str | None) -> list[str]:
     """`--set`s with those that have an option of their own."""
-    return [*(overrides or []), *([f"model.policy={engine.value}"] if engine else [])]
+    own = [f"model.policy={engine.value}"] if engine else []
+    return [*(overrides or []), *own, *([f"model.base_url={base_url}"] if base_url is not None else [])]

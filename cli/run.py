@@ -247,14 +247,21 @@ class Loop:
         """
         from itool_cli.eval import evaluate
         from itool_eval.benchmarks import open_benchmark, version_of
+        from itool_eval.chat import Chat, PolicyChat
+        from itool_eval.server_chat import open_server_chat
 
         loop = run.config.loop
-        loaded = self._load(run, adapter)
+        chat: Chat
+        if run.config.model.policy == "openai":
+            chat = open_server_chat(run.config.model, adapter)
+        else:
+            loaded = self._load(run, adapter)
+            chat = PolicyChat(loaded.policy, loaded.prompter)
         for name in loop.benchmarks:
-            benchmark = open_benchmark(name, loaded.prompter)
+            benchmark = open_benchmark(name, run.config.model.tools)
             categories = loop.categories if version_of(benchmark.name) else []
             limit = loop.items or None
-            evaluate(self._console, run, loaded.policy, loaded.prompter, benchmark, categories or None, limit)
+            evaluate(self._console, run, chat, benchmark, categories or None, limit)
 
     def _report(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.run_tables import show_rounds

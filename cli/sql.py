@@ -108,12 +108,12 @@ def _table(rows: object, terminal: bool) -> str:
     from rich.table import Table
 
     assert isinstance(rows, pa.Table)
-    from itool_cli.console import visible
+    from itool_cli.console import make_console, visible
 
     table = Table(*map(visible, rows.column_names))
     for row in rows.to_pylist():
         table.add_row(*(_cell(value) for value in row.values()))
-    console = Console(markup=False) if terminal else Console(width=100_000, force_terminal=False, markup=False)
+    console = make_console() if terminal else Console(width=100_000, force_terminal=False, markup=False, emoji=False)
     with console.capture() as captured:
         console.print(table, highlight=False)
         console.print(f"{rows.num_rows} row{'' if rows.num_rows == 1 else 's'}", highlight=False)

@@ -7,9 +7,11 @@ itself, which stands beside the losses (`itool_train.losses`).
 import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from itool_data.errors import ItoolError
 from itool_data.sample import canonical_json
@@ -29,10 +31,35 @@ class ModelSettings(Section):
 
     name: str = Field("embedded", description="`embedded`, a folder, or a Hub name")
     revision: str = Field("main", description="Hub revision; ignored for `embedded` and folders")
-    policy: Literal["transformers"] = Field("transformers", description="what runs the model")
+    policy: Literal["transformers", "vllm", "openai"] = Field(
+        "transformers", description="what runs the model; `openai`: a server that speaks OpenAI's protocol"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: the GPU where there is one")
-    rows: int = Field(0, ge=0, description="draws decoded at once; 0: 48 on a CPU, 256 on a GPU")
+    rows: int = Field(0, ge=0, description="draws decoded at once; 0: 48 on a CPU, 256 on a GPU, 64 on a server")
     tools: Literal["signatures", "json"] = Field("signatures", description="how the prompt shows the functions")
+    base_url: str = Field("", description="the server under `policy: openai`, such as http://127.0.0.1:8000/v1")
+    served_name: str = Field("", description="what the server calls the model; empty: as `name` says")
+    timeout: float = Field(600.0, gt=0, description="seconds that a server may take to answer a request")
+    patience: float = Field(300.0, ge=0, description="seconds that a request which a server failed is tried again")
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret(cls, url: str) -> str:
+        """Settings are stored and shown, so what may hold a key is refused without being repeated."""
+        if not url:
+            return url
+        try:
+            parts = urlsplit(url)
+            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
+            raise PydanticCustomError("url", "must be a URL such as http://127.0.0.1:8000/v1")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise PydanticCustomError(
+                "url", "must hold no user, password or query; a key is read from OPENAI_API_KEY in the environment"
+            )
+        return url.rstrip("/")
 
 
 class DataSettings(Section):
@@ -276,6 +303,8 @@ def _one_line(where: str, error: ValidationError) -> str:
     wanted = first["msg"].replace("Input should be", "must be")
     if first["type"] == "extra_forbidden":
         return f"{where}: {key} is not a setting; `itool config show` lists them"
+    if first["type"] == "url":
+        return f"{where}: {key} {wanted}"
     if first["type"] == "model_type":
         wanted = "must be a mapping of settings"
     return f"{where}: {key} {wanted[0].lower() + wanted[1:]}, got {first['input']!r}"

@@ -42,6 +42,20 @@ def _type(schema: JSON) -> str:
     return str(kind)
 
 
+def sample_messages(sample: Sample, style: ToolStyle) -> list[dict[str, str]]:
+    """The conversation before the sample's response, the functions on offer in its system message."""
+    if style == "signatures":
+        tools = "\n".join(map(signature, sample.tools))
+    else:
+        schemas = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in sample.tools]
+        tools = "\n".join(map(canonical_json, schemas))
+    messages = [{"role": m.role, "content": m.content} for m in sample.messages]
+    system = SYSTEM + tools
+    if messages and messages[0]["role"] == "system":
+        system += "\n\n" + messages.pop(0)["content"]
+    return [{"role": "system", "content": system}, *messages]
+
+
 class Prompter:
     """Turns samples into token ids and token ids into text, with one model's tokenizer.
 
@@ -56,20 +70,7 @@ class Prompter:
 
     def prompt_ids(self, sample: Sample) -> list[int]:
         """Token ids of everything before the sample's response, the template's generation prompt included."""
-        return self.chat_ids(self.messages(sample))
-
-    def messages(self, sample: Sample) -> list[dict[str, str]]:
-        """The conversation before the sample's response, the functions on offer in its system message."""
-        if self._tools == "signatures":
-            tools = "\n".join(map(signature, sample.tools))
-        else:
-            schemas = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in sample.tools]
-            tools = "\n".join(map(canonical_json, schemas))
-        messages = [{"role": m.role, "content": m.content} for m in sample.messages]
-        system = SYSTEM + tools
-        if messages and messages[0]["role"] == "system":
-            system += "\n\n" + messages.pop(0)["content"]
-        return [{"role": "system", "content": system}, *messages]
+        return self.chat_ids(sample_messages(sample, self._tools))
 
     def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
         """Token ids of a conversation and the template's generation prompt."""

@@ -38,6 +38,10 @@ FREE = {
     ("model", "policy"),
     ("model", "device"),
     ("model", "rows"),
+    ("model", "base_url"),
+    ("model", "served_name"),
+    ("model", "timeout"),
+    ("model", "patience"),
     ("warmup", "checkpoint_seconds"),
     ("preference", "batching"),
     ("preference", "micro_tokens"),
@@ -53,6 +57,11 @@ class Run:
     folder: Path
     config: Config
     store: Store
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether the warm-up or a round has trained one."""
+        return any("adapter" in commit.info for commit in self.store.log())
 
     def adapter(self, base: BaseModel, round_: int | None = None) -> Adapter | None:
         """The adapter that a round starts from: the newest one that the warm-up or an earlier round trained.
@@ -106,12 +115,13 @@ def write_run(folder: Path, config: Path | None, overrides: list[str], force: bo
     except OSError as error:
         raise ItoolError(f"{folder}: cannot lock the run: {error.strerror}") from None
     with held:
+        # Settings first: a key that a command line holds by mistake is refused before the command is written down.
+        own = folder / "config.yaml"
+        settings = load_config(config or (own if own.is_file() else None), overrides)
         me = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[1:]), "since": _now()}
         _write(holder, json.dumps(me))
         store = Store(folder / "tables")
         store.recover()
-        own = folder / "config.yaml"
-        settings = load_config(config or (own if own.is_file() else None), overrides)
         if own.is_file() and not force:
             _refuse_changes(folder, load_config(own, []), settings, store)
         _write(own, settings.to_yaml())

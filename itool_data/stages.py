@@ -52,10 +52,7 @@ def import_samples(run: Run, source: str, limit: int | None, strict: bool, repor
     """
     done = Imported()
     seen = {row["sample_id"] for row in query(run.store, "SELECT sample_id FROM samples").to_pylist()}
-    reported = {
-        (r["source"], r["file"], r["line"], r["field"])
-        for r in query(run.store, "SELECT source, file, line, field FROM rejects WHERE stage = 'import'").to_pylist()
-    }
+    reported = _recorded(run, "import")
     samples: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
 
@@ -70,7 +67,7 @@ def import_samples(run: Run, source: str, limit: int | None, strict: bool, repor
             if strict:
                 raise ItoolError(f"{item}; without --strict it is set aside and the rest goes on")
             done.rejects.append(item)
-            if (item.source, item.file, item.line, item.field) not in reported:
+            if _key(item) not in reported:
                 rejects.append(reject_row(item, "import"))
         elif item.sample_id in seen:
             done.known += 1
@@ -122,13 +119,22 @@ def set_aside(run: Run, stage: str, too_long: Sequence[Tokenised], limit: int) -
     )
 
 
-def record_rejects(run: Run, stage: str, rejects: Sequence[Reject]) -> None:
-    """Record what a stage set aside in `rejects`, each field of the stage once."""
-    sql = "SELECT field FROM rejects WHERE stage = ?"
-    known = {row["field"] for row in query(run.store, sql, None, [stage]).to_pylist()}
-    rows = [reject_row(reject, stage) for reject in rejects if reject.field not in known]
+def record_rejects(run: Run, stage: str, rejects: Sequence[Reject], **info: object) -> None:
+    """Record what a stage set aside in `rejects`, each place and field once; `info` goes to the log."""
+    recorded = _recorded(run, stage)
+    rows = [reject_row(reject, stage) for reject in rejects if _key(reject) not in recorded]
     if rows:
-        run.store.commit(stage, {"rejects": rows})
+        run.store.commit(stage, {"rejects": rows}, **info)
+
+
+def _key(reject: Reject) -> tuple[str, str, int, str]:
+    return reject.source, reject.file, reject.line, reject.field
+
+
+def _recorded(run: Run, stage: str) -> set[tuple[str, str, int, str]]:
+    """The keys of a stage's rejects."""
+    sql = "SELECT source, file, line, field FROM rejects WHERE stage = ?"
+    return {(r["source"], r["file"], r["line"], r["field"]) for r in query(run.store, sql, None, [stage]).to_pylist()}
 
 
 def training_samples(run: Run) -> list[Sample]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
-from itool_data.prompt import Prompter
+from itool_data.prompt import ToolStyle, sample_messages
 from itool_data.sample import Sample, Split
 from itool_data.sources import apibank as apibank_source
 from itool_data.sources import bfcl as bfcl_source
@@ -27,7 +27,7 @@ from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
 from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.score_file import Scorer
 from itool_eval.bfcl.single_turn import SingleTurnScorer
-from itool_eval.conversation import Conversation, one_reply
+from itool_eval.conversation import Conversation, Prompt, one_reply
 from itool_eval.summary import Summary, tally
 from itool_eval.verdicts import Verdict
 
@@ -103,7 +103,7 @@ def bfcl(version: Version) -> Benchmark:
     driver = cache(lambda: MultiTurnDriver(data))
 
     def ask(item: Item, language: Language) -> Conversation:
-        return one_reply(contract.first_messages(item.turns[0], item.functions, language))
+        return one_reply(Prompt(contract.first_messages(item.turns[0], item.functions, language)))
 
     def questions(category: str) -> list[Question]:
         rules = CATEGORIES[version][category]
@@ -122,26 +122,26 @@ def api_bank(folder: Path) -> Benchmark:
 
     def questions(category: str) -> list[Question]:
         items = enumerate(apibank_items.load_items(folder, category))
-        return [Question(category, item.id, i, partial(one_reply, item.messages)) for i, item in items]
+        return [Question(category, item.id, i, partial(one_reply, Prompt(item.messages))) for i, item in items]
 
     return Benchmark(API_BANK, [ApiBankScorer(folder)], questions)
 
 
-def api_bank_own_prompt(folder: Path, prompter: Prompter) -> Benchmark:
+def api_bank_own_prompt(folder: Path, tools: ToolStyle) -> Benchmark:
     """API-Bank (AST) in the prompt that the run trains and searches with, for the same reason as BFCL."""
 
     def questions(category: str) -> list[Question]:
         path = folder / apibank_items.LEVELS[category].file
         samples = [sample for sample in apibank_source.read(str(path)) if isinstance(sample, Sample)]
         return [
-            Question(category, sample.source_id, i, partial(one_reply, prompter.messages(sample)))
+            Question(category, sample.source_id, i, partial(one_reply, Prompt(sample_messages(sample, tools))))
             for i, sample in enumerate(samples)
         ]
 
     return Benchmark(API_BANK_OWN_PROMPT, [ApiBankScorer(folder)], questions)
 
 
-def bfcl_own_prompt(prompter: Prompter) -> Benchmark:
+def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
     """BFCL v3's single-turn Python items in the prompt that the run trains and searches with, by the official rules.
 
     The official prompt is four times as long, and a small model that was trained on another one does not follow it. So
@@ -155,7 +155,7 @@ def bfcl_own_prompt(prompter: Prompter) -> Benchmark:
         read = bfcl_source.read_category(data, category)
         samples = {sample.source_id: sample for sample in read if isinstance(sample, Sample)}
         return [
-            Question(category, item.id, i, partial(one_reply, prompter.messages(samples[item.id])))
+            Question(category, item.id, i, partial(one_reply, Prompt(sample_messages(samples[item.id], tools))))
             for i, item in enumerate(load_items(data, Version.V3, category))
             if item.id in samples
         ]
@@ -171,13 +171,13 @@ def version_of(benchmark: str) -> Version | None:
     return Version(name) if name in set(Version) else None
 
 
-def open_benchmark(name: str, prompter: Prompter) -> Benchmark:
+def open_benchmark(name: str, tools: ToolStyle) -> Benchmark:
     """A benchmark by its name.
 
     Args:
         name: `bfcl-v3`, `bfcl-v4`, `bfcl-v3-own-prompt`, each also with `:validation` for the items that the run set
             aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`.
-        prompter: of the run, for its own prompt.
+        tools: how the run's own prompt writes functions.
 
     Raises:
         ItoolError: there is no such benchmark.
@@ -186,7 +186,7 @@ def open_benchmark(name: str, prompter: Prompter) -> Benchmark:
     if kind == API_BANK and folder:
         return api_bank(Path(folder))
     if kind == API_BANK_OWN_PROMPT and folder:
-        return api_bank_own_prompt(Path(folder), prompter)
+        return api_bank_own_prompt(Path(folder), tools)
     version = version_of(name)
     if version is None:
         names = ", ".join([*Version, OWN_PROMPT])
@@ -194,7 +194,7 @@ def open_benchmark(name: str, prompter: Prompter) -> Benchmark:
             f"{name!r} is no benchmark; there are {names} (and these with {VALIDATION}), {API_BANK}:FOLDER and "
             f"{API_BANK_OWN_PROMPT}:FOLDER"
         )
-    benchmark = bfcl_own_prompt(prompter) if kind == OWN_PROMPT else bfcl(version)
+    benchmark = bfcl_own_prompt(tools) if kind == OWN_PROMPT else bfcl(version)
     return replace(benchmark, name=name, split="validation") if name.endswith(VALIDATION) else benchmark
 
 

@@ -1,17 +1,47 @@
 """The one form in which every item of every benchmark is asked: a conversation.
 
-It yields all messages so far, is sent the next reply, and returns the item's result once it is over. An item of one
-question is a conversation of one reply. Left out: who replies (`predict.py`).
+It yields what is asked next, is sent the reply, and returns the item's result once it is over. An item of one question
+is a conversation of one reply. Left out: who replies (`chat.py`, `server_chat.py`).
 """
 
 from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
 
-Message = dict[str, str]
-# A reply's text; for several turns, the texts of each turn's replies.
-Result = str | list[list[str]]
-Conversation = Generator[list[Message], str, Result]
+# A role and a content; where a model calls functions natively, the calls and what they returned too (OpenAI's form).
+Message = dict[str, Any]
+# Native calls in the form of official result files: [{name: arguments as JSON text}].
+NativeCalls = list[dict[str, str]]
+# A reply's text or its native calls; for several turns, those of each turn's replies.
+Turns = list[list[str | NativeCalls]]
+Result = str | NativeCalls | Turns
 
 
-def one_reply(messages: list[Message]) -> Conversation:
+@dataclass(frozen=True)
+class Prompt:
+    """All messages so far, and the functions on offer (OpenAI's `tools`) where they are to be called natively."""
+
+    messages: list[Message]
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model replied: a text, or native calls with the text before them."""
+
+    text: str
+    calls: tuple[tuple[str, str], ...] = ()  # name and arguments as JSON text
+
+    @property
+    def result(self) -> str | NativeCalls:
+        """The reply as a result: its calls if there are any."""
+        return [{name: arguments} for name, arguments in self.calls] or self.text
+
+
+Conversation = Generator[Prompt, Said, Result]
+
+
+def one_reply(prompt: Prompt) -> Conversation:
     """A conversation whose first reply is the result."""
-    return (yield messages)
+    said = yield prompt
+    return said.result

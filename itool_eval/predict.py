@@ -1,7 +1,7 @@
-"""A policy's answers to a benchmark, generated greedily, scored and committed to `predictions` as they come.
+"""A benchmark's questions answered by a chat, scored and committed to `predictions` as they come.
 
 Every item is a conversation (`conversation.py`), and the next replies of many of them are asked for together. As few
-are begun at once as keep the policy busy, so that items end, and are committed, from the start. What is there already
+are begun at once as keep the chat busy, so that items end, and are committed, from the start. What is there already
 is not asked again, so the same command after a kill goes on where the last commit was. Left out: the prompts (each
 benchmark's own) and how progress is shown.
 """
@@ -9,23 +9,20 @@ benchmark's own) and how progress is shown.
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from itool_data.policy.base import Draw, Policy, Request
-from itool_data.prompt import Prompter
 from itool_data.run import Run
 from itool_data.sample import Reject
-from itool_data.store.samples import reject_row
+from itool_data.stages import record_rejects
 from itool_data.store.sql import query
 from itool_eval.benchmarks import Benchmark, Question, version_of
-from itool_eval.conversation import Conversation
+from itool_eval.chat import Chat, Refusal, Reply
+from itool_eval.conversation import Conversation, Prompt
 from itool_eval.predictions import Answer, prediction_row
 from itool_eval.verdicts import Verdict
 
-# BFCL's own margin between the prompt, the answer and the end of the context.
-_MARGIN = 2
-# Conversations begun at once, for each draw that the policy works on at once.
+# Conversations begun at once, for each reply that the chat works on at once.
 _OPEN_PER_ROW = 2
 
 
@@ -36,17 +33,17 @@ class Asked:
     Attributes:
         question: the item.
         conversation: stands where it asked for the reply.
-        prompt: token ids of all messages so far.
-        room: how many tokens the reply may have.
-        tokens_prompt: tokens of the prompts before.
-        tokens_output: tokens of the replies before.
-        seconds: the time that the replies before took.
+        prompt: what it asked.
+        replies: how many there are.
+        tokens_prompt: tokens of their prompts.
+        tokens_output: their tokens.
+        seconds: the time that they took.
     """
 
     question: Question
     conversation: Conversation
-    prompt: list[int]
-    room: int
+    prompt: Prompt
+    replies: int = 0
     tokens_prompt: int = 0
     tokens_output: int = 0
     seconds: float = 0.0
@@ -73,17 +70,8 @@ def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
     return {key for key in everything if splits.get(key) != benchmark.split}
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is to be done: the items still to be asked, those that do not fit the context, how many are done."""
-
-    asked: list[Asked]
-    too_long: list[Asked]
-    done: int
-
-
-def prepare(run: Run, policy: Policy, prompter: Prompter, benchmark: Benchmark, questions: Sequence[Question]) -> Work:
-    """Find which questions this policy has not answered yet and set aside those that do not fit its context.
+def prepare(run: Run, chat: Chat, benchmark: Benchmark, questions: Sequence[Question]) -> list[Asked]:
+    """Begin the conversations of those questions that this chat has not answered yet.
 
     The longest come first: neighbours of like length waste least of a batch, and no long one is left for the end.
     """
@@ -93,25 +81,32 @@ def prepare(run: Run, policy: Policy, prompter: Prompter, benchmark: Benchmark, 
             run.store,
             "SELECT category, position FROM predictions WHERE benchmark = ? AND policy = ?",
             None,
-            [benchmark.name, str(policy.policy_id)],
+            [benchmark.name, str(chat.policy_id)],
         ).to_pylist()
     }
-    missing = [q for q in questions if (q.category, q.position) not in answered]
     asked = []
-    for question in missing:
-        conversation = question.begin()
-        prompt = prompter.chat_ids(next(conversation))
-        asked.append(Asked(question, conversation, prompt, _room(run, policy, prompt)))
-    asked.sort(key=lambda a: (-len(a.prompt), a.question.category, a.question.position))
-    too_long = [a for a in asked if a.room < 1]
-    _set_aside(run, benchmark, too_long, policy.context)
-    return Work([a for a in asked if a.room >= 1], too_long, len(questions) - len(missing))
+    for question in questions:
+        if (question.category, question.position) not in answered:
+            conversation = question.begin()
+            asked.append(Asked(question, conversation, next(conversation)))
+    return sorted(asked, key=lambda a: (-_length(a.prompt), a.question.category, a.question.position))
 
 
-def answer(
-    run: Run, policy: Policy, prompter: Prompter, benchmark: Benchmark, asked: Sequence[Asked]
-) -> Iterator[list[Verdict]]:
-    """Hold the conversations and commit the results in groups; yields at every step the verdicts of those that ended.
+def _length(prompt: Prompt) -> int:
+    """Characters of a prompt, which need no tokenizer and tell long from short."""
+    return sum(len(str(message["content"])) for message in prompt.messages) + len(str(prompt.tools))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the chat brought to an end: verdicts, and items that it could not be asked."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    set_aside: list[Reject] = field(default_factory=list)
+
+
+def answer(run: Run, chat: Chat, benchmark: Benchmark, asked: Sequence[Asked]) -> Iterator[Step]:
+    """Hold the conversations and commit the results in groups; yields at every step what ended in it.
 
     Whatever is finished when the caller stops (Ctrl-C included) is committed first.
     """
@@ -119,87 +114,74 @@ def answer(
     under_way: dict[str, Asked] = {}
     requests = 0
     rows: list[dict[str, Any]] = []
+    rejects: list[Reject] = []
     committed = replied = time.monotonic()
 
     def submit(a: Asked) -> None:
         nonlocal requests
         requests += 1
         under_way[str(requests)] = a
-        policy.submit(Request(str(requests), a.prompt, (0,), a.room, 0.0))
+        chat.submit(str(requests), a.prompt, run.config.eval.max_tokens)
 
     def commit() -> None:
-        nonlocal rows, committed
-        ended, rows, committed = rows, [], time.monotonic()
+        nonlocal rows, rejects, committed
+        ended, refused = rows, rejects
+        rows, rejects, committed = [], [], time.monotonic()
+        if refused:
+            record_rejects(run, "eval", refused, benchmark=benchmark.name)
         if ended:
-            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(policy.policy_id))
+            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(chat.policy_id))
 
     try:
         while waiting or under_way:
-            while waiting and len(under_way) < _OPEN_PER_ROW * policy.max_rows:
+            while waiting and len(under_way) < _OPEN_PER_ROW * chat.max_rows:
                 submit(waiting.popleft())
-            finished = policy.step()
-            verdicts = []
+            finished = chat.step()
+            step = Step()
             now = time.monotonic()
-            for completion in finished:
-                current = under_way.pop(completion.request_id)
+            for key, reply in finished:
+                current = under_way.pop(key)
                 current.seconds += (now - replied) / len(finished)
-                (draw,) = completion.draws
-                reply = _reply(run, policy, prompter, current, draw)
-                if reply is None:
+                if isinstance(reply, Refusal) and not current.replies:
+                    step.set_aside.append(_reject(benchmark, current.question, reply))
+                    continue
+                ended = _broken_off(current, reply) if isinstance(reply, Refusal) else _told(current, reply)
+                if ended is None:
                     submit(current)
                     continue
-                scorer = benchmark.scorer(reply.question.category)
-                verdict = scorer.score(reply.question.category, reply.question.id, reply.result)
-                calls = scorer.calls(reply.question.category, reply.result)
-                rows.append(prediction_row(benchmark.name, str(policy.policy_id), reply, calls, verdict))
-                verdicts.append(verdict)
+                scorer = benchmark.scorer(ended.question.category)
+                verdict = scorer.score(ended.question.category, ended.question.id, ended.result)
+                calls = scorer.calls(ended.question.category, ended.result)
+                rows.append(prediction_row(benchmark.name, str(chat.policy_id), ended, calls, verdict))
+                step.verdicts.append(verdict)
+            rejects += step.set_aside
             if finished:
                 replied = now
             if now - committed > run.config.mine.commit_seconds:
                 commit()
-            yield verdicts
+            yield step
     finally:
-        policy.reset()
+        chat.reset()
         commit()
 
 
-def _reply(run: Run, policy: Policy, prompter: Prompter, asked: Asked, draw: Draw) -> Answer | None:
+def _told(asked: Asked, reply: Reply) -> Answer | None:
     """Give a conversation its next reply; returns the answer once it is over, None while it goes on."""
-    asked.tokens_prompt += len(asked.prompt)
-    asked.tokens_output += len(draw.ids)
+    asked.replies += 1
+    asked.tokens_prompt += reply.tokens_prompt
+    asked.tokens_output += reply.tokens_output
     try:
-        asked.prompt = prompter.chat_ids(asked.conversation.send(prompter.decode(draw.ids)))
+        asked.prompt = asked.conversation.send(reply.said)
     except StopIteration as end:
-        return Answer(asked.question, end.value, asked.tokens_prompt, asked.tokens_output, draw.finish, asked.seconds)
-    asked.room = _room(run, policy, asked.prompt)
-    if asked.room >= 1:
-        return None
-    # What the official harness writes in place of the result when the server refuses a prompt, and scores as wrong.
-    result = f"Error during inference: {len(asked.prompt)} prompt tokens leave no room in a context of {policy.context}"
-    return Answer(asked.question, result, asked.tokens_prompt, asked.tokens_output, "context", asked.seconds)
+        return Answer(asked.question, end.value, asked.tokens_prompt, asked.tokens_output, reply.finish, asked.seconds)
+    return None
 
 
-def _room(run: Run, policy: Policy, prompt: Sequence[int]) -> int:
-    """How many tokens the reply to a prompt may have; below 1 if the prompt fills the context."""
-    return min(run.config.eval.max_tokens, policy.context - len(prompt) - _MARGIN)
+def _broken_off(asked: Asked, refusal: Refusal) -> Answer:
+    """A conversation that gets no further reply: what the official harness writes then, and scores as wrong."""
+    result = f"Error during inference: {refusal.reason}"
+    return Answer(asked.question, result, asked.tokens_prompt, asked.tokens_output, refusal.finish, asked.seconds)
 
 
-def _set_aside(run: Run, benchmark: Benchmark, too_long: Sequence[Asked], context: int) -> None:
-    """Record questions that do not fit the context in `rejects`, once each."""
-    known = {
-        (row["source"], row["file"], row["line"])
-        for row in query(run.store, "SELECT source, file, line FROM rejects WHERE stage = 'eval'").to_pylist()
-    }
-    rejects = [
-        Reject(
-            benchmark.name,
-            a.question.category,
-            a.question.position,
-            a.question.id,
-            f"{len(a.prompt)} prompt tokens leave no room in a context of {context}",
-        )
-        for a in too_long
-    ]
-    rows = [reject_row(r, "eval") for r in rejects if (r.source, r.file, r.line) not in known]
-    if rows:
-        run.store.commit("eval", {"rejects": rows}, benchmark=benchmark.name)
+def _reject(benchmark: Benchmark, question: Question, refusal: Refusal) -> Reject:
+    return Reject(benchmark.name, question.category, question.position, question.id, refusal.reason)

@@ -15,7 +15,7 @@ from itool_data.policy.base import FinishReason
 from itool_data.run import Run
 from itool_data.store.sql import query
 from itool_eval.benchmarks import Question
-from itool_eval.conversation import Result
+from itool_eval.conversation import Result, Turns
 from itool_eval.errors import first_class
 from itool_eval.verdicts import Fault, Verdict
 
@@ -32,7 +32,8 @@ class Answer:
         result: the reply's text, for several turns those of each turn's replies.
         tokens_prompt: tokens of the prompts of all replies.
         tokens_output: tokens of all replies, end-of-turn included.
-        finish: why the last reply ended; `context` where the conversation outgrew the policy's context.
+        finish: why the last reply ended; `context` where the conversation outgrew the context, `refused` where a server
+            took no more of it.
         seconds: its share of the time, so that the shares add up to what the whole took.
     """
 
@@ -40,7 +41,7 @@ class Answer:
     result: Result
     tokens_prompt: int
     tokens_output: int
-    finish: FinishReason | Literal["context"]
+    finish: FinishReason | Literal["context", "refused"]
     seconds: float
 
 
@@ -137,7 +138,7 @@ def _result(row: dict[str, Any]) -> Result:
     """What was scored: several turns are stored as JSON, and a conversation that broke off as a text."""
     output: str = row["output"]
     if row["category"].startswith(SEVERAL_TURNS) and output.startswith("["):
-        turns: list[list[str]] = json.loads(output)
+        turns: Turns = json.loads(output)
         return turns
     return output
 

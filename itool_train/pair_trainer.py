@@ -30,6 +30,7 @@ from itool_train.checkpoints import is_due
 from itool_train.collate import Batch, pair_batches, step_logprobs
 from itool_train.losses import WITH_REFERENCE, PairLoss, hyperparameters, pair_loss
 from itool_train.step_pairs import StepPair, shares
+from itool_train.trainer_arguments import common_arguments
 from itool_train.tree_batch import tree_batches
 
 VALIDATIONS = 2  # an epoch
@@ -327,23 +328,12 @@ def arguments(
             INTEGRATION_TO_CALLBACK[name]()
         except (RuntimeError, ImportError) as error:
             raise ItoolError(f"preference.report_to: {name} cannot be used: {str(error).splitlines()[0]}") from None
-    on_gpu = device == "cuda"
     return TrainingArguments(
-        output_dir=str(work),
+        **common_arguments(hyperparameters(settings)["lr"], seed, device, work),
         num_train_epochs=1,
         per_device_train_batch_size=1,
-        learning_rate=hyperparameters(settings)["lr"],
-        lr_scheduler_type="cosine",
-        warmup_steps=0.1,  # below 1 it is a share of the updates
-        logging_steps=1,
-        save_strategy="no",
-        save_total_limit=1,
         eval_on_start=from_start,
-        seed=seed,
         bf16=False,  # the model computes in its own dtype
-        gradient_checkpointing=on_gpu,
-        use_cpu=not on_gpu,
-        ddp_backend="gloo" if not on_gpu and "WORLD_SIZE" in os.environ else None,
+        ddp_backend="gloo" if device == "cpu" and "WORLD_SIZE" in os.environ else None,
         report_to=settings.report_to or "none",
-        disable_tqdm=True,
     )

@@ -19,6 +19,7 @@ from itool_data.errors import ItoolError
 from itool_data.policy.load import BaseModel
 from itool_data.policy.memory import keep_freed_memory
 from itool_train.checkpoints import keep_adapter, last_checkpoint
+from itool_train.trainer_arguments import common_arguments
 
 STAGES = ("easy", "medium", "hard", "mixed")
 
@@ -177,23 +178,13 @@ def _train_stage(
         {"input_ids": [*e.prompt, *e.response], "labels": [-100] * len(e.prompt) + list(e.response)} for e in examples
     ]
     args = SFTConfig(
-        output_dir=str(folder),
+        **common_arguments(rate, seed, device, folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=min(settings.micro_batch, settings.batch),
         gradient_accumulation_steps=max(1, settings.batch // settings.micro_batch),
-        learning_rate=rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=0.1,  # below 1 it is a share of the updates
-        logging_steps=1,
-        save_strategy="no",
-        save_total_limit=1,
-        seed=seed,
         bf16=on_gpu,
-        gradient_checkpointing=on_gpu,
-        use_cpu=not on_gpu,
         max_length=None,
         report_to="none",
-        disable_tqdm=True,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     # One process trains on one GPU; the Trainer would multiply the batch by all the GPUs that it sees.

@@ -106,21 +106,15 @@ def test_import_on_a_full_disk_goes_on_when_there_is_room(itool: Itool, good: Pa
     assert "3 new samples, 2 already there" in itool("data", "import", good, "--run", run)[1]
 
 
-def test_show_counts_and_shows_one_sample(itool: Itool, mixed: Path, tmp_path: Path) -> None:
+def test_show_counts_samples_and_rejects(itool: Itool, mixed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     itool("data", "import", mixed, "--run", run)
     _, out, _ = itool("data", "show", "--run", run)
     assert "3 rows or samples set aside" in out
     assert "mixed" in out
-    ids = query(Store(run / "tables"), "SELECT sample_id, target FROM samples ORDER BY ALL").to_pylist()
-    _, out, _ = itool("data", "show", ids[0]["sample_id"][:9], "--run", run)
-    for part in (ids[0]["sample_id"], "f(a: integer) does f", "call f with", ids[0]["target"]):
-        assert part in out
-    one_line(itool("data", "show", "zzz", "--run", run), "sample zzz: 0 samples")
-    one_line(itool("data", "show", "", "--run", run), "3 samples begin with")
 
 
-HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]loud[/bold] [/nothing] \r\x08 a\u202eb"
+HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]loud[/bold] [/nothing] \r\x08 :smile: a\u202eb"
 
 
 def test_hostile_text_is_shown_and_not_obeyed(itool: Itool, tmp_path: Path) -> None:
@@ -132,7 +126,8 @@ def test_hostile_text_is_shown_and_not_obeyed(itool: Itool, tmp_path: Path) -> N
     sample_id = query(Store(run / "tables"), "SELECT sample_id FROM samples").to_pylist()[0]["sample_id"]
     results += [
         itool("data", "show", "--run", run),
-        itool("data", "show", sample_id, "--run", run),
+        itool("show", "sample", sample_id, "--run", run),
+        itool("show", "sample", "--run", run),
         itool("sql", ask, "--run", run),
         itool("sql", "SELECT * FROM rejects", "--run", run),
         itool("log", "--run", run),
@@ -286,6 +281,10 @@ COMMANDS = [
     "train warmup",
     "train preference",
     "mine",
+    "show",
+    "show sample",
+    "show tree",
+    "show pair",
     "sql",
     "log",
     "config",

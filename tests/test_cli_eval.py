@@ -19,6 +19,8 @@ from itool_data.store.sql import query
 from itool_eval.benchmarks import API_BANK, Benchmark, Question, api_bank, choose
 from itool_eval.benchmarks import bfcl as bfcl_benchmark
 from itool_eval.bfcl.categories import Version
+from itool_eval.chat import PolicyChat
+from itool_eval.conversation import Said
 from itool_eval.errors import ErrorClass
 from itool_eval.predict import answer, prepare
 from itool_eval.predictions import read_evaluated
@@ -68,7 +70,7 @@ class Named(ScriptedPolicy):
 
 
 def script(questions: list[Question], reply: Callable[[Question], str]) -> dict[tuple[int, ...], str]:
-    return {tuple(PROMPTER.chat_ids(next(q.begin()))): reply(q) for q in questions}
+    return {tuple(PROMPTER.chat_ids(next(q.begin()).messages)): reply(q) for q in questions}
 
 
 def script_turns(questions: list[Question], replies: list[str]) -> dict[tuple[int, ...], str]:
@@ -76,20 +78,20 @@ def script_turns(questions: list[Question], replies: list[str]) -> dict[tuple[in
     table = {}
     for question in questions:
         left, conversation = list(replies), question.begin()
-        messages = next(conversation)
+        prompt = next(conversation)
         with contextlib.suppress(StopIteration):
             while True:
                 reply = left.pop(0) if len(left) > 1 else left[0]
-                table[tuple(PROMPTER.chat_ids(messages))] = reply
-                messages = conversation.send(reply)
+                table[tuple(PROMPTER.chat_ids(prompt.messages))] = reply
+                prompt = conversation.send(Said(reply))
     return table
 
 
 def evaluate(run: Run, policy: ScriptedPolicy, benchmark: Benchmark, questions: list[Question], steps: int = 99) -> int:
     """Run at most so many steps, as a killed process would; how many were answered."""
-    work = prepare(run, policy, PROMPTER, benchmark, questions)
-    answering = answer(run, policy, PROMPTER, benchmark, work.asked)
-    answered = sum(len(verdicts) for _, verdicts in zip(range(steps), answering, strict=False))
+    chat = PolicyChat(policy, PROMPTER)
+    answering = answer(run, chat, benchmark, prepare(run, chat, benchmark, questions))
+    answered = sum(len(step.verdicts) for _, step in zip(range(steps), answering, strict=False))
     answering.close()
     return answered
 
@@ -175,7 +177,7 @@ def test_conversations_are_held_side_by_side_stored_and_resumed(
             {"name": "ls", "arguments": {"a": True}}, *[{"name": "pwd", "arguments": {}}] * 2
         ]  # fmt: skip
         assert row["tokens_output"] == sum(len(reply) + 1 for turn in result for reply in turn)
-        assert row["tokens_prompt"] > 5 * len(PROMPTER.chat_ids(next(questions[0].begin())))
+        assert row["tokens_prompt"] > 5 * len(PROMPTER.chat_ids(next(questions[0].begin()).messages))
         assert row["error_type"].startswith("multi_turn:")
     said = itool("eval", "show", "--run", tmp_path / "run")
     assert BASE in said and "Other" in said
@@ -193,7 +195,7 @@ def test_a_conversation_that_outgrows_the_context_is_wrong_and_the_rest_goes_on(
 ) -> None:
     questions = bfcl.questions(BASE)[:3]
     replies = ["x" * 1000, "No."]
-    first = [len(PROMPTER.chat_ids(next(q.begin()))) for q in questions]
+    first = [len(PROMPTER.chat_ids(next(q.begin()).messages)) for q in questions]
     policy = Named("p", script_turns(questions, replies), context=max(first) + 500)
     with write_run(tmp_path, None, []) as run:
         assert evaluate(run, policy, bfcl, questions) == 3
@@ -235,8 +237,9 @@ def test_prompts_longer_than_the_context_are_set_aside_once(tmp_path: Path, bfcl
     policy = Named("p", script(questions, lambda _: GOOD), context=100)
     with write_run(tmp_path, None, []) as run:
         for _ in range(2):
-            work = prepare(run, policy, PROMPTER, bfcl, questions)
-            assert (len(work.asked), len(work.too_long), work.done) == (0, 2, 0)
+            chat = PolicyChat(policy, PROMPTER)
+            (step,) = answer(run, chat, bfcl, prepare(run, chat, bfcl, questions))
+            assert not step.verdicts and [r.field for r in step.set_aside] == ["simple_0", "simple_1"]
         rejects = query(run.store, "SELECT stage, source, file, field FROM rejects ORDER BY field").to_pylist()
         assert rejects == [
             {"stage": "eval", "source": "bfcl-v3", "file": "simple", "field": name} for name in ("simple_0", "simple_1")

@@ -14,6 +14,10 @@ ROWS = {"cpu": 48, "cuda": 256}
 
 def open_policy(settings: ModelSettings, base: BaseModel, adapter: Adapter | None) -> Policy:
     """Load the policy of a base model and an adapter (None: the base model itself)."""
+    if settings.policy == "openai":
+        from itool_data.policy.openai import open_server_policy
+
+        return open_server_policy(settings, base, adapter)
     from itool_data.policy.transformers import load_policy
 
     device = choose_device(settings)

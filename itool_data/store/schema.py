@@ -1,162 +1,194 @@
-"""The tables of a run and their columns.
+"""The tables of a run: what a row is, and every column with its type and meaning.
 
 JSON-valued columns are JSON text, because structs of differing keys would become nulls in Arrow; token ids are lists of
-int32. Left out: how rows are made and read.
+int32. `docs/tables.md` is made from here. Left out: how rows are made and read.
 """
+
+from typing import NamedTuple
 
 import pyarrow as pa
 
-IDS = pa.list_(pa.int32())
+_TEXT, _INT, _LONG, _FLOAT, _BOOL = pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
+_IDS = pa.list_(pa.int32())
 
-SCHEMAS: dict[str, pa.Schema] = {
-    "samples": pa.schema(
-        {
-            "sample_id": pa.string(),
-            "source": pa.string(),
-            "source_id": pa.string(),
-            "split": pa.string(),
-            "messages": pa.string(),
-            "tools": pa.string(),
-            "target": pa.string(),
-            "calls": pa.string(),
-            "accepted": pa.string(),
-            "difficulty": pa.string(),
-            "a": pa.int32(),
-            "b": pa.int32(),
-            "c": pa.int32(),
-        }
-    ),
-    "rejects": pa.schema(
-        {
-            "stage": pa.string(),
-            "source": pa.string(),
-            "file": pa.string(),
-            "line": pa.int64(),
-            "field": pa.string(),
-            "reason": pa.string(),
-        }
-    ),
-    "perplexity": pa.schema(
-        {
-            "sample_id": pa.string(),
-            "round": pa.int32(),
-            "policy": pa.string(),
-            "n_tokens": pa.int32(),
-            "mean_nll": pa.float64(),
-            "perplexity": pa.float64(),
-        }
-    ),
-    "trees": pa.schema(
-        {
-            "tree_id": pa.string(),
-            "sample_id": pa.string(),
-            "round": pa.int32(),
-            "policy": pa.string(),
-            "config_hash": pa.string(),
-            "search": pa.string(),
-            "seed": pa.int64(),
-            "nodes": pa.int32(),
-            "pairs": pa.int32(),
-            "requests": pa.int32(),
-            "tokens_prefilled": pa.int64(),
-            "tokens_reused": pa.int64(),
-            "tokens_decoded": pa.int64(),
-            "tokens_judged": pa.int64(),
-            "seconds": pa.float64(),
-            "dropped_delta_q": pa.int32(),
-            "dropped_similarity": pa.int32(),
-            "dropped_q_chosen": pa.int32(),
-        }
-    ),
-    "nodes": pa.schema(
-        {
-            "tree_id": pa.string(),
-            "path": pa.string(),
-            "depth": pa.int32(),
-            "step_text": pa.string(),
-            "step_ids": IDS,
-            "logprob": pa.float64(),
-            "prior": pa.float64(),
-            "visits": pa.int32(),
-            "q": pa.float64(),
-            "v": pa.float64(),
-            "reward": pa.float64(),
-            "outcome": pa.float64(),
-            "self_eval": pa.float64(),
-            "terminal": pa.bool_(),
-        }
-    ),
-    "pairs": pa.schema(
-        {
-            "pair_id": pa.string(),
-            "tree_id": pa.string(),
-            "sample_id": pa.string(),
-            "round": pa.int32(),
-            "policy": pa.string(),
-            "path": pa.string(),
-            "prompt_ids": IDS,
-            "chosen_ids": IDS,
-            "rejected_ids": IDS,
-            "prefix_text": pa.string(),
-            "chosen_text": pa.string(),
-            "rejected_text": pa.string(),
-            "q_chosen": pa.float64(),
-            "q_rejected": pa.float64(),
-            "similarity": pa.float64(),
-            "chosen_terminal": pa.bool_(),
-            "rejected_terminal": pa.bool_(),
-            "error_class": pa.string(),
-        }
-    ),
-    "training": pa.schema(  # a row an update, and a row a validation
-        {
-            "round": pa.int32(),
-            "policy": pa.string(),  # that the training started from
-            "objective": pa.string(),  # simpo, dpo, ipo or orpo
-            "split": pa.string(),  # train or validation
-            "update": pa.int32(),
-            "epoch": pa.float64(),
-            "loss": pa.float64(),
-            "chosen_logprob": pa.float64(),  # mean over pairs of the mean a token, as is rejected's
-            "rejected_logprob": pa.float64(),
-            "margin": pa.float64(),  # mean difference of what the loss takes as rewards
-            "accuracy": pa.float64(),  # share of pairs with a margin above 0
-            "learning_rate": pa.float64(),  # null for a validation
-            "gradient_norm": pa.float64(),  # null for a validation
-            "pairs": pa.int32(),
-            "tokens": pa.int64(),  # that went through the model
-            "seconds": pa.float64(),
-        }
-    ),
-    "predictions": pa.schema(
-        {
-            "benchmark": pa.string(),
-            "policy": pa.string(),
-            "category": pa.string(),
-            "item": pa.string(),
-            "position": pa.int32(),  # in the category, because an id can stand for two items
-            "output": pa.string(),  # of several turns: JSON, a list (turn) of lists (step) of replies
-            "calls": pa.string(),  # JSON: the calls of all replies; null where the output does not decode
-            "valid": pa.bool_(),
-            "error_type": pa.string(),
-            "error_class": pa.string(),
-            "message": pa.string(),
-            "verdict": pa.string(),  # JSON: all faults, attempts and the note
-            "tokens_prompt": pa.int32(),
-            "tokens_output": pa.int32(),
-            "finish": pa.string(),
-            "seconds": pa.float64(),
-        }
-    ),
-}
+_SAMPLE = (_TEXT, "of the sample (`samples`)")
+_TREE = (_TEXT, "of the tree (`trees`)")
+_ROUND = (_INT, "of the loop; the first is 1")
+_POLICY = (_TEXT, "who made it: base model @ revision, + its adapter's content hash")
 
-LOG_SCHEMA = pa.schema(
+
+class Described(NamedTuple):
+    """A table: what one row is, and its columns' types and meanings."""
+
+    row: str
+    columns: dict[str, tuple[pa.DataType, str]]
+
+    def schema(self) -> pa.Schema:
+        """The Arrow schema, without the words."""
+        return pa.schema({name: kind for name, (kind, _) in self.columns.items()})
+
+
+TABLES = {
+    "samples": Described(
+        "an assistant turn of a data set",
+        {
+            "sample_id": (_TEXT, "16 hex digits of the SHA-256 over messages, tools and target"),
+            "source": (_TEXT, "data set, such as `toolace`, `bfcl:simple`, or the file's name"),
+            "source_id": (_TEXT, "the data set's own id of the item, with the turn's number where it has several"),
+            "split": (_TEXT, "`train`, or `test` for what may never be trained on"),
+            "messages": (_TEXT, "JSON: what came before the turn, `[{role, content}]`"),
+            "tools": (_TEXT, "JSON: the functions on offer, `[{name, description, parameters}]`"),
+            "target": (_TEXT, "the gold response as text"),
+            "calls": (_TEXT, "JSON: the gold calls, `[{name, arguments}]`; empty where it is plain text"),
+            "accepted": (_TEXT, "JSON: what each gold call may be, `[{name, arguments, optional}]`; may be empty"),
+            "difficulty": (_TEXT, "`easy`, `medium` or `hard` (paper 3.1)"),
+            "a": (_INT, "functions on offer (paper 3.1)"),
+            "b": (_INT, "characters of the functions as canonical JSON (paper 3.1)"),
+            "c": (_INT, "calls in the gold response (paper 3.1)"),
+        },
+    ),
+    "rejects": Described(
+        "something set aside: a bad input row, or a sample, pair or question that does not fit",
+        {
+            "stage": (_TEXT, "what set it aside: `import`, `warmup`, `perplexity`, `mine`, `preference`, `eval`"),
+            "source": (_TEXT, "data set or benchmark"),
+            "file": (_TEXT, "where it came from: file, source id or category"),
+            "line": (_LONG, "line of the file, or position in the category; 0 where there is none"),
+            "field": (_TEXT, "which part is wrong, or the id of what does not fit"),
+            "reason": (_TEXT, "what was expected, or how long it is"),
+        },
+    ),
+    "perplexity": Described(
+        "a sample under a policy (Eq. 4)",
+        {
+            "sample_id": _SAMPLE,
+            "round": _ROUND,
+            "policy": _POLICY,
+            "n_tokens": (_INT, "tokens of the gold response, end-of-turn included"),
+            "mean_nll": (_FLOAT, "mean negative log-probability of its tokens, in nats"),
+            "perplexity": (_FLOAT, "exp of that"),
+        },
+    ),
+    "trees": Described(
+        "a searched sample; its nodes and pairs are visible with it or not at all",
+        {
+            "tree_id": (_TEXT, "16 hex digits over settings, policy, sample, round and kind of search"),
+            "sample_id": _SAMPLE,
+            "round": _ROUND,
+            "policy": _POLICY,
+            "config_hash": (_TEXT, "of the settings that the search depends on"),
+            "search": (_TEXT, "`mcts`, or `sample` for the ablation without search"),
+            "seed": (_LONG, "the run's"),
+            "nodes": (_INT, "rows in `nodes`, the root included"),
+            "pairs": (_INT, "rows in `pairs`"),
+            "requests": (_INT, "asked of the policy"),
+            "tokens_prefilled": (_LONG, "prompt tokens computed"),
+            "tokens_reused": (_LONG, "prompt tokens taken from a shared prefix"),
+            "tokens_decoded": (_LONG, "tokens drawn"),
+            "tokens_judged": (_LONG, "tokens computed for the self-evaluation"),
+            "seconds": (_FLOAT, "from its beginning to its end, beside other trees"),
+            "dropped_delta_q": (_INT, "candidate pairs below `pairs.min_delta_q`"),
+            "dropped_similarity": (_INT, "of the others, those above `pairs.max_similarity`"),
+            "dropped_q_chosen": (_INT, "of the others, those below `pairs.min_q_chosen`"),
+        },
+    ),
+    "nodes": Described(
+        "a prefix of the response, reached by a step from its parent",
+        {
+            "tree_id": _TREE,
+            "path": (_TEXT, "child indices from the root, joined by dots; the root's is empty"),
+            "depth": (_INT, "steps from the root"),
+            "step_text": (_TEXT, "the step that leads here"),
+            "step_ids": (_IDS, "its token ids; the text is derived from them"),
+            "logprob": (_FLOAT, "the policy's log-probability of the step, in nats"),
+            "prior": (_FLOAT, "p(a|s) of Eq. 5: that probability, normalised over the siblings"),
+            "visits": (_INT, "N: roll-outs through this state"),
+            "q": (_FLOAT, "Q of the step (Eq. 9)"),
+            "v": (_FLOAT, "V of the state (Eq. 8)"),
+            "reward": (_FLOAT, "r(s, a): R here minus R of the parent"),
+            "outcome": (_FLOAT, "O (Eq. 6): do the calls match the gold ones"),
+            "self_eval": (_FLOAT, "C (Eq. 7); null where the judge is not asked"),
+            "terminal": (_BOOL, "nothing follows"),
+        },
+    ),
+    "pairs": Described(
+        "the best and the worst step from a state, if it passed the filters (B.1)",
+        {
+            "pair_id": (_TEXT, "tree_id/path"),
+            "tree_id": _TREE,
+            "sample_id": _SAMPLE,
+            "round": _ROUND,
+            "policy": _POLICY,
+            "path": (_TEXT, "of the node whose children they are"),
+            "prompt_ids": (_IDS, "token ids before the step: prompt and the response so far"),
+            "chosen_ids": (_IDS, "token ids of the step with the highest Q"),
+            "rejected_ids": (_IDS, "token ids of the step with the lowest Q"),
+            "prefix_text": (_TEXT, "the response so far"),
+            "chosen_text": (_TEXT, "the chosen step"),
+            "rejected_text": (_TEXT, "the rejected step"),
+            "q_chosen": (_FLOAT, "Q of the chosen step"),
+            "q_rejected": (_FLOAT, "Q of the rejected step"),
+            "similarity": (_FLOAT, "how alike the steps' texts are, 0 to 1"),
+            "chosen_terminal": (_BOOL, "the chosen step ends the response"),
+            "rejected_terminal": (_BOOL, "the rejected step ends the response"),
+            "error_class": (_TEXT, "what the rejected step breaks (A.1); `Other`: nothing, it only leads astray"),
+        },
+    ),
+    "training": Described(
+        "an update of the preference training, or a validation",
+        {
+            "round": _ROUND,
+            "policy": (_TEXT, "that the training started from"),
+            "objective": (_TEXT, "`simpo`, `dpo`, `ipo` or `orpo`"),
+            "split": (_TEXT, "`train` or `validation`"),
+            "update": (_INT, "updates done, this one included"),
+            "epoch": (_FLOAT, "passes over the pairs done"),
+            "loss": (_FLOAT, "mean over the pairs"),
+            "chosen_logprob": (_FLOAT, "mean over the pairs of the chosen step's mean log-probability a token"),
+            "rejected_logprob": (_FLOAT, "the same of the rejected step"),
+            "margin": (_FLOAT, "mean difference of what the loss takes as rewards"),
+            "accuracy": (_FLOAT, "share of pairs with a margin above 0"),
+            "learning_rate": (_FLOAT, "null for a validation"),
+            "gradient_norm": (_FLOAT, "null for a validation"),
+            "pairs": (_INT, "in this update"),
+            "tokens": (_LONG, "that went through the model"),
+            "seconds": (_FLOAT, "that it took"),
+        },
+    ),
+    "predictions": Described(
+        "a policy's answer to a benchmark's item, and its verdict",
+        {
+            "benchmark": (_TEXT, "`bfcl-v3`, `bfcl-v3-own-prompt`, `bfcl-v4` or `apibank`"),
+            "policy": _POLICY,
+            "category": (_TEXT, "of the benchmark"),
+            "item": (_TEXT, "the benchmark's id"),
+            "position": (_INT, "in the category, because an id can stand for two items"),
+            "output": (_TEXT, "the reply; of several turns JSON: a list (turn) of lists (step) of replies"),
+            "calls": (_TEXT, "JSON: the calls of all replies; null where the output does not decode"),
+            "valid": (_BOOL, "right"),
+            "error_type": (_TEXT, "the official checker's name of the first fault"),
+            "error_class": (_TEXT, "the paper's class of it (A.1)"),
+            "message": (_TEXT, "the checker's words"),
+            "verdict": (_TEXT, "JSON: all faults, attempts and the note"),
+            "tokens_prompt": (_INT, "prompt tokens of all replies"),
+            "tokens_output": (_INT, "tokens of all replies"),
+            "finish": (_TEXT, "how the last reply ended: `stop`, `length`, or `context` where the prompt fills it"),
+            "seconds": (_FLOAT, "its share of the time"),
+        },
+    ),
+}  # fmt: skip
+
+LOG_TABLE = Described(
+    "a commit: what made rows visible, in all tables at once",
     {
-        "version": pa.int64(),
-        "time": pa.timestamp("us", tz="UTC"),
-        "operation": pa.string(),
-        "rows": pa.string(),  # JSON: table -> rows added
-        "table_versions": pa.string(),  # JSON: table -> Delta version this commit made visible
-        "info": pa.string(),  # JSON: whatever the operation records of itself
-    }
+        "version": (_LONG, "the number that `--as-of` takes; the first is 0"),
+        "time": (pa.timestamp("us", tz="UTC"), "when, in UTC"),
+        "operation": (_TEXT, "what did it, such as `import` or `mine`"),
+        "rows": (_TEXT, "JSON: table -> rows added"),
+        "table_versions": (_TEXT, "JSON: table -> Delta version this commit made visible"),
+        "info": (_TEXT, "JSON: whatever the operation records of itself"),
+    },
 )
+
+SCHEMAS: dict[str, pa.Schema] = {name: table.schema() for name, table in TABLES.items()}
+LOG_SCHEMA = LOG_TABLE.schema()

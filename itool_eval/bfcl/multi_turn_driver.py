@@ -17,7 +17,7 @@ from itool_eval.bfcl.multi_turn_items import MultiTurnItem, function_docs
 from itool_eval.bfcl.multi_turn_world import World
 from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.simulators import Simulators
-from itool_eval.conversation import Conversation, Message
+from itool_eval.conversation import Conversation, Message, Prompt, Turns
 
 # The conversation ends after the first step beyond these.
 MAX_STEPS = 20
@@ -48,14 +48,14 @@ class MultiTurnDriver:
         world = cache(lambda: self._world(item))
         functions, withheld = self._functions(item)
         messages: list[Message] = []
-        turns: list[list[str]] = []
+        turns: Turns = []
         for number, turn in enumerate(item.turns):
             if number in withheld:
                 turn = [self._contract.more_functions_message(withheld[number])]
             messages += turn if turns else self._contract.first_messages(turn, functions, Language.PYTHON)
             turns.append([])
             while len(turns[-1]) <= MAX_STEPS:
-                reply = yield list(messages)
+                reply = (yield Prompt(list(messages))).text
                 turns[-1].append(reply)
                 messages.append({"role": "assistant", "content": reply})
                 calls = _calls(reply)

@@ -22,7 +22,7 @@ from itool_eval.bfcl.multi_turn_world import World
 from itool_eval.bfcl.score_file import score_results
 from itool_eval.bfcl.simulators import Simulators
 from itool_eval.bfcl.single_turn import SingleTurnScorer
-from itool_eval.conversation import Conversation, Message, Result
+from itool_eval.conversation import Conversation, Message, Result, Said
 from itool_eval.summary import tally
 
 BASE = "multi_turn_base"
@@ -62,9 +62,9 @@ def converse(driver: MultiTurnDriver, item: MultiTurnItem, reply: Callable[[list
     """Hold one conversation to its end."""
     conversation = driver.conversation(item)
     try:
-        messages = next(conversation)
+        prompt = next(conversation)
         while True:
-            messages = conversation.send(reply(messages))
+            prompt = conversation.send(Said(reply(prompt.messages)))
     except StopIteration as end:
         result: Result = end.value
         return result
@@ -118,9 +118,9 @@ def test_conversations_side_by_side_share_nothing(
     waiting = {i: next(conversation) for i, conversation in enumerate(conversations)}
     beside: dict[int, Result] = {}
     while waiting:
-        for i, messages in list(waiting.items()):
+        for i, prompt in list(waiting.items()):
             try:
-                waiting[i] = conversations[i].send(replies[i](messages))
+                waiting[i] = conversations[i].send(Said(replies[i](prompt.messages)))
             except StopIteration as end:
                 beside[i] = end.value
                 del waiting[i]
@@ -136,7 +136,7 @@ def test_what_one_conversation_spends_no_other_lacks(
     one, other = driver.conversation(item), driver.conversation(item)
 
     def call(conversation: Conversation, text: str) -> dict[str, Any]:
-        result: dict[str, Any] = json.loads(conversation.send(f"[{text}]")[-1]["content"])
+        result: dict[str, Any] = json.loads(conversation.send(Said(f"[{text}]")).messages[-1]["content"])
         return result
 
     def cards(conversation: Conversation) -> dict[str, dict[str, Any]]:

@@ -53,7 +53,7 @@ def test_the_training_half_is_left_out(
 
 
 def test_what_a_run_set_aside_is_asked_by_name_and_by_no_other(tmp_path: Path, bfcl_folder: Path) -> None:
-    test, validation = (open_benchmark(f"{OWN_PROMPT}{end}", PROMPTER) for end in ("", VALIDATION))
+    test, validation = (open_benchmark(f"{OWN_PROMPT}{end}", "signatures") for end in ("", VALIDATION))
     with write_run(tmp_path, None, []) as run:
         import_samples(run, "bfcl:0.2", None, False, lambda done, total: None)
         asked = {b.name: {q.id for q in choose(b, None, None, 42, not_asked(run, b))} for b in (test, validation)}
@@ -67,33 +67,33 @@ def test_what_a_run_set_aside_is_asked_by_name_and_by_no_other(tmp_path: Path, b
 
 
 def test_api_bank_in_the_runs_own_prompt(shared_data: Path) -> None:
-    benchmark = open_benchmark(f"{API_BANK_OWN_PROMPT}:{shared_data / 'apibank'}", PROMPTER)
+    benchmark = open_benchmark(f"{API_BANK_OWN_PROMPT}:{shared_data / 'apibank'}", "signatures")
     source = apibank_source.read(str(shared_data / "apibank" / "level-1-api.json"))
     samples = [sample for sample in source if isinstance(sample, Sample)]
     questions = benchmark.questions("level-1")
     assert len(questions) == len(samples) == 399
     right = 0
     for question, sample in zip(questions, samples, strict=True):
-        assert PROMPTER.chat_ids(next(question.begin())) == PROMPTER.prompt_ids(sample)
+        assert PROMPTER.chat_ids(next(question.begin()).messages) == PROMPTER.prompt_ids(sample)
         right += benchmark.scorer("level-1").score("level-1", question.id, sample.target).valid
     assert right == 399, "the gold response is right by API-Bank's rules"
 
 
 def test_benchmarks_by_name(bfcl_folder: Path) -> None:
-    assert open_benchmark("bfcl-v3", PROMPTER).name == "bfcl-v3"
+    assert open_benchmark("bfcl-v3", "signatures").name == "bfcl-v3"
     for name in ("bfcl", "bfcl-v3:somewhere", "apibank"):
         with pytest.raises(ItoolError, match=f"{name!r} is no benchmark"):
-            open_benchmark(name, PROMPTER)
+            open_benchmark(name, "signatures")
 
 
 def test_own_prompt_asks_what_training_asks_and_scores_by_the_official_rules(bfcl_folder: Path) -> None:
-    benchmark = open_benchmark(OWN_PROMPT, PROMPTER)
+    benchmark = open_benchmark(OWN_PROMPT, "signatures")
     assert benchmark.questions("java") == []
     questions = {q.id: q for q in benchmark.questions("simple")}
     samples = {s.source_id: s for s in bfcl.read_category(bfcl_folder, "simple") if isinstance(s, Sample)}
     assert set(questions) == set(samples)
     for item in ("simple_0", "simple_399"):
-        assert PROMPTER.chat_ids(next(questions[item].begin())) == PROMPTER.prompt_ids(samples[item])
+        assert PROMPTER.chat_ids(next(questions[item].begin()).messages) == PROMPTER.prompt_ids(samples[item])
         assert benchmark.scorer("simple").score("simple", item, samples[item].target).valid
         assert not benchmark.scorer("simple").score("simple", item, "[f()]").valid
     verdicts = [benchmark.scorer("simple").score("simple", "simple_0", samples["simple_0"].target)]

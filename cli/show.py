@@ -1,0 +1,196 @@
+"""`itool show sample|tree|pair`: one record of a run on the terminal; without an id, those most worth a look.
+
+Left out: how a record is drawn (`record_views.py`), and every other question (`itool sql`).
+"""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from itool_cli.options import RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from itool_data.sample import Sample
+    from itool_data.store.tables import Store
+
+app = typer.Typer(help="One sample, tree or pair of a run.", no_args_is_help=True)
+LISTED = 10
+
+Id = Annotated[
+    str | None,
+    typer.Argument(metavar="ID", help="Its id, or as much of the beginning as no other has; without: a list."),
+]
+
+
+@app.command()
+def sample(run: RunFolder, id_: Id = None) -> None:
+    """Show a sample: messages, tools, gold, difficulty, perplexity, its trees, pairs and answers.
+
+    Without an id: those with the highest perplexity.
+    """
+    from itool_cli import record_views as views
+    from itool_cli.console import make_console
+    from itool_data.store.lookup import find
+
+    store, console = _open(run), make_console()
+    if id_ is None:
+        rows = _ask(
+            store,
+            "SELECT sample_id, source, difficulty, perplexity, messages FROM samples "
+            "LEFT JOIN (SELECT sample_id, arg_max(perplexity, round) AS perplexity FROM perplexity GROUP BY sample_id) "
+            "USING (sample_id) ORDER BY perplexity DESC NULLS LAST, sample_id LIMIT ?",
+            LISTED,
+        )
+        _list(console, "sample", run, rows)
+        return
+    row = find(store, "sample", id_)
+    whole = _sample(store, row["sample_id"])
+    views.show_facts(
+        console,
+        f"sample {whole.sample_id}",
+        {"source": f"{whole.source} {whole.source_id}", "split": whole.split, "difficulty": row["difficulty"]}
+        | {"tools (a)": row["a"], "characters of the tools (b)": row["b"], "calls (c)": row["c"]},
+    )
+    views.show_sample(console, whole)
+    _show_history(console, store, whole)
+
+
+@app.command()
+def tree(run: RunFolder, id_: Id = None) -> None:
+    """Draw a tree: every step with Q, N, prior and rewards, and what each pair was made of.
+
+    Without an id: those with the largest difference of Q in a pair.
+    """
+    from itool_cli import record_views as views
+    from itool_cli.console import make_console
+    from itool_data.store.lookup import find
+
+    store, console = _open(run), make_console()
+    if id_ is None:
+        rows = _ask(
+            store,
+            "SELECT tree_id, t.round, search, nodes, pairs, delta_q, messages FROM trees t "
+            "JOIN samples USING (sample_id) LEFT JOIN (SELECT tree_id, max(q_chosen - q_rejected) AS delta_q "
+            "FROM pairs GROUP BY tree_id) USING (tree_id) ORDER BY delta_q DESC NULLS LAST, tree_id LIMIT ?",
+            LISTED,
+        )
+        _list(console, "tree", run, rows)
+        return
+    row = find(store, "tree", id_)
+    views.show_facts(
+        console,
+        f"tree {row['tree_id']}",
+        {key: row[key] for key in ("round", "policy", "search", "nodes", "pairs")}
+        | {"dropped: close Q": row["dropped_delta_q"], "similar": row["dropped_similarity"]}
+        | {"chosen not good": row["dropped_q_chosen"], "tokens decoded": row["tokens_decoded"]},
+    )
+    views.show_question(console, _sample(store, row["sample_id"]))
+    views.show_tree(
+        console,
+        _ask(store, "SELECT * FROM nodes WHERE tree_id = ?", row["tree_id"]),
+        _ask(store, "SELECT * FROM pairs WHERE tree_id = ?", row["tree_id"]),
+    )
+
+
+@app.command()
+def pair(run: RunFolder, id_: Id = None) -> None:
+    """Show a pair: the response so far, the chosen and the rejected step, and the fragment in which they differ.
+
+    Without an id: those with the largest difference of Q.
+    """
+    from itool_cli import record_views as views
+    from itool_cli.console import make_console
+    from itool_data.store.lookup import find
+
+    store, console = _open(run), make_console()
+    if id_ is None:
+        rows = _ask(
+            store,
+            "SELECT pair_id, round, q_chosen - q_rejected AS delta_q, error_class AS breaks, chosen_text AS chosen, "
+            "rejected_text AS rejected FROM pairs ORDER BY delta_q DESC, pair_id LIMIT ?",
+            LISTED,
+        )
+        _list(console, "pair", run, rows)
+        return
+    row = find(store, "pair", id_)
+    views.show_facts(
+        console,
+        f"pair {row['pair_id']}",
+        {"round": row["round"], "policy": row["policy"], "breaks": row["error_class"]}
+        | {"ΔQ": f"{row['q_chosen'] - row['q_rejected']:.2f} ({row['q_chosen']:+.2f} / {row['q_rejected']:+.2f})"}
+        | {"similarity": f"{row['similarity']:.2f}"},
+    )
+    views.show_question(console, _sample(store, row["sample_id"]))
+    views.show_pair(console, row)
+
+
+def _open(run: Any) -> "Store":
+    from itool_data.run import open_run
+
+    return open_run(run).store
+
+
+def _ask(store: "Store", sql: str, *parameters: object) -> list[dict[str, Any]]:
+    from itool_data.store.sql import query
+
+    rows: list[dict[str, Any]] = query(store, sql, None, list(parameters)).to_pylist()
+    return rows
+
+
+def _sample(store: "Store", sample_id: str) -> "Sample":
+    from itool_data.store.samples import read_samples
+
+    return read_samples(store, "sample_id = ?", [sample_id])[0]
+
+
+def _show_history(console: "Console", store: "Store", of: "Sample") -> None:
+    """What the run did with a sample, round by round."""
+    perplexity = "SELECT round, policy, n_tokens, perplexity FROM perplexity WHERE sample_id = ? ORDER BY round"
+    trees = (
+        "SELECT tree_id, round, search, nodes, pairs, tokens_decoded FROM trees WHERE sample_id = ? ORDER BY round, 1"
+    )
+    pairs = (
+        "SELECT pair_id, q_chosen - q_rejected AS delta_q, error_class AS breaks, chosen_text AS chosen, "
+        "rejected_text AS rejected FROM pairs WHERE sample_id = ? ORDER BY pair_id"
+    )
+    answers = (
+        "SELECT benchmark, policy, CASE WHEN valid THEN 'right' ELSE coalesce(error_class, 'wrong') END AS verdict, "
+        "output FROM predictions WHERE 'bfcl:' || category = ? AND item = ? ORDER BY benchmark, policy"
+    )
+    _table(console, "perplexity of the gold response (Eq. 4)", _ask(store, perplexity, of.sample_id), "not measured")
+    _table(console, "trees", _ask(store, trees, of.sample_id), "not searched")
+    _table(console, "pairs", _ask(store, pairs, of.sample_id), "none")
+    _table(console, "answers in evaluations", _ask(store, answers, of.source, of.source_id), "not asked")
+
+
+def _list(console: "Console", kind: str, run: Any, rows: list[dict[str, Any]]) -> None:
+    """Some records, and how to see one whole."""
+    for row in rows:
+        if "messages" in row:
+            messages = json.loads(row.pop("messages"))
+            row["question"] = messages[-1]["content"] if messages else ""
+    _table(console, f"{kind}s", rows, f"none yet in {run}")
+    if rows:
+        console.print(f"one whole: itool show {kind} ID --run {run}")
+
+
+def _table(console: "Console", title: str, rows: list[dict[str, Any]], none: str) -> None:
+    """Rows as a table, a line each, or a line that says there are none; where it is narrow, texts are cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from itool_cli.console import visible
+
+    if not rows:
+        console.print(f"{title}: {none}")
+        return
+    table = Table(title=title)
+    for name in rows[0]:
+        table.add_column(name, no_wrap=name.endswith("_id"))  # the rest gives way, the widest first
+    for row in rows:
+        cells = (f"{v:.3g}" if isinstance(v, float) else "" if v is None else str(v) for v in row.values())
+        table.add_row(*(Text(visible(cell), no_wrap=True, overflow="ellipsis") for cell in cells))
+    console.print(table)

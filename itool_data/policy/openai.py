@@ -1,0 +1,269 @@
+"""A policy on an OpenAI-compatible server: token ids in and out through its completions, as vLLM gives them.
+
+A draw is a request of its own, with its own seed; the server's prefix cache computes their prompt once. Sampling that a
+model's `generation_config.json` would change is asked for in full. Scores are a prompt's log-probabilities, or those of
+chosen tokens after it. Before anything is drawn, a probe sees whether the server gives all this and is the model that
+the run works on. Left out: servers without token ids (a text that is tokenised again is not what the model drew; they
+can be evaluated), and groups, for which the server keeps what it likes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from itool_data.config import ModelSettings
+from itool_data.errors import ItoolError
+from itool_data.policy.base import Completion, Draw, FinishReason, PolicyId, Request, Usage
+from itool_data.policy.load import Adapter, BaseModel, load_tokenizer, policy_id
+from itool_data.policy.served import Served, listing, serve_adapter, served_models
+from itool_data.policy.server import OPENING_PATIENCE, Ask, Refused, Server
+
+PATH = "/completions"
+# What vLLM would otherwise take from the model's own generation_config.json.
+PLAIN = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0}
+PROBE = "The answer is: {'naïve': [1.5, true]} →"
+_HOT = 2.0  # the most that vLLM takes
+_NEAR = 0.5  # nats between two computations of one log-probability, in half precision too
+_SEEDS = 2**63  # vLLM's are signed
+
+
+@dataclass
+class _Job:
+    """A request under way."""
+
+    request: Request
+    draws: dict[int, Draw] = field(default_factory=dict)
+    prefilled: int = 0
+    reused: int = 0
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A draw and what the server says of its cost."""
+
+    draw: Draw
+    prompt: tuple[int, ...]
+    prefilled: int
+    reused: int
+
+
+class ServerPolicy:
+    """A served model as a policy.
+
+    Args:
+        server: where it is.
+        name: what the server calls the model or adapter.
+        policy_id: who it is.
+        context: the server's limit of prompt and continuation together.
+    """
+
+    def __init__(self, server: Server, name: str, policy_id: PolicyId, context: int):
+        self.usage = Usage()
+        self.max_rows = server.rows
+        self._server = server
+        self._name = name
+        self._id = policy_id
+        # A scored sequence is all prompt to the server, which draws one token more.
+        self._context = context - 1
+        self._jobs: dict[str, _Job] = {}
+
+    @property
+    def policy_id(self) -> PolicyId:
+        """Base model, revision and adapter in use."""
+        return self._id
+
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and continuation together."""
+        return self._context
+
+    def submit(self, request: Request) -> None:
+        """Send a request, a draw each.
+
+        Raises:
+            ItoolError: if the prompt leaves no room in the context, or is empty.
+        """
+        if not 0 < len(request.prompt) < self.context:
+            raise ItoolError(
+                f"request {request.request_id}: a prompt of {len(request.prompt)} tokens does not fit the context of "
+                f"{self.context}; set the sample aside"
+            )
+        self._jobs[request.request_id] = _Job(request)
+        room = min(request.max_tokens, self.context - len(request.prompt))
+        for index, seed in enumerate(request.seeds):
+            body = self.body(list(request.prompt), room, request.temperature)
+            body |= {"seed": seed % _SEEDS, "logprobs": 0, "return_token_ids": True}
+            self._server.submit(f"{request.request_id}\x00{index}", Ask(PATH, body, _read_draw))
+
+    def step(self) -> list[Completion]:
+        """Wait for draws, not for long; return the requests that are finished."""
+        finished = []
+        for key, drawn in self._server.step():
+            request_id, _, index = key.partition("\x00")
+            job = self._jobs[request_id]
+            if isinstance(drawn, Refused):
+                raise ItoolError(f"{self._server.base_url}: refuses to complete {request_id}: {drawn.reason}")
+            job.draws[int(index)] = drawn.draw
+            job.prefilled += drawn.prefilled
+            job.reused += drawn.reused
+            self.usage.prefilled += drawn.prefilled
+            self.usage.reused += drawn.reused
+            self.usage.decoded += len(drawn.draw.ids)
+            if len(job.draws) == len(job.request.seeds):
+                del self._jobs[request_id]
+                draws = tuple(job.draws[i] for i in range(len(job.draws)))
+                finished.append(Completion(request_id, draws, job.prefilled, job.reused))
+        self.usage.steps += 1
+        return finished
+
+    def release(self, group: str) -> None:
+        """Nothing is kept here; the server's cache forgets by itself."""
+
+    def reset(self) -> None:
+        """Drop every request under way; the server is told by the closed connections."""
+        self._server.reset()
+        self._jobs.clear()
+
+    def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the log-probability of each continuation token.
+
+        Continuations of one token after the same prompt (the options of a self-evaluation) are one request, which the
+        server's prefix cache can help; longer ones are prompts to it, whose log-probabilities it computes anew.
+
+        Raises:
+            ItoolError: if a prompt is empty, or prompt and continuation do not fit the context.
+        """
+        options: dict[tuple[int, ...], list[int]] = {}
+        whole: list[int] = []
+        for i, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True)):
+            if not prompt or len(prompt) + len(continuation) > self.context:
+                raise ItoolError(
+                    f"a sequence of {len(prompt)} + {len(continuation)} tokens cannot be scored in a context of "
+                    f"{self.context}; set the sample aside"
+                )
+            if len(continuation) == 1:
+                options.setdefault(tuple(prompt), []).append(i)
+            else:
+                whole.append(i)
+        asks = [self._options(prompt, [continuations[i][0] for i in found]) for prompt, found in options.items()]
+        asks += [self._whole(prompts[i], continuations[i]) for i in whole]
+        answers = self._server.ask(asks)
+        if refused := next((a for a in answers if isinstance(a, Refused)), None):
+            raise ItoolError(f"{self._server.base_url}: refuses to score a prompt: {refused.reason}")
+        self.usage.scored += sum(map(len, options)) + sum(len(prompts[i]) + len(continuations[i]) for i in whole)
+        scores: list[list[float]] = [[] for _ in prompts]
+        for found, logprobs in zip(options.values(), answers, strict=False):
+            for i, logprob in zip(found, logprobs, strict=True):
+                scores[i] = [logprob]
+        for i, logprobs in zip(whole, answers[len(options) :], strict=True):
+            scores[i] = logprobs
+        return scores
+
+    def body(self, prompt: list[int] | str, max_tokens: int, temperature: float) -> dict[str, Any]:
+        """What every request to the model says."""
+        return PLAIN | {
+            "model": self._name,
+            "prompt": prompt,
+            "add_special_tokens": False,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+        }
+
+    def _options(self, prompt: Sequence[int], tokens: list[int]) -> Ask:
+        asked = {"logprobs": 0, "logprob_token_ids": tokens, "return_tokens_as_token_ids": True}
+
+        def read(answer: Any) -> list[float]:
+            logprobs = answer["choices"][0]["logprobs"]["top_logprobs"][0]
+            return [float(logprobs[f"token_id:{token}"]) for token in tokens]
+
+        return Ask(PATH, self.body(list(prompt), 1, 0.0) | asked, read)
+
+    def _whole(self, prompt: Sequence[int], continuation: Sequence[int]) -> Ask:
+        def read(answer: Any) -> list[float]:
+            logprobs = answer["choices"][0]["prompt_logprobs"][len(prompt) :]
+            return [float(at[str(token)]["logprob"]) for at, token in zip(logprobs, continuation, strict=True)]
+
+        return Ask(PATH, self.body([*prompt, *continuation], 1, 0.0) | {"prompt_logprobs": 0}, read)
+
+
+def open_server_policy(settings: ModelSettings, base: BaseModel, adapter: Adapter | None) -> ServerPolicy:
+    """The policy of a base model and an adapter on the settings' server.
+
+    Raises:
+        ItoolError: the server does not serve this model or adapter, or does not give what mining needs.
+    """
+    server = Server(settings)
+    models = served_models(server)
+    served = _find_base(server, models, settings, base)
+    name = serve_adapter(server, adapter, models) if adapter else served.name
+    if not served.context:
+        raise ItoolError(f"{server.base_url}: {_NO_MINING.format('max_model_len in /models')}")
+    policy = ServerPolicy(server, name, policy_id(base, adapter), served.context)
+    _probe(server, policy, base)
+    return policy
+
+
+_NO_MINING = "does not give {}, so its models can be evaluated but not mined; vLLM gives it"
+
+
+def _find_base(server: Server, models: list[Served], settings: ModelSettings, base: BaseModel) -> Served:
+    """The base model among a server's; by its own name or place, or by the name that the settings give it."""
+    own = {settings.served_name} if settings.served_name else {settings.name, base.name, str(base.path)}
+    for model in models:
+        if not model.parent and (model.name in own or (model.root in own and not settings.served_name)):
+            return model
+    wanted = settings.served_name or base.name
+    raise ItoolError(
+        f"{server.base_url}: serves {listing(models)}, and none of it is {wanted}; set model.served_name to the name "
+        "under which it serves the run's base model"
+    )
+
+
+def _probe(server: Server, policy: ServerPolicy, base: BaseModel) -> None:
+    """Draw and score one token, to see that the server gives token ids and the model's own log-probabilities.
+
+    Drawn hot and from the most probable token alone, so that a log-probability after the sampling settings would be 0.
+    """
+    asked = {"top_k": 1, "logprobs": 0, "return_token_ids": True}
+    # One attempt: an answer without token ids is no failure that would pass.
+    (answer,) = server.ask([Ask(PATH, policy.body(PROBE, 1, _HOT) | asked, _read_any)], OPENING_PATIENCE)
+    if isinstance(answer, Refused):
+        raise ItoolError(
+            f"{server.base_url}: does not complete a prompt as vLLM does, so it cannot be mined: {answer.reason}"
+        )
+    try:
+        drawn = _read_draw(answer)
+    except (ValueError, LookupError, TypeError):
+        raise ItoolError(
+            f"{server.base_url}: {_NO_MINING.format('token ids and log-probabilities (return_token_ids, logprobs)')}"
+        ) from None
+    expected = load_tokenizer(base)(PROBE, add_special_tokens=False)["input_ids"]
+    if list(drawn.prompt) != list(expected):
+        raise ItoolError(
+            f"{server.base_url}: its tokenizer is not that of {base.name}; serve the run's base model there, or set "
+            "model.name to what it serves"
+        )
+    ((again,),) = policy.score([drawn.prompt], [drawn.draw.ids])
+    *_, scored = policy.score([drawn.prompt[:-1]], [[drawn.prompt[-1], *drawn.draw.ids]])[0]
+    if max(abs(again - drawn.draw.logprobs[0]), abs(scored - drawn.draw.logprobs[0])) > _NEAR:
+        raise ItoolError(
+            f"{server.base_url}: its log-probabilities change with the temperature ({drawn.draw.logprobs[0]:.2f}, "
+            f"{again:.2f}, {scored:.2f} for one token); start it with --logprobs-mode raw_logprobs"
+        )
+    policy.usage = Usage()
+
+
+def _read_any(answer: Any) -> Any:
+    return answer
+
+
+def _read_draw(answer: Any) -> _Drawn:
+    """A draw of a completion; fails where it is none, as one that the server aborted."""
+    choice, usage = answer["choices"][0], answer.get("usage") or {}
+    ids, logprobs = tuple(map(int, choice["token_ids"])), tuple(map(float, choice["logprobs"]["token_logprobs"]))
+    finish: FinishReason | str = choice["finish_reason"]
+    if not ids or len(ids) != len(logprobs) or finish not in ("stop", "length"):
+        raise ValueError(f"{len(ids)} token ids, {len(logprobs)} log-probabilities, finish_reason {finish!r}")
+    prompt = tuple(map(int, choice["prompt_token_ids"]))
+    reused = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+    return _Drawn(Draw(ids, logprobs, finish), prompt, len(prompt) - reused, reused)

@@ -1,0 +1,139 @@
+"""A chat on an OpenAI-compatible server: messages in, a text or native tool calls out, tokens as the server counts.
+
+Needs neither tokenizer nor model here. A reply may be as long as was asked for and as the context leaves. Only the
+server knows what that is: a prompt that it finds too long is asked again without a limit on the reply, and is too long
+if it is refused then. Left out: reasoning text, which is no part of an answer, and repeating requests (`server.py`).
+"""
+
+import json
+from typing import Any
+
+from itool_data.config import ModelSettings
+from itool_data.errors import ItoolError
+from itool_data.policy.base import FinishReason, PolicyId, Usage
+from itool_data.policy.load import Adapter
+from itool_data.policy.served import listing, serve_adapter, served_models
+from itool_data.policy.server import Ask, Server
+from itool_eval.chat import Refusal, Reply
+from itool_eval.conversation import Message, Prompt, Said
+
+PATH = "/chat/completions"
+_FINISH: dict[str, FinishReason] = {"stop": "stop", "tool_calls": "stop", "length": "length", "content_filter": "stop"}
+
+
+class ServerChat:
+    """A served model as a chat.
+
+    Args:
+        server: where it is.
+        name: what the server calls the model or adapter.
+        policy_id: who replies.
+    """
+
+    def __init__(self, server: Server, name: str, policy_id: PolicyId):
+        self.max_rows = server.rows
+        self._server = server
+        self._name = name
+        self._id = policy_id
+        self._usage = Usage()
+        self._asked: dict[str, dict[str, Any]] = {}
+        self._replied = False
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens as the server counted them."""
+        return self._usage
+
+    @property
+    def policy_id(self) -> PolicyId:
+        """The served model's name, at the server, with the adapter's hash."""
+        return self._id
+
+    def submit(self, key: str, prompt: Prompt, max_tokens: int) -> None:
+        """Send a prompt."""
+        body = {"model": self._name, "messages": _plain(prompt.messages), "temperature": 0.0, "max_tokens": max_tokens}
+        self._send(key, body | ({"tools": list(prompt.tools)} if prompt.tools else {}))
+
+    def step(self) -> list[tuple[str, Reply | Refusal]]:
+        """Wait for replies, not for long; return those that came.
+
+        Raises:
+            ItoolError: the server refuses for another reason than a prompt's length, and has never replied.
+        """
+        ended: list[tuple[str, Reply | Refusal]] = []
+        for key, answer in self._server.step():
+            body = self._asked.pop(key)
+            if isinstance(answer, Reply):
+                self._replied = True
+                self._usage.prefilled += answer.tokens_prompt
+                self._usage.decoded += answer.tokens_output
+                ended.append((key, answer))
+            elif answer.too_long and "max_tokens" in body:
+                self._send(key, {name: value for name, value in body.items() if name != "max_tokens"})
+            elif answer.too_long or self._replied:
+                ended.append((key, Refusal(answer.reason, "context" if answer.too_long else "refused")))
+            else:
+                raise ItoolError(f"{self._server.base_url}: refuses requests to {self._name}: {answer.reason}")
+        return ended
+
+    def reset(self) -> None:
+        """Drop everything under way."""
+        self._server.reset()
+        self._asked.clear()
+
+    def _send(self, key: str, body: dict[str, Any]) -> None:
+        self._asked[key] = body
+        self._server.submit(key, Ask(PATH, body, _read_reply))
+
+
+def open_server_chat(settings: ModelSettings, adapter: Adapter | None) -> ServerChat:
+    """The chat with a served model, or with an adapter that the server serves or can load.
+
+    Without a served name in the settings it is the model that has the settings' name, or the only one there is.
+
+    Raises:
+        ItoolError: the server cannot be reached, it is not said which of its models is meant, or it does not serve
+            the adapter.
+    """
+    server = Server(settings)
+    models = served_models(server)
+    bases = [model for model in models if not model.parent]
+    named = [model for model in bases if settings.name in (model.name, model.root)]
+    if not settings.served_name and not named and len(bases) != 1:
+        raise ItoolError(f"{server.base_url}: serves {listing(models)}; say which with --set model.served_name=NAME")
+    base = settings.served_name or (named or bases)[0].name
+    name = serve_adapter(server, adapter, models) if adapter else base
+    return ServerChat(server, name, PolicyId(base, server.host, adapter.content if adapter else ""))
+
+
+def _plain(messages: list[Message]) -> list[Message]:
+    """Messages as a server takes them: results of calls that were made as text come as the user's, in one message.
+
+    BFCL's own form for hosted models; a message of role `tool` must answer a native call there.
+    """
+    plain: list[Message] = []
+    results: list[Message] = []
+    for message in [*messages, None]:
+        if message is not None and message["role"] == "tool" and "tool_call_id" not in message:
+            results.append(message)
+            continue
+        if results:
+            plain.append({"role": "user", "content": repr(results)})
+            results = []
+        if message is not None:
+            plain.append(message)
+    return plain
+
+
+def _read_reply(answer: Any) -> Reply:
+    """A reply of a chat completion; fails where it is none, as one that the server aborted."""
+    choice, usage = answer["choices"][0], answer.get("usage") or {}
+    message = choice["message"]
+    calls = [call["function"] for call in message.get("tool_calls") or ()]
+    said = Said(str(message.get("content") or ""), tuple((str(c["name"]), _json_text(c["arguments"])) for c in calls))
+    tokens_prompt, tokens_output = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    return Reply(said, tokens_prompt, tokens_output, _FINISH[choice["finish_reason"]])
+
+
+def _json_text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments)
