@@ -142,7 +142,11 @@ def _ablations(seed: int) -> list[Arm]:
     found += [
         *(
             Arm(name, seed, "ablation", "evaluate-1", MAIN, "perplexity-1", (one, change), "simpo")
-            for name, change in (("terminal", "reward.outcome=terminal"), ("self-evaluation", "reward.weight=1"))
+            for name, change in (
+                ("terminal", "reward.outcome=terminal"),
+                ("self-evaluation", "reward.weight=1"),
+                ("cooler", "mcts.temperature=0.7"),
+            )
         ),
         Arm("sft-everything-round-1", seed, "ablation", "evaluate-1", "sft-everything", "evaluate-0", (one,), "simpo"),
     ]
@@ -181,6 +185,7 @@ COMPARISONS = (
     Comparison("ORPO against SimPO", "round-1", "orpo"),
     Comparison("outcome at the end only against graded prefixes", "round-1", "terminal"),
     Comparison("with self-evaluation against without", "round-1", "self-evaluation"),
+    Comparison("search at temperature 0.7 against 1.0", "round-1", "cooler"),
     Comparison("a round on 25 % of the data", "warm-up-25-percent", "round-1-25-percent"),
     Comparison("a round on 50 % of the data", "warm-up-50-percent", "round-1-50-percent"),
     Comparison("SFT on 100 % against 50 % of the data", "sft-50-percent", "sft-everything"),
