@@ -36,6 +36,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy docs/generate.py
 
 # The pinned versions of everything the project and its tests install.
 lock: setup
@@ -47,6 +48,7 @@ bench: setup
 	$(BIN)/python -m bench.search
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.store
+	$(BIN)/python -m bench.report
 
 # The pages of docs/ that say what the code says.
 docs: setup

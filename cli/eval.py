@@ -36,6 +36,8 @@ class Runnable(StrEnum):
 
     BFCL_V3 = "bfcl-v3"
     BFCL_V4 = "bfcl-v4"
+    BFCL_V3_FC = "bfcl-v3-fc"
+    BFCL_V4_FC = "bfcl-v4-fc"
     BFCL_V3_OWN_PROMPT = "bfcl-v3-own-prompt"
     API_BANK = "apibank"
     API_BANK_OWN_PROMPT = "apibank-own-prompt"
@@ -46,6 +48,8 @@ class Scorable(StrEnum):
 
     BFCL_V3 = "bfcl-v3"
     BFCL_V4 = "bfcl-v4"
+    BFCL_V3_FC = "bfcl-v3-fc"
+    BFCL_V4_FC = "bfcl-v4-fc"
 
 
 @app.command("run")
@@ -190,17 +194,17 @@ def score(
     """Score outputs from anywhere; needs no model and no run."""
     from itool_cli.console import make_console
     from itool_cli.eval_tables import show_quirks, show_rejects, show_scores
-    from itool_eval.benchmarks import bfcl_scorers, summarise
-    from itool_eval.bfcl.categories import Version
+    from itool_eval.benchmarks import NATIVE, bfcl_scorers, summarise, version_of
     from itool_eval.bfcl.score_file import score_results, write_verdicts
 
     console = make_console()
-    version = Version(benchmark.value)
-    scored = score_results(results, bfcl_scorers(version), version)
+    version = version_of(benchmark.value)
+    assert version
+    scored = score_results(results, bfcl_scorers(version, benchmark.value in NATIVE), version)
     write_verdicts(scored.verdicts, out)
     show_rejects(console, scored.rejects)
     if scored.verdicts:
-        show_scores(console, summarise(version.value, scored.verdicts), scored.verdicts)
+        show_scores(console, summarise(benchmark.value, scored.verdicts), scored.verdicts)
     if report_quirks:
         show_quirks(console, version, scored.verdicts)
     console.print(f"{len(scored.verdicts)} verdicts: {out}", soft_wrap=True)
@@ -287,11 +291,13 @@ def export(
 
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
+    from itool_eval.benchmarks import NATIVE
     from itool_eval.bfcl.categories import Version
     from itool_eval.bfcl.score_file import write_official_results
     from itool_eval.predictions import read_evaluated
 
-    found = [evaluated for evaluated in read_evaluated(open_run(run), policy) if evaluated.benchmark in set(Version)]
+    versions = NATIVE | {version.value: version for version in Version}
+    found = [evaluated for evaluated in read_evaluated(open_run(run), policy) if evaluated.benchmark in versions]
     if not found:
         raise ItoolError(f"{run}: no BFCL predictions in the official prompt; only they have official result files")
     for evaluated in found:
@@ -299,6 +305,8 @@ def export(
             (verdict.category, verdict.id, result)
             for verdict, result in zip(evaluated.verdicts, evaluated.results, strict=True)
         ]
-        folder = to / re.sub(r"[^\w.+@-]", "_", evaluated.policy)
-        for file in write_official_results(results, folder, Version(evaluated.benchmark).prefix):
+        # The official tool tells native calling from calls as text by this in a model's name.
+        name = evaluated.policy + ("-FC" if evaluated.benchmark in NATIVE else "")
+        folder = to / re.sub(r"[^\w.+@-]", "_", name)
+        for file in write_official_results(results, folder, versions[evaluated.benchmark].prefix):
             typer.echo(str(file))

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from itool_cli import config, data, mine, run, show, sql, study, train
+from itool_cli import config, data, mine, publish, report, run, show, sql, study, train
 from itool_cli import eval as evaluation
 from itool_data.errors import ItoolError
 
@@ -28,8 +28,10 @@ app.command("mine")(mine.mine)
 app.command("run")(run.run)
 app.add_typer(study.app, name="study")
 app.add_typer(show.app, name="show")
+app.command("report")(report.report)
 app.command("sql")(sql.sql)
 app.command("log")(sql.log)
+app.command("publish")(publish.publish)
 app.add_typer(config.app, name="config")
 
 INTERRUPTED = 130  # what shells give a process that Ctrl-C ended

@@ -94,6 +94,8 @@ def mine_round(
         samples: search so many instead of `replay.hardest` of the buffer.
         plan: say what it will cost, and stop.
     """
+    from dataclasses import asdict
+
     from itool_cli.progress import duration
     from itool_data import stages
     from itool_data.search.plan import make_plan, measure_rates
@@ -126,7 +128,11 @@ def mine_round(
     policy.usage = type(policy.usage)()
     searching = time.monotonic()
     fact = _search(console, run, policy, prompter, judge, wanted, search, estimate)
-    _show_fact(console, estimate, fact, policy.usage, time.monotonic() - searching)
+    usage = policy.usage
+    fact |= {"prefill_tokens": usage.prefilled, "decode_tokens": usage.decoded, "seconds": time.monotonic() - searching}
+    _show_fact(console, estimate, fact)
+    made_by = {"round": round_, "policy": str(policy.policy_id), "search": search}
+    run.store.commit("mine", {}, **made_by, plan=asdict(estimate), rates=asdict(rates), fact=fact)
     console.print(f"mining took {duration(time.monotonic() - started)}")
     _summary(console, run, round_)
 
@@ -213,7 +219,7 @@ def _between(interval: tuple[float, float]) -> str:
     return f"{low:.0f} to {high:.0f}"
 
 
-def _show_fact(console: "Console", plan: "Plan", fact: dict[str, float], usage: Any, seconds: float) -> None:
+def _show_fact(console: "Console", plan: "Plan", fact: dict[str, float]) -> None:
     from rich.table import Table
 
     from itool_cli.progress import duration
@@ -222,13 +228,13 @@ def _show_fact(console: "Console", plan: "Plan", fact: dict[str, float], usage: 
     rows = {
         "trees": (plan.trees, fact["trees"]),
         "requests": (plan.requests, fact["requests"]),
-        "tokens prefilled": (plan.prefill_tokens, usage.prefilled),
-        "tokens decoded": (plan.decode_tokens, usage.decoded),
+        "tokens prefilled": (plan.prefill_tokens, fact["prefill_tokens"]),
+        "tokens decoded": (plan.decode_tokens, fact["decode_tokens"]),
     }
     for name, (planned, real) in rows.items():
         table.add_row(name, f"{planned:,.0f}", f"{real:,.0f}", f"{real / planned:.2f}" if planned else "")
     table.add_row("pairs", _between(plan.pairs), f"{fact['pairs']:.0f}", "")
-    table.add_row("time", duration(plan.seconds), duration(seconds), f"{seconds / plan.seconds:.2f}")
+    table.add_row("time", duration(plan.seconds), duration(fact["seconds"]), f"{fact['seconds'] / plan.seconds:.2f}")
     console.print(table)
 
 

@@ -264,9 +264,11 @@ class Loop:
             evaluate(self._console, run, chat, benchmark, categories or None, limit)
 
     def _report(self, run: "Run", round_: int, again: bool) -> None:
+        from itool_cli.report import NAME, write_report
         from itool_cli.run_tables import show_rounds
 
         show_rounds(self._console, run, finished(run.store.log(), stage_names(run.config.loop)))
+        self._console.print(f"report: {write_report(run, run.folder / NAME)}", soft_wrap=True)
 
     def _load(self, run: "Run", adapter: "Adapter | None") -> _Loaded:
         """A policy, loaded if it is not in memory."""

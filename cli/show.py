@@ -51,8 +51,14 @@ def sample(run: RunFolder, id_: Id = None) -> None:
     views.show_facts(
         console,
         f"sample {whole.sample_id}",
-        {"source": f"{whole.source} {whole.source_id}", "split": whole.split, "difficulty": row["difficulty"]}
-        | {"tools (a)": row["a"], "characters of the tools (b)": row["b"], "calls (c)": row["c"]},
+        {
+            "source": f"{whole.source} {whole.source_id}",
+            "split": whole.split,
+            "difficulty": row["difficulty"],
+            "tools (a)": row["a"],
+            "characters of the tools (b)": row["b"],
+            "calls (c)": row["c"],
+        },
     )
     views.show_sample(console, whole)
     _show_history(console, store, whole)
@@ -83,9 +89,13 @@ def tree(run: RunFolder, id_: Id = None) -> None:
     views.show_facts(
         console,
         f"tree {row['tree_id']}",
-        {key: row[key] for key in ("round", "policy", "search", "nodes", "pairs")}
-        | {"dropped: close Q": row["dropped_delta_q"], "similar": row["dropped_similarity"]}
-        | {"chosen not good": row["dropped_q_chosen"], "tokens decoded": row["tokens_decoded"]},
+        {
+            **{key: row[key] for key in ("round", "policy", "search", "nodes", "pairs")},
+            "tokens decoded": row["tokens_decoded"],
+            "dropped pairs: close Q": row["dropped_delta_q"],
+            "similar": row["dropped_similarity"],
+            "chosen not good": row["dropped_q_chosen"],
+        },
     )
     views.show_question(console, _sample(store, row["sample_id"]))
     views.show_tree(
@@ -119,9 +129,13 @@ def pair(run: RunFolder, id_: Id = None) -> None:
     views.show_facts(
         console,
         f"pair {row['pair_id']}",
-        {"round": row["round"], "policy": row["policy"], "breaks": row["error_class"]}
-        | {"ΔQ": f"{row['q_chosen'] - row['q_rejected']:.2f} ({row['q_chosen']:+.2f} / {row['q_rejected']:+.2f})"}
-        | {"similarity": f"{row['similarity']:.2f}"},
+        {
+            "round": row["round"],
+            "policy": row["policy"],
+            "breaks": row["error_class"],
+            "ΔQ": f"{row['q_chosen'] - row['q_rejected']:.2f} ({row['q_chosen']:+.2f} / {row['q_rejected']:+.2f})",
+            "similarity": f"{row['similarity']:.2f}",
+        },
     )
     views.show_question(console, _sample(store, row["sample_id"]))
     views.show_pair(console, row)
@@ -141,9 +155,13 @@ def _ask(store: "Store", sql: str, *parameters: object) -> list[dict[str, Any]]:
 
 
 def _sample(store: "Store", sample_id: str) -> "Sample":
+    from itool_data.errors import ItoolError
     from itool_data.store.samples import read_samples
 
-    return read_samples(store, "sample_id = ?", [sample_id])[0]
+    found = read_samples(store, "sample_id = ?", [sample_id])
+    if not found:
+        raise ItoolError(f"{store.folder.parent}: the sample {sample_id} is not there; import its data set again")
+    return found[0]
 
 
 def _show_history(console: "Console", store: "Store", of: "Sample") -> None:

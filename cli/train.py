@@ -42,10 +42,10 @@ def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
     from rich.table import Table
 
     from itool_cli.progress import Meter, duration
-    from itool_data.policy.load import adapter_hash, choose_device, find_model
+    from itool_data.policy.load import adapter_hash, choose_device, find_model, policy_id
     from itool_data.policy.open import open_prompter
     from itool_data.stages import set_aside, warmup_stages
-    from itool_train.warmup import Example, warm_up
+    from itool_train.warmup import Example, curve_rows, warm_up
 
     settings = run.config
     base = find_model(settings.model)
@@ -77,11 +77,14 @@ def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
         )
     run.store.commit(
         "warmup",
-        {},
+        {"training": curve_rows(results, str(policy_id(base, None)))},
         adapter=str(adapter.relative_to(run.folder)),
         content=adapter_hash(adapter),
         base=f"{base.name}@{base.revision}",
-        stages=[r.__dict__ | {"adapter": f"adapters/{r.adapter}"} for r in results],
+        stages=[
+            {key: value for key, value in vars(r).items() if key != "curve"} | {"adapter": f"adapters/{r.adapter}"}
+            for r in results
+        ],
     )
     table = Table("stage", "samples", "tokens", "learning rate", "loss at its end", "tokens/s", "time")
     for r in results:

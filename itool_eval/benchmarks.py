@@ -18,6 +18,7 @@ from itool_data.sources import bfcl as bfcl_source
 from itool_eval.apibank import items as apibank_items
 from itool_eval.apibank.aggregate import summarise as summarise_api_bank
 from itool_eval.apibank.scorer import ApiBankScorer
+from itool_eval.bfcl import native
 from itool_eval.bfcl.aggregate import summarise as summarise_bfcl
 from itool_eval.bfcl.categories import CATEGORIES, Checker, Language, Version
 from itool_eval.bfcl.items import Item, data_folder, load_items
@@ -36,6 +37,8 @@ API_BANK_OWN_PROMPT = "apibank-own-prompt"
 OWN_PROMPT = "bfcl-v3-own-prompt"
 VALIDATION = ":validation"  # how the name of a benchmark ends whose items are those that the run set aside to tune on
 ITEMS_SEED = 42  # of the random sample of items: the same in every run, so that runs of several seeds can be paired
+# BFCL's "FC": functions offered as tools and called natively, scored apart from calls as text.
+NATIVE = {f"{version}-fc": version for version in Version}
 
 
 @dataclass(frozen=True)
@@ -89,20 +92,27 @@ class Benchmark:
         return next(scorer for scorer in self.scorers if category in scorer.categories)
 
 
-def bfcl_scorers(version: Version) -> list[ReplyScorer]:
+def bfcl_scorers(version: Version, native_calls: bool = False) -> list[ReplyScorer]:
     """The scorers of one BFCL version; fetches its official wheel on the first call."""
     data = data_folder(version)
-    single_turn = SingleTurnScorer(data, version)
-    return [single_turn, MultiTurnScorer(data)] if version is Version.V3 else [single_turn]
+    single_turn = SingleTurnScorer(data, version, native_calls)
+    return [single_turn, MultiTurnScorer(data, native_calls)] if version is Version.V3 else [single_turn]
 
 
-def bfcl(version: Version) -> Benchmark:
-    """BFCL v3, or v4's single-turn categories; fetches the official wheel on the first call."""
+def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
+    """BFCL v3, or v4's single-turn categories; fetches the official wheel on the first call.
+
+    Args:
+        version: the benchmark version.
+        native_calls: the functions are offered as tools, and their native calls are the answers.
+    """
     data = data_folder(version)
     contract = PromptContract(data, version)
-    driver = cache(lambda: MultiTurnDriver(data))
+    driver = cache(lambda: MultiTurnDriver(data, native_calls))
 
     def ask(item: Item, language: Language) -> Conversation:
+        if native_calls:
+            return one_reply(Prompt(item.turns[0], native.tools(item.functions, language)))
         return one_reply(Prompt(contract.first_messages(item.turns[0], item.functions, language)))
 
     def questions(category: str) -> list[Question]:
@@ -114,7 +124,8 @@ def bfcl(version: Version) -> Benchmark:
         items = enumerate(load_items(data, version, category))
         return [Question(category, item.id, i, partial(ask, item, language)) for i, item in items]
 
-    return Benchmark(version.value, bfcl_scorers(version), questions)
+    name = f"{version}-fc" if native_calls else version.value
+    return Benchmark(name, bfcl_scorers(version, native_calls), questions)
 
 
 def api_bank(folder: Path) -> Benchmark:
@@ -168,6 +179,8 @@ def version_of(benchmark: str) -> Version | None:
     name = benchmark.removesuffix(VALIDATION)
     if name == OWN_PROMPT:
         return Version.V3
+    if name in NATIVE:
+        return NATIVE[name]
     return Version(name) if name in set(Version) else None
 
 
@@ -175,8 +188,8 @@ def open_benchmark(name: str, tools: ToolStyle) -> Benchmark:
     """A benchmark by its name.
 
     Args:
-        name: `bfcl-v3`, `bfcl-v4`, `bfcl-v3-own-prompt`, each also with `:validation` for the items that the run set
-            aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`.
+        name: `bfcl-v3`, `bfcl-v4`, both with `-fc`, `bfcl-v3-own-prompt`, all of them also with `:validation` for the
+            items that the run set aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`.
         tools: how the run's own prompt writes functions.
 
     Raises:
@@ -189,12 +202,12 @@ def open_benchmark(name: str, tools: ToolStyle) -> Benchmark:
         return api_bank_own_prompt(Path(folder), tools)
     version = version_of(name)
     if version is None:
-        names = ", ".join([*Version, OWN_PROMPT])
+        names = ", ".join([*Version, *NATIVE, OWN_PROMPT])
         raise ItoolError(
             f"{name!r} is no benchmark; there are {names} (and these with {VALIDATION}), {API_BANK}:FOLDER and "
             f"{API_BANK_OWN_PROMPT}:FOLDER"
         )
-    benchmark = bfcl_own_prompt(tools) if kind == OWN_PROMPT else bfcl(version)
+    benchmark = bfcl_own_prompt(tools) if kind == OWN_PROMPT else bfcl(version, native_calls=kind in NATIVE)
     return replace(benchmark, name=name, split="validation") if name.endswith(VALIDATION) else benchmark
 
 
@@ -236,6 +249,9 @@ def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     """All scores of one policy's verdicts on one benchmark."""
     version = version_of(benchmark)
     summary = summarise_bfcl(tally(verdicts), version) if version else summarise_api_bank(verdicts)
-    if benchmark.removesuffix(VALIDATION) in (OWN_PROMPT, API_BANK_OWN_PROMPT):
+    name = benchmark.removesuffix(VALIDATION)
+    if name in NATIVE:
+        return replace(summary, era=f"{summary.era}, native function calling (FC): compare with FC only")
+    if name in (OWN_PROMPT, API_BANK_OWN_PROMPT):
         return replace(summary, era=f"{summary.era}, in the run's own prompt: compare with nothing but the same")
     return summary

@@ -14,8 +14,8 @@ from itool_data.errors import ItoolError
 from itool_data.policy.base import FinishReason
 from itool_data.run import Run
 from itool_data.store.sql import query
-from itool_eval.benchmarks import Question
-from itool_eval.conversation import Result, Turns
+from itool_eval.benchmarks import NATIVE, Question
+from itool_eval.conversation import Result
 from itool_eval.errors import first_class
 from itool_eval.verdicts import Fault, Verdict
 
@@ -66,7 +66,9 @@ def prediction_row(
         "category": question.category,
         "item": question.id,
         "position": question.position,
-        "output": answer.result if isinstance(answer.result, str) else json.dumps(answer.result),
+        "output": answer.result
+        if isinstance(answer.result, str) and benchmark not in NATIVE
+        else json.dumps(answer.result),
         "calls": None
         if calls is None
         else json.dumps([{"name": call.name, "arguments": _json(call.arguments)} for call in calls]),
@@ -137,9 +139,9 @@ def _verdict(row: dict[str, Any]) -> Verdict:
 def _result(row: dict[str, Any]) -> Result:
     """What was scored: several turns are stored as JSON, and a conversation that broke off as a text."""
     output: str = row["output"]
-    if row["category"].startswith(SEVERAL_TURNS) and output.startswith("["):
-        turns: Turns = json.loads(output)
-        return turns
+    if row["benchmark"] in NATIVE or (row["category"].startswith(SEVERAL_TURNS) and output.startswith("[")):
+        result: Result = json.loads(output)
+        return result
     return output
 
 

@@ -44,7 +44,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage was and did; `loss` is the mean over its last tenth of updates, `adapter` its folder's name."""
+    """What a stage was and did.
+
+    Attributes:
+        stage: its name.
+        samples: how many it has.
+        tokens: of all its passes.
+        learning_rate: the schedule's highest.
+        loss: the mean over its last tenth of updates.
+        seconds: that it took.
+        adapter: its folder's name.
+        curve: each update's `loss`, `learning_rate` and `grad_norm`.
+    """
 
     stage: str
     samples: int
@@ -53,11 +64,35 @@ class StageResult:
     loss: float
     seconds: float
     adapter: str
+    curve: list[dict[str, float]]
 
 
 def updates_of(n_examples: int, settings: WarmupSettings) -> int:
     """Updates that a stage of so many examples makes."""
     return -(-n_examples // settings.batch) * settings.epochs
+
+
+def curve_rows(results: Sequence[StageResult], policy: str) -> list[dict[str, Any]]:
+    """The stages' updates, numbered through, as rows of the table `training`: round 0, objective `sft-STAGE`.
+
+    Args:
+        results: of the stages in turn.
+        policy: what the warm-up started from.
+    """
+    updates = [(result.stage, update) for result in results for update in result.curve]
+    return [
+        {
+            "round": 0,
+            "policy": policy,
+            "objective": f"sft-{stage}",
+            "split": "train",
+            "update": number,
+            "loss": update["loss"],
+            "learning_rate": update.get("learning_rate"),
+            "gradient_norm": update.get("grad_norm"),
+        }
+        for number, (stage, update) in enumerate(updates, 1)
+    ]
 
 
 def warm_up(
@@ -153,8 +188,6 @@ def _train_stage(
     else:
         model = PeftModel.from_pretrained(model, str(previous), is_trainable=True)
 
-    losses: list[float] = []
-
     class Watch(TrainerCallback):  # type: ignore[misc]
         """Reports progress, stops on a loss that is not a number, and asks for checkpoints by the clock."""
 
@@ -162,9 +195,9 @@ def _train_stage(
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
             if logs and "loss" in logs:
-                losses.append(float(logs["loss"]))
-                tell(state.global_step, losses[-1])
-                if losses[-1] != losses[-1]:
+                loss = float(logs["loss"])
+                tell(state.global_step, loss)
+                if loss != loss:
                     raise ItoolError(
                         f"warm-up: the loss is not a number at update {state.global_step} of {name}; lower lr_{name}"
                     )
@@ -201,7 +234,10 @@ def _train_stage(
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     trainer.model.save_pretrained(str(folder / "adapter"))
-    tail = losses[-max(1, len(losses) // 10) :]
+    # The Trainer's own log reaches back over a kill.
+    names = ("loss", "learning_rate", "grad_norm")
+    curve = [{k: entry[k] for k in names if k in entry} for entry in trainer.state.log_history if "loss" in entry]
+    tail = [update["loss"] for update in curve[-max(1, len(curve) // 10) :]]
     return StageResult(
         name,
         len(examples),
@@ -210,4 +246,5 @@ def _train_stage(
         sum(tail) / len(tail) if tail else float("nan"),
         time.monotonic() - started,
         keep_adapter(folder / "adapter", base, adapters, "warmup").name,
+        curve,
     )

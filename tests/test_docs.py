@@ -78,7 +78,7 @@ def test_commands_named_in_a_sentence_exist() -> None:
         names = [w for w in re.split(r'["…]', text)[0].split() if re.fullmatch(r"[a-z|-]+|-\w", w)]
         for choice in names[1].split("|") if len(names) > 1 and "|" in names[1] else [None]:
             command, rest = leaf([names[0], choice, *names[2:]] if choice else names)
-            options = {option for parameter in command.params for option in parameter.opts}
+            options = {"-h", "--help"} | {option for parameter in command.params for option in parameter.opts}
             for word in rest:
                 assert word in options or not word.startswith("-"), f"{page}: `itool {text}`: no option {word}"
 

@@ -110,6 +110,17 @@ def test_a_pair_shows_the_fragment_and_its_figures(itool: Itool, tmp_path: Path)
         assert part in out
 
 
+def test_a_pair_whose_sample_is_lost_is_one_line(itool: Itool, tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run")
+    for file in (run / "tables" / "samples").glob("*.parquet"):
+        file.write_bytes(b"damaged")
+    with write_run(run, None, []) as opened:
+        opened.store.commit("import", {"samples": [sample_row(toy_sample("[f(a=2)]"))]})
+    code, _, err = itool("show", "pair", "abc1", "--run", run)
+    assert code == 1
+    assert re.fullmatch(r"(warning: .* is damaged .*\n)+itool: .*the sample \w{16} is not there; .*\n", err)
+
+
 def test_a_sample_shows_what_the_run_did_with_it(itool: Itool, toy_run: Path) -> None:
     (searched,) = rows(toy_run, "SELECT * FROM samples JOIN trees USING (sample_id) ORDER BY tree_id LIMIT 1")
     _, out, _ = itool("show", "sample", searched["sample_id"][:12], "--run", toy_run)

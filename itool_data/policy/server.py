@@ -138,17 +138,17 @@ class Server:
             future.cancel()
         self._under_way.clear()
 
-    def ask(self, asks: Sequence[Ask], patience: float | None = None) -> list[Any]:
+    def ask(self, asks: Sequence[Ask], patience: float = math.inf) -> list[Any]:
         """Send requests and wait for the answers to all of them, each what its `read` made of it or `Refused`.
 
         Args:
             asks: the requests.
-            patience: seconds that failed ones are tried again; None: those of the settings.
+            patience: seconds that failed ones are tried again, if that is less than the settings allow.
 
         Raises:
             ItoolError: a request failed for longer.
         """
-        futures = [self._start(ask, self._patience if patience is None else patience) for ask in asks]
+        futures = [self._start(ask, min(patience, self._patience)) for ask in asks]
         try:
             return [future.result() for future in futures]
         finally:

@@ -135,11 +135,11 @@ TABLES = {
         },
     ),
     "training": Described(
-        "an update of the preference training, or a validation",
+        "an update of a training, or a validation; of the warm-up loss, rate, norm and time alone",
         {
-            "round": _ROUND,
+            "round": (_INT, "of the loop; the warm-up's is 0"),
             "policy": (_TEXT, "that the training started from"),
-            "objective": (_TEXT, "`simpo`, `dpo`, `ipo` or `orpo`"),
+            "objective": (_TEXT, "`simpo`, `dpo`, `ipo` or `orpo`; `sft-easy`, `sft-medium`, `sft-hard`"),
             "split": (_TEXT, "`train` or `validation`"),
             "update": (_INT, "updates done, this one included"),
             "epoch": (_FLOAT, "passes over the pairs done"),
@@ -158,12 +158,12 @@ TABLES = {
     "predictions": Described(
         "a policy's answer to a benchmark's item, and its verdict",
         {
-            "benchmark": (_TEXT, "`bfcl-v3`, `bfcl-v3-own-prompt`, `bfcl-v4` or `apibank`"),
+            "benchmark": (_TEXT, "`bfcl-v3`, `bfcl-v4`, their `-fc`, `bfcl-v3-own-prompt` or `apibank`"),
             "policy": _POLICY,
             "category": (_TEXT, "of the benchmark"),
             "item": (_TEXT, "the benchmark's id"),
             "position": (_INT, "in the category, because an id can stand for two items"),
-            "output": (_TEXT, "the reply; of several turns JSON: a list (turn) of lists (step) of replies"),
+            "output": (_TEXT, "the reply; of several turns, or called natively, JSON: a list (turn) of lists (step)"),
             "calls": (_TEXT, "JSON: the calls of all replies; null where the output does not decode"),
             "valid": (_BOOL, "right"),
             "error_type": (_TEXT, "the official checker's name of the first fault"),

@@ -12,12 +12,14 @@ from itool_eval.bfcl.decode_python import decode
 from itool_eval.bfcl.decoded import DecodeError
 
 
-def call_texts(reply: str) -> list[str]:
+def call_texts(reply: object) -> list[str]:
     """The calls of a reply, in its order; none for an empty list.
 
     Raises:
         DecodeError: the reply is not a list of calls, or one of them cannot be written out.
     """
+    if not isinstance(reply, str):
+        raise DecodeError("not a text")
     try:
         return [_call_text(call.name, call.arguments) for call in decode(reply, Version.V3)]
     # An integer can be too long to print, a value too deeply nested.

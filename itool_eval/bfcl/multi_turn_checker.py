@@ -7,11 +7,14 @@ does not use (order of calls, calls where none is expected).
 """
 
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from itool_data.errors import ItoolError
+from itool_eval.bfcl import native
 from itool_eval.bfcl.categories import CATEGORIES, Checker, Version
 from itool_eval.bfcl.decode_python import decode
 from itool_eval.bfcl.decoded import Call, DecodeError
@@ -29,12 +32,15 @@ class MultiTurnScorer:
         categories: the names of the categories that it scores.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, native_calls: bool = False) -> None:
         """Prepare the scorer; items and simulators are read when first needed.
 
         Args:
             data: the folder `bfcl_eval/data` of the official wheel.
+            native_calls: replies are native calls, and a text is no call however it reads.
         """
+        self._texts: Callable[[object], list[str]] = native.call_texts if native_calls else call_texts
+        self._decode: Callable[[object], list[Call]] = native.decode if native_calls else _decode
         self.categories = [c.name for c in CATEGORIES[Version.V3].values() if c.checker is Checker.MULTI_TURN]
         self._items = cache(lambda name: {item.id: item for item in load_multi_turn_items(data, name)})
         self._simulators = cache(lambda: Simulators(data))
@@ -57,7 +63,12 @@ class MultiTurnScorer:
         """The calls of all replies in their order, replies that are no calls left out; None if there are no replies."""
         if not isinstance(result, list):
             return None
-        return [call for turn in result for reply in turn for call in _decoded(reply)]
+        found: list[Call] = []
+        for turn in result:
+            for reply in turn:
+                with suppress(DecodeError):
+                    found += self._decode(reply)
+        return found
 
     def _fault(self, item: MultiTurnItem, result: object) -> Fault | None:
         if not isinstance(result, list):
@@ -65,8 +76,20 @@ class MultiTurnScorer:
         if len(result) != len(item.answers):
             message = f"{len(result)} turns of {len(item.answers)}: the conversation was ended early"
             return Fault("multi_turn:force_terminated", message)
-        turns = [_steps(turn, number) for number, turn in enumerate(result)]
+        turns = [self._steps(turn, number) for number, turn in enumerate(result)]
         return check(item, turns, self._simulators())
+
+    def _steps(self, turn: object, number: int) -> list[list[str]]:
+        """The calls of each reply of a turn that is a list of calls; other replies are no step."""
+        # Officially whatever can be looped over is a turn: a text by its characters, an object by its keys.
+        if not isinstance(turn, list | str | dict):
+            raise ItoolError(f"turn {number} is a {type(turn).__name__}; a turn is a list of replies")
+        steps = []
+        for reply in turn:
+            with suppress(DecodeError):
+                if calls := self._texts(reply):
+                    steps.append(calls)
+        return steps
 
 
 def check(item: MultiTurnItem, turns: list[list[list[str]]], simulators: Simulators) -> Fault | None:
@@ -98,27 +121,10 @@ def check(item: MultiTurnItem, turns: list[list[list[str]]], simulators: Simulat
     return None
 
 
-def _steps(turn: object, number: int) -> list[list[str]]:
-    """The calls of each reply of a turn that is a list of calls; other replies are no step."""
-    # Officially whatever can be looped over is a turn: a text by its characters, an object by its keys.
-    if not isinstance(turn, list | str | dict):
-        raise ItoolError(f"turn {number} is a {type(turn).__name__}; a turn is a list of replies")
-    steps = []
-    for reply in turn:
-        try:
-            calls = call_texts(reply) if isinstance(reply, str) else []
-        except DecodeError:
-            continue
-        if calls:
-            steps.append(calls)
-    return steps
-
-
-def _decoded(reply: str) -> list[Call]:
-    try:
-        return decode(reply, Version.V3)
-    except DecodeError:
-        return []
+def _decode(reply: object) -> list[Call]:
+    if not isinstance(reply, str):
+        raise DecodeError("not a text")
+    return decode(reply, Version.V3)
 
 
 def _same_state(model: World, answer: World, name: str) -> bool:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from itool_data.sample import JSON
+from itool_eval.bfcl import native
 from itool_eval.bfcl.categories import Language, Version
 from itool_eval.bfcl.decoded import DecodeError
 from itool_eval.bfcl.multi_turn_calls import call_texts
@@ -17,26 +18,29 @@ from itool_eval.bfcl.multi_turn_items import MultiTurnItem, function_docs
 from itool_eval.bfcl.multi_turn_world import World
 from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.simulators import Simulators
-from itool_eval.conversation import Conversation, Message, Prompt, Turns
+from itool_eval.conversation import Conversation, Message, Prompt, Said, Turns
 
 # The conversation ends after the first step beyond these.
 MAX_STEPS = 20
+Function = dict[str, JSON]
 
 
 class MultiTurnDriver:
     """Holds the conversations of one benchmark folder."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, native_calls: bool = False) -> None:
         """Read the prompts and load the simulators.
 
         Args:
             data: the folder `bfcl_eval/data` of the official wheel.
+            native_calls: the functions are offered as tools, to be called natively.
 
         Raises:
             ItoolError: the folder does not hold v3.
         """
         self._documents = cache(lambda module: function_docs(data, module))
-        self._contract = PromptContract(data, Version.V3)
+        contract = PromptContract(data, Version.V3)
+        self._form: _AsText | _Natively = _Natively(contract) if native_calls else _AsText(contract)
         self._simulators = Simulators(data)
 
     def conversation(self, item: MultiTurnItem) -> Conversation:
@@ -47,24 +51,25 @@ class MultiTurnDriver:
         # Made when the first call comes: most conversations of a weak model never need it.
         world = cache(lambda: self._world(item))
         functions, withheld = self._functions(item)
+        form = self._form
         messages: list[Message] = []
         turns: Turns = []
         for number, turn in enumerate(item.turns):
             if number in withheld:
-                turn = [self._contract.more_functions_message(withheld[number])]
-            messages += turn if turns else self._contract.first_messages(turn, functions, Language.PYTHON)
+                turn = [form.more_functions(withheld[number])]
+            messages += turn if turns else form.first_messages(turn, functions)
+            functions = functions + withheld.get(number, [])
             turns.append([])
             while len(turns[-1]) <= MAX_STEPS:
-                reply = (yield Prompt(list(messages))).text
-                turns[-1].append(reply)
-                messages.append({"role": "assistant", "content": reply})
-                calls = _calls(reply)
+                said = yield Prompt(list(messages), form.tools(functions))
+                turns[-1].append(said.result)
+                step = len(messages)
+                messages.append(form.reply(said, step))
+                calls = form.calls(said)
                 if not calls:
                     break
-                messages += [
-                    {"role": "tool", "name": call, "content": result}
-                    for call, result in zip(calls, world().execute(calls), strict=True)
-                ]
+                results = zip(calls, world().execute(calls), strict=True)
+                messages += [form.returned(step, i, call, result) for i, (call, result) in enumerate(results)]
             else:
                 break
         return turns
@@ -83,9 +88,70 @@ class MultiTurnDriver:
         return list(functions.values()), withheld
 
 
-def _calls(reply: str) -> list[str]:
-    """The calls of a reply; none where it ends the turn."""
-    try:
-        return call_texts(reply)
-    except DecodeError:
-        return []
+class _AsText:
+    """Functions in the system message; calls and what they return as text."""
+
+    def __init__(self, contract: PromptContract):
+        self._contract = contract
+
+    def first_messages(self, turn: list[Message], functions: list[Function]) -> list[Message]:
+        return self._contract.first_messages(turn, functions, Language.PYTHON)
+
+    def more_functions(self, functions: list[Function]) -> Message:
+        return self._contract.more_functions_message(functions)
+
+    def tools(self, functions: list[Function]) -> tuple[Function, ...]:
+        return ()
+
+    def reply(self, said: Said, step: int) -> Message:
+        return {"role": "assistant", "content": said.text}
+
+    def calls(self, said: Said) -> list[str]:
+        """The calls of a reply; none where it ends the turn."""
+        try:
+            return call_texts(said.text)
+        except DecodeError:
+            return []
+
+    def returned(self, step: int, index: int, call: str, result: str) -> Message:
+        return {"role": "tool", "name": call, "content": result}
+
+
+class _Natively:
+    """Functions as tools; calls and what they return as OpenAI's messages hold them."""
+
+    def __init__(self, contract: PromptContract):
+        self._contract = contract
+
+    def first_messages(self, turn: list[Message], functions: list[Function]) -> list[Message]:
+        return list(turn)
+
+    def more_functions(self, functions: list[Function]) -> Message:
+        return {"role": "user", "content": self._contract.functions_added}
+
+    def tools(self, functions: list[Function]) -> tuple[Function, ...]:
+        return native.tools(functions, Language.PYTHON)
+
+    def reply(self, said: Said, step: int) -> Message:
+        message: Message = {"role": "assistant", "content": said.text}
+        if said.calls:
+            message["tool_calls"] = [
+                {"id": _id(step, i), "type": "function", "function": {"name": name, "arguments": arguments}}
+                for i, (name, arguments) in enumerate(said.calls)
+            ]
+        return message
+
+    def calls(self, said: Said) -> list[str]:
+        """The calls of a reply; none where it ends the turn."""
+        try:
+            return native.call_texts(said.result)
+        except DecodeError:
+            return []
+
+    def returned(self, step: int, index: int, call: str, result: str) -> Message:
+        return {"role": "tool", "tool_call_id": _id(step, index), "content": result}
+
+
+def _id(step: int, index: int) -> str:
+    """What ties a result to its call; the step is the place of the reply among the messages."""
+    return f"call{step:04d}{index:02d}"

@@ -22,13 +22,18 @@ DIGESTS = {
     Version.V4: "5dfc2aec2c5c5d5d9eec29b0020d0a7be1a70cccd74b62fbdcfcb5261d1ffb73",
 }
 _MORE_FUNCTIONS = "DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING"
+_FUNCTIONS_ADDED = "DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC"
 _LANGUAGES = {Language.PYTHON: "Python 3", Language.JAVA: "Java 8 SDK", Language.JAVASCRIPT: "JavaScript"}
 # The spellings that the official folding looks for; other ones stay as they are.
 _LISTS = {Language.JAVA: ("ArrayList", "Array"), Language.JAVASCRIPT: ("array",)}
 
 
 class PromptContract:
-    """What the harness says around an item's own messages."""
+    """What the harness says around an item's own messages.
+
+    Attributes:
+        functions_added: what the user says in a turn that brings functions which are called natively.
+    """
 
     def __init__(self, data: Path, version: Version) -> None:
         """Read the text from the wheel.
@@ -46,6 +51,7 @@ class PromptContract:
             texts = _literals(path.read_text(encoding="utf-8"))
             self._system = texts["DEFAULT_SYSTEM_PROMPT"] if version is Version.V3 else _assembled(texts)
             self._more_functions = texts[_MORE_FUNCTIONS]
+            self.functions_added = texts[_FUNCTIONS_ADDED]
         except (OSError, SyntaxError, ValueError, KeyError) as error:
             raise ItoolError(f"{path}: not the benchmark's prompts ({error}); fetch the wheel again") from error
         digest = hashlib.sha256(self.system([]).encode()).hexdigest()

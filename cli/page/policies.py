@@ -1,0 +1,58 @@
+"""Which policies a run's log knows, and what they are called: from the log alone, so that a report needs no model.
+
+Left out: the adapters themselves (`itool_data.run.Run.adapter`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from itool_data.store.tables import Commit
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """What a run trained.
+
+    Attributes:
+        base: the base model as rows name it; "" before any training.
+        contents: (round, adapter's content) of every training in turn, the warm-up as round 0.
+    """
+
+    base: str
+    contents: Sequence[tuple[int, str]]
+
+    def after(self, round_: int) -> str:
+        """The policy after a round: with the newest adapter of it or of one before it."""
+        fitting = [content for of, content in self.contents if of <= round_]
+        return f"{self.base}+{fitting[-1]}" if fitting else self.base
+
+
+def trainings(log: Sequence[Commit], policies: Sequence[str]) -> Trainings:
+    """Read what was trained from a run's log.
+
+    Args:
+        log: the run's.
+        policies: those that rows name; the base model is found among them where nothing was trained.
+    """
+    found = [c for c in log if "adapter" in c.info and "content" in c.info]
+    base = found[-1].info["base"] if found else next((p.partition("+")[0] for p in policies), "")
+    return Trainings(base, [(int(c.info.get("round", 0)), str(c.info["content"])) for c in found])
+
+
+def labels(run: Trainings, rounds: int, policies: Sequence[str]) -> dict[str, str]:
+    """What policies are called, in the order shown: the base model, the warm-up, the rounds, then any others.
+
+    A round that trained nothing has the policy of the one before it, and its label is that one's.
+
+    Args:
+        run: from `trainings`.
+        rounds: the last round to name.
+        policies: those to be called something.
+    """
+    names = {run.base: "base"}
+    for round_ in range(rounds + 1):
+        names.setdefault(run.after(round_), f"round {round_}" if round_ else "warm-up")
+    others = {policy: f"adapter {policy.rpartition('+')[2]}" for policy in sorted(policies)}
+    return {policy: name for policy, name in (others | names).items() if policy in policies and policy in names} | {
+        policy: name for policy, name in others.items() if policy not in names
+    }

@@ -1,0 +1,74 @@
+"""`itool report`: a run as one HTML file that needs nothing else, offline included.
+
+Left out: what the page shows and how (`itool_cli.page`).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from itool_cli.options import RunFolder
+
+if TYPE_CHECKING:
+    from itool_data.run import Run
+
+NAME = "report.html"
+
+
+def report(
+    run: RunFolder,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help=f"The page; default: RUN/{NAME}.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Write a run as one HTML file: scores, errors, curves, trees, pairs, cost; it opens without a network."""
+    from itool_cli.console import make_console
+    from itool_data.run import open_run
+
+    opened = open_run(run)
+    path = write_report(opened, output or run / NAME)
+    make_console().print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
+
+
+def write_report(run: "Run", path: Path) -> Path:
+    """Write a run's report.
+
+    Args:
+        run: the run.
+        path: of the page.
+
+    Returns:
+        The path.
+
+    Raises:
+        ItoolError: if the file cannot be written.
+    """
+    from itool_cli.page import build, cost, overview, policies, scores, training, trees
+    from itool_data.errors import ItoolError
+    from itool_data.store.sql import query
+    from itool_eval.predictions import read_evaluated
+
+    log = run.store.log()
+    made_by = query(run.store, "SELECT policy FROM trees UNION SELECT policy FROM predictions").to_pylist()
+    known = sorted({row["policy"] for row in made_by})
+    trained = policies.trainings(log, known)
+    names = policies.labels(trained, run.config.loop.rounds, known)
+    asked = query(run.store, "SELECT 1 FROM predictions LIMIT 1").num_rows
+    woods = trees.forest(run, names)
+    general = overview.overview(run, log, trained.base)
+    data = {
+        "data-overview": general,
+        "data-benchmarks": scores.benchmarks(read_evaluated(run), names) if asked else [],
+        "data-training": training.curves(run),
+        "data-cost": cost.cost(run, log, names),
+        "data-index": {"total": woods.total, "chunk": trees.CHUNK, "trees": woods.index},
+    }
+    packed = {f"trees-{number}": chunk for number, chunk in enumerate(woods.chunks)} | {"data-pairs": woods.pairs}
+    page = build.page(f"{general['name']} · itool report", data, packed)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ItoolError(f"{path}: cannot write the report: {error.strerror}") from None
+    return path

@@ -1,0 +1,1 @@
+"""A run on the Hugging Face Hub: its data as a data set, its adapter as a model, each with a card made from the run."""

@@ -1,0 +1,258 @@
+"""The data card of a published run: metadata for the Hub, and a body made from what the run recorded.
+
+Left out: the data (`shards.py`), and what the model card has too (`card_text.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from itool_data.config import Config
+from itool_data.publish.card_text import CITATION, block, code, licence_field, licence_section, score_table
+from itool_data.publish.licences import Licensed, base_model, sources
+from itool_data.publish.shards import CONFIGS, DEFAULT, Shard
+from itool_data.run import Run
+from itool_data.store.sql import query
+
+SIZES = {1e3: "n<1K", 1e4: "1K<n<10K", 1e5: "10K<n<100K", 1e6: "100K<n<1M", 1e7: "1M<n<10M", 1e8: "10M<n<100M"}
+WHAT = {
+    "pairs": "step pairs in conversational form: `prompt`, `chosen`, `rejected`, `tools`",
+    "steps": "the same pairs as token ids and as the text of the steps, with Q of both",
+    "trees": "the searches, one a row, with all their nodes",
+    "scores": "benchmark scores of every policy, with n, 95 % interval and formula",
+    "sft_easy": "training samples, easy (paper 3.1): `prompt`, `completion`, `tools`",
+    "sft_medium": "training samples, medium",
+    "sft_hard": "training samples, hard",
+}
+LONGEST_EXAMPLE = 600  # characters of a question and of a step that a reader takes in at a glance
+
+
+def dataset_card(
+    run: Run,
+    as_of: int | None,
+    round_: int,
+    repo_id: str,
+    paths: Mapping[str, Shard],
+    scores: Sequence[Mapping[str, Any]],
+    licence: str | None,
+) -> str:
+    """The README of the data set as it is after a round.
+
+    Args:
+        run: the run.
+        as_of: the commit whose state is described; None: the newest.
+        round_: the newest round that is in it.
+        repo_id: its name, for the examples.
+        paths: its shards by their paths.
+        scores: rows of the config `scores`.
+        licence: the Hub's identifier, instead of those of the sources and the base model.
+    """
+    made_from = [*sources(run), base_model(run.config.model)]
+    seen = [row for row in scores if row["round"] <= round_]
+    parts = [
+        f"---\n{_metadata(repo_id, paths, made_from, licence)}\n---",
+        _opening(run, as_of, repo_id, made_from[-1]),
+        _contents(paths, repo_id),
+        _training(run, as_of, round_, repo_id),
+        _numbers(run, as_of, round_),
+        _example(run, as_of, round_),
+        score_table(seen),
+        _limits(run.config),
+        licence_section(made_from, licence),
+        CITATION,
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _metadata(repo_id: str, paths: Mapping[str, Shard], made_from: Sequence[Licensed], licence: str | None) -> str:
+    from datasets import DatasetInfo, Features
+    from datasets.info import DatasetInfosDict
+    from datasets.splits import SplitDict, SplitInfo
+    from huggingface_hub import DatasetCardData
+
+    by_config = {name: [s for s in paths.values() if s.config == name] for name in CONFIGS}
+    by_config = {name: shards for name, shards in by_config.items() if shards}
+    rows = {name: sum(s.rows for s in shards) for name, shards in by_config.items()}
+    card = DatasetCardData(
+        pretty_name=repo_id.rpartition("/")[2],
+        license=licence or licence_field(made_from),
+        task_categories=["text-generation"],
+        annotations_creators=["machine-generated"],
+        source_datasets=[part.hub_id for part in made_from[:-1] if part.hub_id] or None,
+        size_categories=[next(size for most, size in SIZES.items() if rows[DEFAULT] < most)],
+        tags=["tool-use", "function-calling", "preference", "dpo", "simpo", "mcts", "trl", "itool", "arxiv:2501.09766"],
+        configs=[
+            {
+                "config_name": name,
+                "data_files": [{"split": "train", "path": f"data/{name}/train-*"}],
+                **({"default": True} if name == DEFAULT else {}),
+            }
+            for name in by_config
+        ],
+    )
+    infos = DatasetInfosDict()
+    for name, shards in by_config.items():
+        nbytes = sum(s.nbytes for s in shards)
+        splits = SplitDict()
+        splits.add(SplitInfo("train", num_bytes=nbytes, num_examples=rows[name]))
+        infos[name] = DatasetInfo(
+            features=Features.from_arrow_schema(shards[0].schema),
+            splits=splits,
+            download_size=sum(s.file.stat().st_size for s in shards),
+            dataset_size=nbytes,
+        )
+    infos.to_dataset_card_data(card)
+    return card.to_yaml()
+
+
+def _opening(run: Run, as_of: int | None, repo_id: str, base: Licensed) -> str:
+    config = run.config
+    mcts, reward = config.mcts, config.reward
+    judged = f", plus {reward.weight:g} times the self-evaluation of Eq. 7" if reward.weight else ""
+    outcome = {
+        "terminal": "+1 for a response whose calls match the gold ones, -1 for one whose calls do not",
+        "prefix": "how far a response's calls agree with the gold ones, from -1 to 1",
+    }[reward.outcome]
+    searches = query(run.store, "SELECT DISTINCT search FROM trees", as_of)["search"].to_pylist()
+    ablation = (
+        "\n\nSome trees are the ablation without search: their pair is the most against the least probable of "
+        f"{mcts.draws} sampled responses (column `search` of `trees`)."
+        if "sample" in searches
+        else ""
+    )
+    return f"""# {code(repo_id.rpartition("/")[2])}
+
+Step-level preference pairs for tool use (function calling), found by Monte Carlo tree search over {code(base.name)}.
+Made with itool, an implementation of [iTool](https://arxiv.org/abs/2501.09766). A *step* is a function's name, one
+argument, or the end of a call; a *pair* is the best and the worst step after the same prefix of a response, by their
+action values Q.
+
+## How it was made
+
+In each round, {config.replay.fraction:.3g} of the training samples are scored by perplexity, and the hardest
+{config.replay.hardest:.3g} of those are searched, a tree a sample: depth {mcts.depth}, width {mcts.width},
+{mcts.iterations} iterations of {mcts.simulation} expansions, c {mcts.c:g}, temperature {mcts.temperature:g},
+γ {mcts.gamma:g}, at most {mcts.max_tokens} tokens a response, seed {config.seed}. The reward is {outcome}{judged}. The
+policy is then trained on the round's pairs ({config.preference.loss}), and the next round searches with it. Hash of the
+settings: `{config.hash()}`.{ablation}
+
+Filters: a pair is dropped if the difference of Q is below {config.pairs.min_delta_q:g}, the two steps are more alike
+than {config.pairs.max_similarity:g}, or Q of the chosen step is below {config.pairs.min_q_chosen:g}, in this order."""
+
+
+def _contents(paths: Mapping[str, Shard], repo_id: str) -> str:
+    lines = ["## What is in it", "", "| config | rows | files | what |", "|---|---|---|---|"]
+    for name in CONFIGS:
+        shards = [shard for shard in paths.values() if shard.config == name]
+        if shards:
+            lines.append(f"| `{name}` | {sum(s.rows for s in shards):,} | {len(shards)} | {WHAT[name]} |")
+    usage = f"""
+```python
+from datasets import load_dataset
+
+pairs = load_dataset("{repo_id}", split="train")
+steps = load_dataset("{repo_id}", "steps", split="train")
+```
+
+A tag a round: `revision="round-1"` loads what there was then. `sample_id` and `tree_id` join the configs. No sample of
+a held-out split is in any of them."""
+    return "\n".join([*lines, usage])
+
+
+def _training(run: Run, as_of: int | None, round_: int, repo_id: str) -> str:
+    counts = query(
+        run.store,
+        "SELECT count(*) AS n, count_if(chosen_terminal AND rejected_terminal) AS whole FROM pairs WHERE round <= ?",
+        as_of,
+        [round_],
+    ).to_pylist()[0]
+    return f"""## Training on it
+
+`pairs` loads in TRL as it is. `prompt` is the conversation as the policy saw it: the functions stand in its system
+message, where trainers without a place for tools (TRL's SimPO and ORPO) and templates that show none find them. `tools`
+holds the same functions as JSON text, which TRL's DPO and SFT trainers hand to the chat template; drop the column
+(`pairs.remove_columns("tools")`) for a template that shows them, or the functions appear twice.
+
+**A pair is a step, and general trainers do not know that.** `chosen` and `rejected` are the response up to and
+including the step. A general trainer puts an end of turn behind each of them. For {counts["whole"]:,} of the
+{counts["n"]:,} pairs that is right, because both steps end their response; for the others it teaches the model to stop
+in the middle of a call. So, in TRL:
+
+```python
+pairs = pairs.filter(lambda pair: pair["chosen_terminal"] and pair["rejected_terminal"])
+```
+
+The exact form is `steps`, in the base model's token ids: `prompt_ids` is everything before the step, the response so
+far included, and carries no loss; `chosen_ids` and `rejected_ids` are the tokens that the policy drew, and nothing is
+added to them. `itool train preference` trains on that."""
+
+
+def _numbers(run: Run, as_of: int | None, round_: int) -> str:
+    trees = query(
+        run.store,
+        """SELECT round, policy, count(*) AS trees, sum(pairs) AS pairs, sum(dropped_delta_q) AS delta_q,
+                  sum(dropped_similarity) AS similarity, sum(dropped_q_chosen) AS q_chosen,
+                  sum(tokens_decoded) AS tokens
+           FROM trees WHERE round <= ? GROUP BY ALL ORDER BY ALL""",
+        as_of,
+        [round_],
+    ).to_pylist()
+    lines = [
+        "## Numbers", "",
+        "| round | policy | trees | pairs | dropped: ΔQ | similarity | Q of the chosen | tokens decoded |",
+        "|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    lines += [
+        f"| {t['round']} | {code(t['policy'])} | {t['trees']:,} | {t['pairs']:,} | {t['delta_q']:,} | "
+        f"{t['similarity']:,} | {t['q_chosen']:,} | {t['tokens']:,} |"
+        for t in trees
+    ]
+    classes = query(
+        run.store,
+        """SELECT error_class, count(*) AS pairs, avg(q_chosen - q_rejected) AS delta_q FROM pairs WHERE round <= ?
+           GROUP BY ALL ORDER BY pairs DESC, error_class""",
+        as_of,
+        [round_],
+    ).to_pylist()
+    lines += ["", "| what the rejected step breaks | pairs | mean ΔQ |", "|---|---|---|"]
+    lines += [f"| {code(c['error_class'])} | {c['pairs']:,} | {_number(c['delta_q'])} |" for c in classes]
+    lines += ["", "`Other`: the step breaks nothing itself, and led to wrong responses more often."]
+    return "\n".join(lines)
+
+
+def _example(run: Run, as_of: int | None, round_: int) -> str:
+    """The pair with the largest difference of Q whose texts are short enough to read."""
+    rows = query(
+        run.store,
+        """SELECT messages->-1->>'role' AS asked_by, messages->-1->>'content' AS question, prefix_text, chosen_text,
+                  rejected_text, q_chosen, q_rejected, pair_id, error_class
+           FROM pairs JOIN samples USING (sample_id)
+           WHERE round <= $1 AND split = 'train' AND length(question) <= $2
+                 AND length(prefix_text || chosen_text || rejected_text) <= $2
+           ORDER BY q_chosen - q_rejected DESC, pair_id LIMIT 1""",
+        as_of,
+        [round_, LONGEST_EXAMPLE],
+    ).to_pylist()
+    if not rows:
+        return ""
+    pair = rows[0]
+    text = (
+        f"{pair['asked_by']:<9} {pair['question']}\n"
+        f"prefix    {pair['prefix_text']}\n"
+        f"chosen    {pair['chosen_text']}    Q {_number(pair['q_chosen'])}\n"
+        f"rejected  {pair['rejected_text']}    Q {_number(pair['q_rejected'])}"
+    )
+    return f"## An example\n\n{code(pair['pair_id'])}, {code(pair['error_class'])}:\n\n{block(text)}"
+
+
+def _limits(config: Config) -> str:
+    return f"""## Limits
+
+- Made by a model and checked by a program against gold calls; no person has read the pairs.
+- Q is estimated from {config.mcts.width} draws an expansion, so the Q of a rarely visited step is a rough number.
+- A step that matches no gold value counts as wrong, also where another value would do as well.
+- The steps are what this base model gets wrong; another model's weak spots are elsewhere.
+- What the data sets and the model wrote is passed on unchanged, and may be wrong, biased or personal."""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -1,0 +1,249 @@
+"""A run's data as Parquet shards in the Hub's layout: `data/<config>/train-00000-of-0000N.parquet`.
+
+A shard holds rows of one round only (of one data set, for `sft_*`), in a fixed order, written with fixed settings and
+no time stamps. So a later round adds shards and leaves the bytes of the others as they are; only the N in their names
+grows. Samples of the split `test` are in none of them. Left out: the card (`dataset_card.py`) and where it all goes
+(`difference.py`, `hub.py`).
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from itool_data.errors import ItoolError
+from itool_data.prompt import ToolStyle, sample_messages
+from itool_data.run import Run
+from itool_data.sample import Sample
+from itool_data.store.samples import read_samples
+from itool_data.store.sql import query
+
+# Bounds the memory that one shard takes while it is written; a shard of pairs has a few megabytes.
+SHARD_ROWS = 25_000
+ROW_GROUP = 1_000
+DEFAULT = "pairs"
+CONFIGS = ("pairs", "steps", "trees", "scores", "sft_easy", "sft_medium", "sft_hard")
+SHARD = re.compile(rf"data/({'|'.join(CONFIGS)})/train-\d{{5}}-of-\d{{5}}\.parquet")
+
+MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
+SCORES = pa.schema(
+    {
+        "benchmark": pa.string(),
+        "policy": pa.string(),
+        "round": pa.int32(),
+        "category": pa.string(),
+        "n": pa.int32(),
+        "score": pa.float64(),
+        "interval": pa.struct({"low": pa.float64(), "high": pa.float64()}),
+        "formula": pa.string(),
+        "era": pa.string(),
+        "missing": pa.list_(pa.string()),
+        "partial": pa.list_(pa.string()),
+    }
+)
+TRAINED_ON = "SEMI JOIN (SELECT sample_id FROM samples WHERE split = 'train') USING (sample_id)"
+PAIRS = f"SELECT * FROM pairs {TRAINED_ON} WHERE round = ? ORDER BY pair_id"
+TREES = f"""
+    WITH grown AS (
+        SELECT tree_id, list(struct_pack(
+            path, depth, step_text, step_ids, logprob, prior, visits, q, v, reward, outcome, self_eval, terminal
+        ) ORDER BY CAST(string_split(nullif(path, ''), '.') AS INTEGER[]) NULLS FIRST) AS nodes
+        FROM nodes WHERE tree_id IN (SELECT tree_id FROM trees WHERE round = $1) GROUP BY tree_id
+    )
+    SELECT trees.* RENAME (nodes AS n_nodes, pairs AS n_pairs), grown.nodes
+    FROM (SELECT * FROM trees {TRAINED_ON} WHERE round = $1) trees JOIN grown USING (tree_id) ORDER BY tree_id
+"""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A Parquet file that is written.
+
+    Attributes:
+        config: whose rows it holds.
+        since: the round from which it belongs to the data set; 0 for what is there from the beginning.
+        file: where it lies now.
+        rows: how many.
+        nbytes: of the rows in memory.
+        schema: of the rows.
+    """
+
+    config: str
+    since: int
+    file: Path
+    rows: int
+    nbytes: int
+    schema: pa.Schema
+
+
+def rounds(run: Run, as_of: int | None) -> list[int]:
+    """The rounds that have pairs, oldest first.
+
+    Raises:
+        ItoolError: there are none.
+    """
+    found = query(run.store, "SELECT DISTINCT round FROM pairs ORDER BY round", as_of).to_pylist()
+    if not found:
+        raise ItoolError(f"{run.folder}: no pairs to publish; `itool mine --run {run.folder}` makes them")
+    return [row["round"] for row in found]
+
+
+def write_shards(
+    run: Run, as_of: int | None, scores: Sequence[Mapping[str, Any]], folder: Path, report: Callable[[int, str], None]
+) -> list[Shard]:
+    """Write all shards of a run.
+
+    Args:
+        run: the run.
+        as_of: the commit whose state is read; None: the newest.
+        scores: rows of `SCORES`; `round` is 0 for the base model and the warm-up.
+        folder: where to; must be empty.
+        report: called with the rows written so far and the config that they are of now.
+
+    Returns:
+        The shards, of each config in the order of their rows.
+    """
+    style = run.config.model.tools
+    written: list[Shard] = []
+
+    def write(config: str, since: int, tables: Iterator[pa.Table] | Sequence[pa.Table]) -> None:
+        for table in tables:
+            file = folder / f"{config}-{since}-{len(written)}.parquet"
+            _write(table, file)
+            written.append(Shard(config, since, file, table.num_rows, table.nbytes, table.schema))
+            report(sum(shard.rows for shard in written), config)
+
+    for round_ in rounds(run, as_of):
+        steps = query(run.store, PAIRS, as_of, [round_])
+        samples = read_samples(
+            run.store, "sample_id IN (SELECT sample_id FROM pairs WHERE round = ?) AND split = 'train'", [round_]
+        )
+        write("pairs", round_, (pairs_table(part, samples, style) for part in _parts(steps)))
+        write("steps", round_, _parts(steps))
+        write("trees", round_, _parts(query(run.store, TREES, as_of, [round_])))
+    for since in sorted({row["round"] for row in scores}):
+        rows = [row for row in scores if row["round"] == since]
+        write("scores", since, _parts(pa.Table.from_pylist(rows, schema=SCORES)))
+    for difficulty in ("easy", "medium", "hard"):
+        samples = read_samples(run.store, "split = 'train' AND difficulty = ?", [difficulty])
+        for data_set in sorted({_data_set(sample) for sample in samples}):
+            own = [sample for sample in samples if _data_set(sample) == data_set]
+            slices = (own[start : start + SHARD_ROWS] for start in range(0, len(own), SHARD_ROWS))
+            write(f"sft_{difficulty}", 0, (sft_table(part, style) for part in slices))
+    return written
+
+
+def named(shards: Sequence[Shard], round_: int) -> dict[str, Shard]:
+    """The shards that belong to the data set after a round, by their paths in the repository."""
+    paths = {}
+    for config in CONFIGS:
+        own = [shard for shard in shards if shard.config == config and shard.since <= round_]
+        for i, shard in enumerate(own):
+            paths[f"data/{config}/train-{i:05d}-of-{len(own):05d}.parquet"] = shard
+    return paths
+
+
+def is_shard(path: str) -> bool:
+    """Whether a path in a repository can only be a shard of ours."""
+    return SHARD.fullmatch(path) is not None
+
+
+def pairs_table(steps: pa.Table, samples: Sequence[Sample], style: ToolStyle) -> pa.Table:
+    """Step pairs in TRL's conversational preference form with an explicit prompt.
+
+    `prompt` is the conversation as the policy saw it, the functions in its system message. `chosen` and `rejected` are
+    the response up to and including the step. `tools` is JSON text: Arrow would give every function the parameters of
+    all others, and TRL reads text.
+
+    Args:
+        steps: rows of the table `pairs`.
+        samples: at least those that the pairs are of.
+        style: how the prompts show the functions.
+    """
+    position = {sample.sample_id: i for i, sample in enumerate(samples)}
+    at = pa.array([position[sample_id] for sample_id in steps["sample_id"].to_pylist()], pa.int64())
+
+    def response(step: str) -> pa.Array:
+        return _assistant(pc.binary_join_element_wise(steps["prefix_text"], steps[step], "").combine_chunks())
+
+    kept = ("q_chosen", "q_rejected", "chosen_terminal", "rejected_terminal", "error_class")
+    return pa.table(
+        {
+            "prompt": pa.array([sample_messages(sample, style) for sample in samples], MESSAGES).take(at),
+            "chosen": response("chosen_text"),
+            "rejected": response("rejected_text"),
+            "tools": pa.array([tools_json(sample) for sample in samples], pa.string()).take(at),
+            "source": pa.array([sample.source for sample in samples], pa.string()).take(at),
+            **{name: steps[name] for name in ("pair_id", "sample_id", "round", "policy")},
+            **{name: steps[name] for name in kept},
+        }
+    )
+
+
+def sft_table(samples: Sequence[Sample], style: ToolStyle) -> pa.Table:
+    """Samples in TRL's conversational prompt-completion form, as the warm-up trains on them."""
+    return pa.table(
+        {
+            "prompt": pa.array([sample_messages(sample, style) for sample in samples], MESSAGES),
+            "completion": _assistant(pa.array([sample.target for sample in samples], pa.string())),
+            "tools": pa.array([tools_json(sample) for sample in samples], pa.string()),
+            "source": pa.array([sample.source for sample in samples], pa.string()),
+            "source_id": pa.array([sample.source_id for sample in samples], pa.string()),
+            "sample_id": pa.array([sample.sample_id for sample in samples], pa.string()),
+        }
+    )
+
+
+def tools_json(sample: Sample) -> str:
+    """A sample's functions as JSON text in the form that chat templates take."""
+    return json.dumps(
+        [
+            {
+                "type": "function",
+                "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+            }
+            for tool in sample.tools
+        ],
+        ensure_ascii=False,
+    )
+
+
+def _assistant(texts: pa.Array) -> pa.Array:
+    """Each text as a conversation of one assistant message."""
+    roles = pa.repeat(pa.scalar("assistant"), len(texts))
+    messages = pa.StructArray.from_arrays([roles, texts], ["role", "content"])
+    return pa.ListArray.from_arrays(pa.array(np.arange(len(texts) + 1, dtype=np.int32)), messages)
+
+
+def _data_set(sample: Sample) -> str:
+    return sample.source.partition(":")[0]
+
+
+def _parts(table: pa.Table) -> Iterator[pa.Table]:
+    for start in range(0, table.num_rows, SHARD_ROWS):
+        yield table.slice(start, SHARD_ROWS)
+
+
+def _write(table: pa.Table, file: Path) -> None:
+    """Equal rows, equal bytes, as long as the version of pyarrow is the same."""
+    try:
+        pq.write_table(
+            table,
+            file,
+            compression="zstd",
+            row_group_size=ROW_GROUP,
+            # Pages are cut by content, so that Xet storage recognises what a changed shard has in common with the old.
+            use_content_defined_chunking=True,
+            write_page_index=True,
+        )
+    except OSError as error:
+        raise ItoolError(
+            f"{file}: cannot write: {error.strerror or error}; TMPDIR says where scratch files go"
+        ) from None
