@@ -95,7 +95,7 @@ def test_over_seeds_pairs_by_item_and_its_interval_shrinks_with_items():
 
 def test_the_report_shows_what_is_there_and_names_what_is_not(tmp_path):
     results = Results(tmp_path)
-    assert "Not run yet: tune-easy-to-hard-0.0005 (seed 1)," in report(results)
+    assert "Not run yet, seed 1: tune-easy-to-hard-0.0005," in report(results)
     facts = {"sft_samples": 4, "sft_tokens": 1000, "seconds": {"evaluate-0": 90.0}}
     for seed in plan.SEEDS:
         results.add(
@@ -108,7 +108,12 @@ def test_the_report_shows_what_is_there_and_names_what_is_not(tmp_path):
     assert f"{claim} 1 | 20 | 5 | 0 | +25.0 |" in shown and f"{claim} all |" in shown
     classes = next(line for line in shown.splitlines() if line.startswith("| arm | seed | Parameter Value"))
     assert f"| round-3 | 2 | 5 |{' 0 |' * (classes.count('|') - 4)}" in shown
-    assert "sft-everything (seed 1)" not in shown.rpartition("Not run yet")[2]
+    missing = shown.rpartition("Not run yet, seed 2")[2]
+    assert "round-2" in missing and "sft-everything" not in missing
+
+
+def test_the_pages_tables_are_those_of_the_kept_results():
+    assert report(Results()) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 
 
 # --- running ----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 python -m bench.replication                    # goes on where it was, in the plan's order
 python -m bench.replication --until round-3    # up to this arm (of the first seed unless --seed says another)
 python -m bench.replication --list             # what is done and what is not
-python -m bench.replication --report           # the tables of docs/results.md, as Markdown
+python -m bench.replication --report           # prints the tables and puts them into docs/results.md
 """
 
 import argparse
@@ -13,12 +13,13 @@ from rich.table import Table
 
 from bench.replication.arms import Replication
 from bench.replication.plan import API_BANK, DATA, SEEDS, arms
-from bench.replication.report import report
+from bench.replication.report import report, write_report
 from bench.replication.results import Results
 from bench.shared import shared_data
 from itool_cli.console import make_console
 
-BASE = Path(__file__).resolve().parent.parent.parent / "configs" / "replication" / "base.yaml"
+ROOT = Path(__file__).resolve().parent.parent.parent
+BASE = ROOT / "configs" / "replication" / "base.yaml"
 
 
 def main() -> None:
@@ -28,10 +29,11 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("runs/replication"), help="where the run folders are")
     parser.add_argument("--data", type=Path, help="the folder of the data sets (see docs/replication_plan.md)")
     parser.add_argument("--list", action="store_true", help="say what is done")
-    parser.add_argument("--report", action="store_true", help="print the tables")
+    parser.add_argument("--report", action="store_true", help="make the tables")
     options = parser.parse_args()
     console, plan, results = make_console(), arms(), Results()
     if options.report:
+        write_report(results, ROOT / "docs" / "results.md")
         print(report(results))
         return
     if options.list:

@@ -22,7 +22,7 @@ DATA = (
 BFCL = "bfcl-v3-own-prompt"
 VALIDATION = f"{BFCL}:validation"
 API_BANK = "apibank-own-prompt"
-API_BANK_ITEMS = 150
+API_BANK_ITEMS = 120
 
 SFT_RATES = (5e-4, 1e-3, 2e-3)
 PREFERENCE_RATES = (5e-5, 1e-4, 2e-4)

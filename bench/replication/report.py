@@ -7,6 +7,7 @@ Left out: running anything (`arms.py`), and what the numbers mean (docs/results.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from itool_eval.errors import ErrorClass
 from itool_eval.scores import Interval, Tally, wilson
 
 DRAWS = 10_000
+BEGIN, END = "<!-- made by python -m bench.replication --report -->\n", "\n<!-- until here -->"
 
 
 def report(results: Results) -> str:
@@ -30,6 +32,14 @@ def report(results: Results) -> str:
         _missing(results),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def write_report(results: Results, page: Path) -> None:
+    """Put the tables between the two marks of a page, in place of what is there."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert begin and end, f"{page} lacks {BEGIN} or {END}"
+    page.write_text(f"{before}{begin}\n{report(results)}\n{end}{after}", encoding="utf-8")
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -137,8 +147,11 @@ def _costs(results: Results) -> str:
 
 
 def _missing(results: Results) -> str:
-    names = [f"{arm.name} (seed {arm.seed})" for arm in arms() if (arm.name, arm.seed) not in results.facts]
-    return f"Not run yet: {', '.join(names)}. `python -m bench.replication` goes on with them." if names else ""
+    lines = []
+    for seed in SEEDS:
+        names = [arm.name for arm in arms() if arm.seed == seed and (arm.name, seed) not in results.facts]
+        lines += [f"Not run yet, seed {seed}: {', '.join(names)}."] if names else []
+    return "\n\n".join(lines)
 
 
 def _percent(share: float) -> str:
