@@ -1,4 +1,4 @@
-"""How well the search keeps the policy busy, and what that is worth against one request at a time.
+"""How well the search keeps the policy busy, and what that is worth against a slower policy.
 
 On the embedded model after its warm-up, over the same BFCL samples, in one run:
 
@@ -7,11 +7,13 @@ On the embedded model after its warm-up, over the same BFCL samples, in one run:
     prefill_amplification  prompt tokens computed / distinct tokens in the union of all request prompts of each tree
     waste                  share of the decoded tokens that are in no node of a tree
     pairs_per_1k_tokens    pairs per 1,000 decoded tokens
-    speedup_vs_sequential  pairs per minute / of the same search by transformers' own `generate`, one draw at a time and
-                           every prompt computed anew, with the same seeds
-    identical_trees        share of trees that are the same in both, node by node
+    speedup                pairs per minute / of the same search by the slower policy: for `transformers` transformers'
+                           own `generate`, one draw at a time and every prompt computed anew, with the same seeds; for
+                           `vllm` the `transformers` policy
+    identical_trees        share of trees that are the same in both, node by node (`transformers` only: the others draw
+                           other random numbers)
 
-    python -m bench.search [--samples 48] [--run runs/bench]
+    python -m bench.search [--samples 48] [--policy vllm] [--run runs/bench]
 """
 
 import argparse
@@ -24,8 +26,8 @@ from typing import Any
 
 from bench.shared import prepared_run
 from itool_data.config import Config
-from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, derive_seed, generate, uniforms
-from itool_data.policy.load import find_model
+from itool_data.policy.base import Completion, Draw, Policy, Request, Usage, derive_seed, generate, uniforms
+from itool_data.policy.load import Adapter, BaseModel, find_model, load_model, policy_id, stop_ids
 from itool_data.policy.open import open_policy, open_prompter
 from itool_data.prompt import Prompter
 from itool_data.search.mcts import Task
@@ -37,13 +39,13 @@ from itool_data.store.samples import read_samples
 class SequentialPolicy:
     """The straightforward way: transformers' `generate`, one draw after the other, nothing shared."""
 
-    def __init__(self, model: Any, policy_id: PolicyId, stop: Sequence[int], context: int):
+    def __init__(self, base: BaseModel, adapter: Adapter | None):
         self.usage = Usage()
-        self.policy_id = policy_id
-        self.context = context
+        self.policy_id = policy_id(base, adapter)
         self.max_rows = 1
-        self._model = model
-        self._stop = list(stop)
+        self._model = load_model(base.path, adapter.path if adapter else None, dtype="float32")
+        self.context = int(self._model.config.max_position_embeddings)
+        self._stop = sorted(stop_ids(base.path))
         self._waiting: list[Request] = []
 
     def submit(self, request: Request) -> None:
@@ -54,6 +56,9 @@ class SequentialPolicy:
 
     def reset(self) -> None:
         self._waiting.clear()
+
+    def close(self) -> None:
+        del self._model
 
     def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
         raise NotImplementedError("this benchmark asks no self-evaluations")
@@ -148,19 +153,17 @@ def search(policy: Any, prompter: Prompter, config: Config, tasks: list[Task]) -
 
 def raw_seconds(policy: Any, searched: Searched) -> float:
     """Time the same number of draws of the same lengths, each tree's from its prompt, all submitted at once."""
-    policy._stop, stop = frozenset(), policy._stop
+    policy.reset()  # nothing that the search left in a cache
     prompts = {tree.task.tree_id: tree.task.prompt for tree in searched.trees}
     requests = []
     for node in searched.requests:
         for draw, length in enumerate(searched.lengths[node.request_id]):
             name = f"{node.request_id}#{draw}"
-            requests.append(Request(name, prompts[node.group], [derive_seed(name)], length, 1.0, node.group))
+            seeds = [derive_seed(name)]
+            requests.append(Request(name, prompts[node.group], seeds, length, 1.0, node.group, ignore_stop=True))
     started = time.monotonic()
     generate(policy, requests)
-    seconds = time.monotonic() - started
-    policy._stop = stop
-    policy.reset()
-    return seconds
+    return time.monotonic() - started
 
 
 def distinct_prompt_tokens(requests: list[Request]) -> int:
@@ -185,13 +188,15 @@ def shape(tree: Tree) -> list[tuple[Any, ...]]:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--samples", type=int, default=48)
+    arguments.add_argument("--policy", choices=["transformers", "vllm"], default="transformers")
     arguments.add_argument("--run", type=Path, default=Path("runs/bench"))
     options = arguments.parse_args()
     run = prepared_run(options.run)
-    base = find_model(run.config.model)
-    prompter = open_prompter(run.config.model, base)
+    model = run.config.model.model_copy(update={"policy": options.policy})
+    base = find_model(model)
+    prompter = open_prompter(model, base)
     adapter = run.adapter(base, 1)
-    policy: Any = open_policy(run.config.model, base, adapter)
+    policy = open_policy(model, base, adapter)
     ordered = sorted(read_samples(run.store, "split = 'train'"), key=lambda s: derive_seed("bench", s.sample_id))
     chosen = tokenise(prompter, ordered[: options.samples])
     tasks = as_tasks(run, policy, sorted(chosen, key=lambda t: -len(t.prompt)), 1, "mcts")
@@ -203,29 +208,36 @@ def main() -> None:
     print(f"the same {ours.usage.decoded:,} tokens without the trees' dependencies", flush=True)
     raw = raw_seconds(policy, ours)
     print(f"utilisation {raw / ours.seconds:.3f}: {ours.seconds:.0f} s for the search, {raw:.0f} s without", flush=True)
-    print("the same search, one draw at a time", flush=True)
-    policy._model.set_attn_implementation("sdpa")
-    sequential = SequentialPolicy(policy._model, policy.policy_id, sorted(policy._stop), policy.context)
-    theirs = search(sequential, prompter, config, tasks)
+    policy.close()
 
-    own = {t.task.tree_id: shape(t) for t in ours.trees}
-    same = sum(own[t.task.tree_id] == shape(t) for t in theirs.trees)
+    slower: Policy
+    if options.policy == "vllm":
+        print("the same search by the transformers policy", flush=True)
+        slower = open_policy(run.config.model, base, adapter)
+    else:
+        print("the same search, one draw at a time", flush=True)
+        slower = SequentialPolicy(base, adapter)
+    theirs = search(slower, prompter, config, tasks)
+
     stored = sum(len(n.step) for t in ours.trees for n in t.root.walk())
     distinct = distinct_prompt_tokens(ours.requests)
     print(
         f"ours: {ours.seconds:.0f} s, {ours.usage.decoded} tokens decoded, {ours.usage.prefilled} prefilled "
         f"({distinct} distinct), {len(ours.requests)} requests, {ours.pairs} pairs; raw {raw:.0f} s\n"
-        f"one at a time: {theirs.seconds:.0f} s, {theirs.usage.decoded} decoded, {theirs.usage.prefilled} prefilled, "
-        f"{theirs.pairs} pairs; {same}/{len(tasks)} trees identical"
+        f"slower: {theirs.seconds:.0f} s, {theirs.usage.decoded} decoded, {theirs.usage.prefilled} prefilled, "
+        f"{theirs.pairs} pairs"
     )
     figures = {
         "utilisation": round(raw / ours.seconds, 3),
         "prefill_amplification": round(ours.usage.prefilled / distinct, 3),
         "waste": round(1 - stored / ours.usage.decoded, 3),
         "pairs_per_1k_tokens": round(1000 * ours.pairs / ours.usage.decoded, 2),
-        "speedup_vs_sequential": round((ours.pairs / ours.seconds) / max(theirs.pairs / theirs.seconds, 1e-9), 2),
-        "identical_trees": round(same / len(tasks), 3),
+        "speedup": round((ours.pairs / ours.seconds) / max(theirs.pairs / theirs.seconds, 1e-9), 2),
     }
+    if options.policy == "transformers":
+        own = {t.task.tree_id: shape(t) for t in ours.trees}
+        same = sum(own[t.task.tree_id] == shape(t) for t in theirs.trees)
+        figures["identical_trees"] = round(same / len(tasks), 3)
     print(json.dumps(figures))
 
 

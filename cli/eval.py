@@ -4,6 +4,7 @@ Left out: how results are laid out on the terminal (`eval_tables.py`).
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,10 +102,10 @@ def run_(
         raise ItoolError(f"{benchmark.value} has no items to tune on; --validation goes with BFCL")
     name = benchmark.value + (f":{data}" if data else VALIDATION if validation else "")
     with write_run(run, config, settings(overrides, engine, base_url), force) as opened:
-        chat = _open_chat(opened, wanted)
         names = categories.split(",") if categories else None
         opened_benchmark = open_benchmark(name, opened.config.model.tools)
-        evaluate(make_console(), opened, chat, opened_benchmark, names, limit, trained_on)
+        with closing(_open_chat(opened, wanted)) as chat:
+            evaluate(make_console(), opened, chat, opened_benchmark, names, limit, trained_on)
 
 
 def _open_chat(run: "Run", wanted: str | None) -> "Chat":

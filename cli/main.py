@@ -5,6 +5,7 @@ when it runs, so that `--help` stays quick.
 """
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -57,8 +58,10 @@ def _options(
 
 def main() -> None:
     """Run the command line; problems the user can mend end in one line and exit code 1."""
-    # It tells every user at its import of a kernel that is not installed and not needed.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # They tell every user at their import of kernels that are not installed and not needed, and where memory is bound.
+    for library in ("bitsandbytes", "vllm"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         app()
     except ItoolError as error:

@@ -1,6 +1,7 @@
 """`itool mine`: perplexity, the hardest samples, a search on each, step-level preference pairs."""
 
 import time
+from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,8 +59,8 @@ def mine(
         adapter = opened.adapter(base, round_)
         if adapter is None:
             console.print("note: the run has no adapter, so the base model itself is searched (see itool train warmup)")
-        policy, prompter = open_policy(model, base, adapter), open_prompter(model, base)
-        mine_round(console, opened, policy, prompter, round_, search.value, samples, plan)
+        with closing(open_policy(model, base, adapter)) as policy:
+            mine_round(console, opened, policy, open_prompter(model, base), round_, search.value, samples, plan)
 
 
 def measure_round(console: "Console", run: "Run", policy: Any, buffer: "Buffer", round_: int) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,20 +84,20 @@ def go_on(console: "Console", folder: Path, wanted: Sequence[str]) -> None:
     run = open_run(folder)
     names, log = stage_names(run.config.loop), run.store.log()
     done, again = finished(log, names), invalidated(log, names)
-    loop = Loop(console, folder)
-    for number, name in enumerate(wanted, 1):
-        if name in done:
-            console.print(f"[{number}/{len(wanted)}] {name}: done in {duration(done[name])}")
-            continue
-        console.rule(f"[{number}/{len(wanted)}] {name}", align="left")
-        started = time.monotonic()
-        try:
-            loop.do(name, name in again)
-        except BaseException:
-            with suppress(ItoolError):  # a full disk, say, must not hide why the stage itself stopped
-                _record(folder, name, started, False)
-            raise
-        _record(folder, name, started, True)
+    with closing(Loop(console, folder)) as loop:
+        for number, name in enumerate(wanted, 1):
+            if name in done:
+                console.print(f"[{number}/{len(wanted)}] {name}: done in {duration(done[name])}")
+                continue
+            console.rule(f"[{number}/{len(wanted)}] {name}", align="left")
+            started = time.monotonic()
+            try:
+                loop.do(name, name in again)
+            except BaseException:
+                with suppress(ItoolError):  # a full disk, say, must not hide why the stage itself stopped
+                    _record(folder, name, started, False)
+                raise
+            _record(folder, name, started, True)
 
 
 def _record(folder: Path, name: str, started: float, complete: bool) -> None:
@@ -184,7 +184,7 @@ class Loop:
 
         kind, _, number = name.partition("-")
         if kind in ("warmup", "preference"):
-            self._loaded = None  # its memory is needed
+            self.close()  # its memory is needed
         if kind == "preference":
             run = open_run(self._folder)
             if not round_pairs(run, int(number)):
@@ -273,14 +273,22 @@ class Loop:
     def _load(self, run: "Run", adapter: "Adapter | None") -> _Loaded:
         """A policy, loaded if it is not in memory."""
         from itool_data.policy.load import find_model
-        from itool_data.policy.open import open_policy, open_prompter
+        from itool_data.policy.open import change_adapter, open_policy, open_prompter
 
         model = run.config.model
-        if self._loaded is None or self._loaded.adapter != adapter:
-            self._loaded = None
+        if self._loaded is None:
             base = find_model(model)
             self._loaded = _Loaded(adapter, open_policy(model, base, adapter), open_prompter(model, base))
+        elif self._loaded.adapter != adapter:
+            self._loaded.policy = change_adapter(self._loaded.policy, model, find_model(model), adapter)
+            self._loaded.adapter = adapter
         return self._loaded
+
+    def close(self) -> None:
+        """Give back the memory of the policy that is loaded; a stage that needs one loads it again."""
+        if self._loaded is not None:
+            self._loaded.policy.close()
+            self._loaded = None
 
 
 def _adapter(run: "Run", round_: int) -> "Adapter | None":

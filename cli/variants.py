@@ -6,6 +6,7 @@ variants there are (`study.py`).
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,10 +77,10 @@ def evaluate_others(console: "Console", folder: Path, adapters: Sequence["Adapte
     with write_run(folder, None, []) as run:
         base = find_model(run.config.model)
         asked = str(policy_id(base, run.adapter(base, 1)))
-        loop = Loop(console, folder)
-        for adapter in adapters:
-            if _unanswered(run, asked, str(policy_id(base, adapter))):
-                loop.evaluate(run, adapter)
+        with closing(Loop(console, folder)) as loop:
+            for adapter in adapters:
+                if _unanswered(run, asked, str(policy_id(base, adapter))):
+                    loop.evaluate(run, adapter)
 
 
 def _unanswered(run: "Run", asked: str, policy: str) -> int:

@@ -61,6 +61,10 @@ class Chat(Protocol):
         """Drop everything under way."""
         ...
 
+    def close(self) -> None:
+        """Give back what it holds; it is of no use afterwards."""
+        ...
+
 
 class PolicyChat:
     """A policy as a chat.
@@ -122,3 +126,7 @@ class PolicyChat:
         self._policy.reset()
         self._lengths.clear()
         self._refused.clear()
+
+    def close(self) -> None:
+        """Close the policy."""
+        self._policy.close()

@@ -81,6 +81,10 @@ class ServerChat:
         self._server.reset()
         self._asked.clear()
 
+    def close(self) -> None:
+        """Nothing is held beyond what is under way."""
+        self.reset()
+
     def _send(self, key: str, body: dict[str, Any]) -> None:
         self._asked[key] = body
         self._server.submit(key, Ask(PATH, body, _read_reply))

@@ -8,11 +8,11 @@ from itool_data.policy.load import BaseModel
 from itool_train.qlora import load_trainable
 
 
-def tiny_lora(folder: Path, quantization: str = "none", strength: float = 0.1) -> Any:
+def tiny_lora(folder: Path, quantization: str = "none", strength: float = 0.1, rank: int = 4) -> Any:
     """A trainable model over `tiny_model`'s folder whose adapter is random, not the identity."""
     import torch
 
-    settings = PreferenceSettings(quantization=quantization, rank=4, alpha=8)
+    settings = PreferenceSettings(quantization=quantization, rank=rank, alpha=2 * rank)
     model = load_trainable(BaseModel(folder, "tiny", "0"), None, settings, "cpu", 1)
     generator = torch.Generator().manual_seed(2)
     for name, parameter in model.named_parameters():

@@ -31,9 +31,9 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def character_model(folder: Path) -> Path:
+def character_model(folder: Path, head: int = 8) -> Path:
     """`tiny_model` with a token a character."""
-    tiny_model(folder, 128, 512)
+    tiny_model(folder, 128, 512, head)
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -40,7 +40,7 @@ def toy_sample(target: str = "[f(a=1)]", question: str = "call f with 1") -> Sam
     return Sample("toy", question, (Message("user", question),), (Tool("f", "does f", schema),), target, calls)
 
 
-def tiny_model(folder: Path, vocabulary: int = 128, context: int = 256) -> Path:
+def tiny_model(folder: Path, vocabulary: int = 128, context: int = 256, head: int = 8) -> Path:
     """Save a random two-layer Llama with grouped heads; wide initial weights, so that its choices are not near ties."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -48,8 +48,8 @@ def tiny_model(folder: Path, vocabulary: int = 128, context: int = 256) -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=6,
-        num_key_value_heads=2, max_position_embeddings=context, initializer_range=0.3, bos_token_id=1, eos_token_id=2,
-        pad_token_id=2,
+        num_key_value_heads=2, head_dim=head, max_position_embeddings=context, initializer_range=0.3, bos_token_id=1,
+        eos_token_id=2, pad_token_id=2,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     from tokenizers import Tokenizer, models, pre_tokenizers

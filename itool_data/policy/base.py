@@ -39,6 +39,7 @@ class Request:
         temperature: 0 takes the most probable token.
         group: requests of one group share the prefix that the group's first request had as its prompt; the policy
             keeps what it computed for them until `release(group)`. "" shares nothing with other requests.
+        ignore_stop: go on over an end-of-turn, so that every draw is as long as `max_tokens`: for measurements.
     """
 
     request_id: str
@@ -47,6 +48,7 @@ class Request:
     max_tokens: int
     temperature: float
     group: str = ""
+    ignore_stop: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,10 @@ class Policy(Protocol):
 
     def reset(self) -> None:
         """Drop every request under way and whatever was kept for groups."""
+        ...
+
+    def close(self) -> None:
+        """Give back the memory that the policy holds; it is of no use afterwards."""
         ...
 
     def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:

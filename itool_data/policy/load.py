@@ -135,6 +135,40 @@ def load_tokenizer(base: BaseModel) -> Any:
     return tokenizer
 
 
+def load_model(base: Path, adapter: Path | None, **options: Any) -> Any:
+    """A transformers causal model in evaluation mode, with an adapter merged into it.
+
+    The merged model differs from the adapted one by rounding only and runs at the bare model's speed.
+
+    Args:
+        base: the model's folder (safetensors).
+        adapter: a PEFT folder; None for the base model itself.
+        options: of `from_pretrained`, such as the dtype; never 4 bits, into which a merge is corrupt on a CPU.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(base, **options)
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    return model.eval()
+
+
+def stop_ids(base: Path) -> frozenset[int]:
+    """The token ids that end a response: the tokenizer's end-of-turn and what the generation config adds to it."""
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+    try:
+        ends = GenerationConfig.from_pretrained(base).eos_token_id
+    except OSError:  # it has no generation config
+        ends = getattr(AutoConfig.from_pretrained(base), "eos_token_id", None)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    return frozenset({tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None})
+
+
 def choose_device(settings: ModelSettings) -> str:
     """`cpu` or `cuda`.
 

@@ -124,6 +124,10 @@ class ServerPolicy:
         self._server.reset()
         self._jobs.clear()
 
+    def close(self) -> None:
+        """Nothing is held beyond what is under way."""
+        self.reset()
+
     def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
         """Return the log-probability of each continuation token.
 

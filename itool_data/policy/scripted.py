@@ -47,6 +47,9 @@ class ScriptedPolicy:
         """Drop the queued requests."""
         self._waiting.clear()
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def step(self) -> list[Completion]:
         """Answer as many whole requests as fit `max_rows` (at least one)."""
         done: list[Completion] = []

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, uniforms
+from itool_data.policy.load import load_model, stop_ids
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
 
@@ -133,6 +134,11 @@ class TransformersPolicy:
         self._done.clear()
         for key in list(self._groups):
             self.release(key)
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        self.reset()
+        del self._model, self._cache
 
     @torch.inference_mode()
     def step(self) -> list[Completion]:
@@ -271,7 +277,7 @@ class TransformersPolicy:
         row.logprobs.append(logprob)
         row.feed = token
         self.usage.decoded += 1
-        stopped = token in self._stop
+        stopped = token in self._stop and not row.job.request.ignore_stop
         if not stopped and len(row.ids) < len(row.uniforms):
             return False
         job = row.job
@@ -380,28 +386,19 @@ def load_policy(
 ) -> TransformersPolicy:
     """Load a model folder (safetensors), with an adapter merged into it, as a policy.
 
-    Weights are float32 on the CPU (faster than bfloat16 without AMX) and bfloat16 on a GPU. The adapter is merged: the
-    merged model differs from the adapted one by rounding only and decodes at the bare model's speed.
+    Weights are float32 on the CPU (faster than bfloat16 without AMX) and bfloat16 on a GPU.
 
     Raises:
         ItoolError: if the model uses an attention this policy does not do.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
     if device == "cpu":
         keep_freed_memory()
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=NAME)
+    model = load_model(path, adapter, dtype=dtype, attn_implementation=NAME)
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
-        raise ItoolError(f"{path}: layers of kind {', '.join(sorted(kinds))}: only full attention works here; use vLLM")
-    if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    ends = model.generation_config.eos_token_id
-    stop = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
-    return TransformersPolicy(model.eval().to(device), policy_id, frozenset(stop), max_rows)
+        raise ItoolError(
+            f"{path}: layers of kind {', '.join(sorted(kinds))}: only full attention works here; "
+            "set model.policy to vllm"
+        )
+    return TransformersPolicy(model.to(device), policy_id, stop_ids(path), max_rows)
