@@ -64,9 +64,7 @@ class Replication:
                 pass  # takes the settings over
             do_until(self.console, folder, arm.until)
         run = open_run(folder)
-        found: dict[str, list[Outcome]] = {}
-        if arm.until.startswith("evaluate"):
-            found = self._evaluated(arm, folder, run)
+        found = self._evaluated(arm, run) if arm.until.startswith("evaluate") else {}
         self.results.add(_facts(arm, run), found)
 
     def _main(self, seed: int) -> None:
@@ -99,29 +97,28 @@ class Replication:
         facts = self.results.facts[arm.tokens_of, arm.seed]
         return (f"mcts.budget={round(facts['tokens_decoded'] / facts['trees'])}",)
 
-    def _evaluated(self, arm: Arm, folder: Path, run: Run) -> dict[str, list[Outcome]]:
+    def _evaluated(self, arm: Arm, run: Run) -> dict[str, list[Outcome]]:
         """The outcomes of the arm's policy; asks what no stage of its run asks."""
         base = find_model(run.config.model)
-        adapter = None if arm.policy == "base" else run.adapter(base, int(arm.until.rpartition("-")[2]) + 1)
+        adapter = None if arm.policy == "base" else run.adapter(base, _round_of(arm.until) + 1)
         if arm.policy == "base":
-            self._ask(folder, adapter, [])
+            self._ask(run.folder, adapter, [])
         if arm.api_bank:
-            self._ask(folder, adapter, [f"loop.benchmarks=[{self.api_bank}]", f"loop.items={plan.API_BANK_ITEMS}"])
-        evaluated = read_evaluated(open_run(folder), adapter.content if adapter else "base")
+            self._ask(run.folder, adapter, [f"loop.benchmarks=[{self.api_bank}]", f"loop.items={plan.API_BANK_ITEMS}"])
+        evaluated = read_evaluated(run, adapter.content if adapter else "base")
         tuning = arm.tier == "tuning"
         return {e.benchmark: outcomes(e.verdicts) for e in evaluated if e.benchmark.endswith(VALIDATION) == tuning}
 
     def _ask(self, folder: Path, adapter: Adapter | None, changes: list[str]) -> None:
         """Ask a policy; the run's own settings stay as they are."""
-        before = open_run(folder).config
+        changed = open_run(folder, None, changes).config
         with write_run(folder, None, []) as run:
-            config = open_run(folder, None, changes).config if changes else before
-            Loop(self.console, folder).evaluate(Run(run.folder, config, run.store), adapter)
+            Loop(self.console, folder).evaluate(Run(run.folder, changed, run.store), adapter)
 
 
 def _facts(arm: Arm, run: Run) -> dict[str, Any]:
-    """What an arm was and took: settings, samples, tokens, pairs, seconds."""
-    round_ = int(arm.until.rpartition("-")[2])
+    """What an arm was and took: settings, samples, tokens, pairs, and the seconds of its last round's stages."""
+    round_ = _round_of(arm.until)
     base = find_model(run.config.model)
     mined = query(
         run.store,
@@ -144,5 +141,10 @@ def _facts(arm: Arm, run: Run) -> dict[str, Any]:
         "sft_samples": sum(s["samples"] for s in stages),
         "sft_tokens": sum(s["tokens"] for s in stages),
         **(mined if round_ or arm.until.startswith("mine") else {}),
-        "seconds": {name: spent for name, spent in seconds.items() if name == arm.until or arm.leaves},
+        "seconds": {name: spent for name, spent in seconds.items() if _round_of(name) == round_},
     }
+
+
+def _round_of(stage: str) -> int:
+    """The round a stage belongs to; everything up to the first evaluation is round 0."""
+    return int(stage.rpartition("-")[2]) if "-" in stage else 0

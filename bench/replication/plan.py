@@ -67,7 +67,7 @@ class Arm:
 
 
 def rate_changes(group: str, rate: float) -> tuple[str, ...]:
-    """The settings that give a group its learning rate; the hard stage gets half of the others', as in the paper."""
+    """The settings that give a group its learning rate; the hard stage's is half, as the paper lowers it too."""
     if group == "easy-to-hard":
         return (f"warmup.lr_easy={rate:g}", f"warmup.lr_medium={rate:g}", f"warmup.lr_hard={rate / 2:g}")
     return (f"warmup.lr_mixed={rate:g}",) if group == "mixed" else (f"preference.lr={rate:g}",)
@@ -98,11 +98,9 @@ def arms() -> list[Arm]:
 def _tune(group: str, leaves: str, until: str, changes: tuple[str, ...], parent: str = MAIN) -> list[Arm]:
     asked = (f"loop.benchmarks=[{VALIDATION}]", "loop.items=0")
     return [
-        Arm(
-            name, SEEDS[0], "tuning", until, parent, leaves, (*changes, *asked, *rate_changes(group, rate))
-        )
+        Arm(name, SEEDS[0], "tuning", until, parent, leaves, (*changes, *asked, *rate_changes(group, rate)))
         for name, rate in tried(group).items()
-    ]  # fmt: skip
+    ]
 
 
 def _before_pairs(seed: int) -> list[Arm]:
@@ -120,21 +118,19 @@ def _everything(seed: int) -> Arm:
 
 
 def _rounds(seed: int) -> list[Arm]:
-    return [Arm(f"round-{n}", seed, "main", f"evaluate-{n}", rates="simpo", api_bank=n == ROUNDS)
-            for n in range(1, ROUNDS + 1)]  # fmt: skip
+    numbers = range(1, ROUNDS + 1)
+    return [Arm(f"round-{n}", seed, "main", f"evaluate-{n}", rates="simpo", api_bank=n == ROUNDS) for n in numbers]
 
 
 def _ablations(seed: int) -> list[Arm]:
     one = "loop.rounds=1"
+    best_of_n = (one, "loop.search=best-of-n")
     found: list[Arm] = [
         Arm("mixed", seed, "ablation", "evaluate-0", MAIN, "import", ("loop.rounds=0", "warmup.order=mixed"), "mixed"),
-        Arm(
-            "best-of-n-mined", seed, "ablation", "mine-1", MAIN, "perplexity-1", (one, "loop.search=best-of-n"),
-            tokens_of="mined-1",
-        ),
+        Arm("best-of-n-mined", seed, "ablation", "mine-1", MAIN, "perplexity-1", best_of_n, tokens_of="mined-1"),
         *_tune("best-of-n", "mine-1", "evaluate-1", (), "best-of-n-mined"),
         Arm("best-of-n", seed, "ablation", "evaluate-1", "best-of-n-mined", rates="best-of-n"),
-    ]  # fmt: skip
+    ]
     for loss in LOSSES[1:]:
         own = (one, f"preference.loss={loss}")
         found += _tune(loss, "mine-1", "evaluate-1", own)
