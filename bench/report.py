@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -25,16 +26,16 @@ from itool_data.calls import render
 from itool_data.policy.load import find_model
 from itool_data.policy.open import open_prompter
 from itool_data.policy.scripted import Ids, ScriptedPolicy
-from itool_data.prompt import Prompter
+from itool_data.prompt import Prompter, tokenise
 from itool_data.run import Run, open_run, write_run
 from itool_data.sample import Sample, ToolCall
 from itool_data.search.miner import Miner, tree_rows
-from itool_data.stages import as_tasks, import_samples, tokenise
+from itool_data.stages import as_tasks, import_samples
 from itool_data.store.samples import read_samples
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"
 CONTEXT = 100_000  # tokens; no sample is left out
-RESPONSES = 24  # that the policy chooses from
+RESPONSES = 80  # that the policy chooses from
 COMMIT_TREES = 100
 OPENED = 5
 SWITCHES = 100
@@ -111,13 +112,13 @@ def _search(run: Run, prompter: Prompter, sample: Sample, random: Random) -> dic
     (chosen,) = tokenise(prompter, [sample])
     policy = ScriptedPolicy({tuple(chosen.prompt): _responses(prompter, sample, random)}, 64, CONTEXT)
     tasks = as_tasks(run, policy, [chosen], 1, "mcts")
-    found = [tree for trees in Miner(policy, prompter, run.config, None).run(tasks) for tree in trees]
+    found = [tree for trees in Miner(policy, prompter, run.config, None).run(deque(tasks)) for tree in trees]
     return tree_rows(found, policy.policy_id, prompter, run.config, "mcts")
 
 
 def _responses(prompter: Prompter, sample: Sample, random: Random) -> dict[Ids, float]:
     """The gold response, and others that are wrong as models are."""
-    texts = {sample.target: 4.0}
+    texts = {sample.target: 6.0}
     for damaged in _damaged(sample, random):
         texts.setdefault(damaged, 1.0)
         if len(texts) == RESPONSES:
@@ -129,7 +130,7 @@ def _damaged(sample: Sample, random: Random) -> Iterator[str]:
     names = [tool.name for tool in sample.tools]
     for number in range(4 * RESPONSES):
         calls = [ToolCall(call.name, dict(call.arguments)) for call in sample.calls]
-        for _ in range(1 + number % 2):
+        for _ in range(1 + number % 3):
             place = random.randrange(len(calls))
             call = calls[place]
             key = random.choice([*call.arguments, "query"])
@@ -141,7 +142,9 @@ def _damaged(sample: Sample, random: Random) -> Iterator[str]:
                 case "missing":
                     call.arguments.pop(key, None)
                 case "tool":
-                    calls[place] = ToolCall(random.choice(names), call.arguments)
+                    calls[place] = ToolCall(
+                        f"{random.choice(names)}{random.choice(('', '_v2', '_by_id', '.get'))}", call.arguments
+                    )
                 case "more":
                     calls.append(call)
         text = render(calls)

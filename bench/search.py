@@ -19,6 +19,7 @@ On the embedded model after its warm-up, over the same BFCL samples, in one run:
 import argparse
 import json
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,10 +30,10 @@ from itool_data.config import Config
 from itool_data.policy.base import Completion, Draw, Policy, Request, Usage, derive_seed, generate, uniforms
 from itool_data.policy.load import Adapter, BaseModel, find_model, load_model, policy_id, stop_ids
 from itool_data.policy.open import open_policy, open_prompter
-from itool_data.prompt import Prompter
+from itool_data.prompt import Prompter, tokenise
 from itool_data.search.mcts import Task
 from itool_data.search.miner import Miner, Tree
-from itool_data.stages import as_tasks, tokenise
+from itool_data.stages import as_tasks
 from itool_data.store.samples import read_samples
 
 
@@ -143,7 +144,7 @@ def search(policy: Any, prompter: Prompter, config: Config, tasks: list[Task]) -
     policy.usage = Usage()
     trees: list[Tree] = []
     started = shown = time.monotonic()
-    for finished in Miner(recorder, prompter, config, None).run(tasks):
+    for finished in Miner(recorder, prompter, config, None).run(deque(tasks)):
         trees += finished
         if time.monotonic() - shown > 15:
             shown = time.monotonic()

@@ -64,7 +64,7 @@ def _write(folder: Path, pairs: int, seconds_per_pair: float) -> float:
     """Write everything; returns the seconds that the commits took, the making of rows left out."""
     store = Store(folder)
     spent = {"import": 0.0, "perplexity": 0.0, "mine": 0.0}
-    for operation, rows in _commits(pairs):
+    for operation, rows in commits(pairs):
         started = time.perf_counter()
         commit = store.commit(operation, rows)
         spent[operation] += time.perf_counter() - started
@@ -91,15 +91,15 @@ def _ask(folder: Path, name: str, sql: str) -> float:
     return statistics.median(seconds)
 
 
-def _commits(pairs: int) -> Iterator[tuple[str, Rows]]:
+def commits(pairs: int, rounds: int = ROUNDS) -> Iterator[tuple[str, Rows]]:
     """Everything a run of several rounds commits, in order; only one commit's rows are alive at a time."""
     rng = np.random.default_rng(42)
     trees = -(-pairs // TREE_PAIRS)
-    samples = -(-trees // ROUNDS)
+    samples = -(-trees // rounds)
     for start in range(0, samples, IMPORT_ROWS):
         yield "import", {"samples": [_sample(rng, i) for i in range(start, min(start + IMPORT_ROWS, samples))]}
     written = 0
-    for round_ in range(1, ROUNDS + 1):
+    for round_ in range(1, rounds + 1):
         for start in range(0, samples, IMPORT_ROWS):
             numbers = range(start, min(start + IMPORT_ROWS, samples))
             yield "perplexity", {"perplexity": [_perplexity(rng, i, round_) for i in numbers]}

@@ -32,10 +32,12 @@ from itool_data.policy.base import derive_seed
 from itool_data.policy.load import Adapter, BaseModel, find_model, load_tokenizer
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.open import open_policy, open_prompter
+from itool_data.prompt import Tokenised, tokenise
 from itool_data.run import Run, write_run
-from itool_data.stages import Tokenised, as_tasks, mine, tokenise, unfinished
+from itool_data.stages import as_tasks, mine, unfinished
 from itool_data.store.samples import read_samples
 from itool_data.store.sql import query
+from itool_data.workers.pool import Desk, LocalPool
 from itool_train.step_pairs import StepPair, ordered_updates
 
 PROMPT_TOKENS = (400, 800)
@@ -60,7 +62,7 @@ def mined_pairs(run: Run, base: BaseModel, adapter: Adapter | None, n_samples: i
     tasks = as_tasks(run, policy, chosen, 1, "mcts")
     missing = unfinished(run, tasks)
     shown, done = time.monotonic(), 0
-    for finished in mine(run, policy, prompter, None, missing, "mcts"):
+    for finished in mine(run, LocalPool(Desk(policy, prompter)), missing, "mcts"):
         done += len(finished)
         if time.monotonic() - shown > 15:
             shown = time.monotonic()

@@ -11,14 +11,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from itool_cli.options import BaseUrl, ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
+from itool_cli.options import (
+    BaseUrl,
+    ConfigFile,
+    Force,
+    Overrides,
+    PolicyKind,
+    RayAddress,
+    RunFolder,
+    Workers,
+    settings,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from itool_data.run import Run
     from itool_eval.benchmarks import Benchmark
-    from itool_eval.chat import Chat
+    from itool_eval.predict import Answerer
 
 app = typer.Typer(help="Benchmarks: run, score, show, compare, export.", no_args_is_help=True)
 
@@ -83,6 +93,8 @@ def run_(
     config: ConfigFile = None,
     engine: PolicyKind = None,
     base_url: BaseUrl = None,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
@@ -101,36 +113,36 @@ def run_(
     if api_bank and validation:
         raise ItoolError(f"{benchmark.value} has no items to tune on; --validation goes with BFCL")
     name = benchmark.value + (f":{data}" if data else VALIDATION if validation else "")
-    with write_run(run, config, settings(overrides, engine, base_url), force) as opened:
+    with write_run(run, config, settings(overrides, engine, base_url, workers, ray_address), force) as opened:
         names = categories.split(",") if categories else None
         opened_benchmark = open_benchmark(name, opened.config.model.tools)
-        with closing(_open_chat(opened, wanted)) as chat:
-            evaluate(make_console(), opened, chat, opened_benchmark, names, limit, trained_on)
+        with closing(_open_answerer(opened, wanted)) as answerer:
+            evaluate(make_console(), opened, answerer, opened_benchmark, names, limit, trained_on)
 
 
-def _open_chat(run: "Run", wanted: str | None) -> "Chat":
+def _open_answerer(run: "Run", wanted: str | None) -> "Answerer":
     """Who answers; a server needs no model here unless an adapter is meant, which must belong to one."""
     from itool_cli.policies import BASE, choose_adapter
     from itool_data.policy.load import find_model
-    from itool_data.policy.open import open_policy, open_prompter
-    from itool_eval.chat import PolicyChat
+    from itool_data.workers.open import open_pool
+    from itool_eval.predict import OneChat
     from itool_eval.server_chat import open_server_chat
 
     model = run.config.model
     on_server = model.policy == "openai"
     if on_server and (wanted == BASE or (wanted is None and not run.has_adapter)):
-        return open_server_chat(model, None)
+        return OneChat(open_server_chat(model, None))
     base = find_model(model)
     adapter = choose_adapter(run, base, wanted)
     if on_server:
-        return open_server_chat(model, adapter)
-    return PolicyChat(open_policy(model, base, adapter), open_prompter(model, base))
+        return OneChat(open_server_chat(model, adapter))
+    return open_pool(model, run.config.workers, base, adapter)
 
 
 def evaluate(
     console: "Console",
     run: "Run",
-    chat: "Chat",
+    answerer: "Answerer",
     benchmark: "Benchmark",
     categories: Sequence[str] | None,
     limit: int | None,
@@ -141,7 +153,7 @@ def evaluate(
     Args:
         console: where progress and scores go.
         run: open for writing.
-        chat: who answers.
+        answerer: who answers.
         benchmark: whose items.
         categories: only these; None: all.
         limit: a random sample of so many items; None: all.
@@ -156,28 +168,28 @@ def evaluate(
 
     left_out = set() if trained_on else not_asked(run, benchmark)
     questions = choose(benchmark, categories, limit, ITEMS_SEED, left_out)
-    asked = prepare(run, chat, benchmark, questions)
+    asked = prepare(run, answerer, benchmark, questions)
     done, total = len(questions) - len(asked), len(questions)
     console.print(
-        f"{benchmark.name}, {chat.policy_id}: {total} items, {done} already answered"
+        f"{benchmark.name}, {answerer.policy_id}: {total} items, {done} already answered"
         + (f"; {len(left_out)} are left out, because this run has them for something else" if left_out else "")
     )
     answered, right, aside = done, 0, []
     if asked:
-        before = chat.usage.prefilled + chat.usage.decoded
+        before = answerer.usage
         with Meter(console, benchmark.name, "items").live() as meter:
             meter.update(done, total)
-            for step in answer(run, chat, benchmark, asked):
+            for step in answer(run, answerer, benchmark, asked):
                 answered += len(step.verdicts)
                 right += sum(verdict.valid for verdict in step.verdicts)
                 aside += step.set_aside
-                tokens = chat.usage.prefilled + chat.usage.decoded - before
-                note = f"{right} of {answered - done} right, {tokens:,} tokens"
+                used = answerer.usage - before
+                note = f"{right} of {answered - done} right, {used.prefilled + used.decoded:,} tokens"
                 meter.update(answered + len(aside), total, note)
     if aside:
         console.print(f"{len(aside)} items set aside (table rejects), the first: {visible(aside[0].reason)}")
     if answered:
-        for evaluated in read_evaluated(run, str(chat.policy_id)):
+        for evaluated in read_evaluated(run, str(answerer.policy_id)):
             if evaluated.benchmark == benchmark.name:
                 show_evaluated(console, evaluated)
 

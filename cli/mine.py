@@ -1,21 +1,35 @@
 """`itool mine`: perplexity, the hardest samples, a search on each, step-level preference pairs."""
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from itool_cli.options import BaseUrl, ConfigFile, Force, Overrides, PolicyKind, RunFolder, settings
+from itool_cli.options import (
+    BaseUrl,
+    ConfigFile,
+    Force,
+    Overrides,
+    PolicyKind,
+    RayAddress,
+    RunFolder,
+    Workers,
+    settings,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from itool_data.prompt import Prompter
     from itool_data.run import Run
+    from itool_data.search.mcts import Task
     from itool_data.search.miner import SearchKind
-    from itool_data.search.plan import Plan
+    from itool_data.search.plan import Behaviour, Plan, Rates
     from itool_data.stages import Buffer
+    from itool_data.workers.pool import Pool
 
 
 BELIEVED = 0.9  # share of the plan's tokens up to which it is believed
@@ -43,41 +57,44 @@ def mine(
     config: ConfigFile = None,
     engine: PolicyKind = None,
     base_url: BaseUrl = None,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
     """Find the steps that the policy gets wrong and write preference pairs."""
     from itool_cli.console import make_console
     from itool_data.policy.load import find_model
-    from itool_data.policy.open import open_policy, open_prompter
+    from itool_data.policy.open import open_prompter
     from itool_data.run import write_run
+    from itool_data.workers.open import open_pool
 
     console = make_console()
-    with write_run(run, config, settings(overrides, engine, base_url), force) as opened:
+    with write_run(run, config, settings(overrides, engine, base_url, workers, ray_address), force) as opened:
         model = opened.config.model
         base = find_model(model)
         adapter = opened.adapter(base, round_)
         if adapter is None:
             console.print("note: the run has no adapter, so the base model itself is searched (see itool train warmup)")
-        with closing(open_policy(model, base, adapter)) as policy:
-            mine_round(console, opened, policy, open_prompter(model, base), round_, search.value, samples, plan)
+        with closing(open_pool(model, opened.config.workers, base, adapter)) as pool:
+            mine_round(console, opened, pool, open_prompter(model, base), round_, search.value, samples, plan)
 
 
-def measure_round(console: "Console", run: "Run", policy: Any, buffer: "Buffer", round_: int) -> None:
+def measure_round(console: "Console", run: "Run", pool: "Pool", buffer: "Buffer", round_: int) -> None:
     """Score what of the round's replay buffer has no perplexity under this policy yet."""
     from itool_cli.progress import Meter
     from itool_data import stages
 
     if buffer.missing:
         with Meter(console, "perplexity", "samples").live() as meter:
-            stages.measure(run, policy, buffer, round_, meter.update)
+            stages.measure(run, pool, buffer, round_, meter.update)
 
 
 def mine_round(
     console: "Console",
     run: "Run",
-    policy: Any,
-    prompter: Any,
+    pool: "Pool",
+    prompter: "Prompter",
     round_: int,
     search: "SearchKind",
     samples: int | None = None,
@@ -88,7 +105,7 @@ def mine_round(
     Args:
         console: where plan, progress and results go.
         run: open for writing.
-        policy: what the round starts from.
+        pool: of the policy that the round starts from.
         prompter: with the policy's tokenizer.
         round_: of the loop.
         search: `mcts`, `sample` or `best-of-n`.
@@ -102,8 +119,7 @@ def mine_round(
     from itool_data.search.plan import make_plan, measure_rates
 
     started = time.monotonic()
-    judge = _judge(run.config, policy, prompter)
-    buffer = stages.replay(run, policy, prompter, round_)
+    buffer = stages.replay(run, pool, prompter, round_)
     if not buffer.samples:
         console.print("no training samples: import some whose split is train")
         return
@@ -112,45 +128,29 @@ def mine_round(
         # Who the hardest are is not known yet; the buffer's own prompts stand in for them.
         count = min(samples or _share(len(buffer.samples), run.config.replay.hardest), len(buffer.missing))
         stand_ins = buffer.missing[:: max(1, len(buffer.missing) // count)][:count]
-        wanted = stages.as_tasks(run, policy, stand_ins, round_, search)
+        wanted = stages.as_tasks(run, pool, stand_ins, round_, search)
     else:
-        measure_round(console, run, policy, buffer, round_)
-        wanted = stages.unfinished(run, stages.tasks(run, policy, prompter, buffer, round_, search, samples))
+        measure_round(console, run, pool, buffer, round_)
+        wanted = stages.unfinished(run, stages.tasks(run, pool, prompter, buffer, round_, search, samples))
     if not wanted:
         console.print("every tree of this round is finished; nothing to do")
         _summary(console, run, round_)
         return
-    rates = measure_rates(policy, [t.prompt for t in wanted])
-    behaviour = _behaviour(console, run, policy, prompter, judge, wanted, search)
-    estimate = make_plan(rates, behaviour, score_lengths if plan else [], [len(t.prompt) for t in wanted])
-    _show_plan(console, estimate, rates, behaviour.trees)
+    rates = pool.ask(lambda desk: measure_rates(desk.policy, [t.prompt for t in wanted]))
+    behaviour = _behaviour(console, run, pool, wanted, search)
+    estimate = make_plan(rates, behaviour, score_lengths if plan else [], [len(t.prompt) for t in wanted], pool.size)
+    _show_plan(console, estimate, rates, behaviour.trees, pool.size)
     if plan:
         return
-    policy.usage = type(policy.usage)()
-    searching = time.monotonic()
-    fact = _search(console, run, policy, prompter, judge, wanted, search, estimate)
-    usage = policy.usage
+    before, searching = pool.usage, time.monotonic()
+    fact = _search(console, run, pool, wanted, search, estimate)
+    usage = pool.usage - before
     fact |= {"prefill_tokens": usage.prefilled, "decode_tokens": usage.decoded, "seconds": time.monotonic() - searching}
     _show_fact(console, estimate, fact)
-    made_by = {"round": round_, "policy": str(policy.policy_id), "search": search}
+    made_by = {"round": round_, "policy": str(pool.policy_id), "search": search}
     run.store.commit("mine", {}, **made_by, plan=asdict(estimate), rates=asdict(rates), fact=fact)
     console.print(f"mining took {duration(time.monotonic() - started)}")
     _summary(console, run, round_)
-
-
-def _judge(settings: Any, policy: Any, prompter: Any) -> Any:
-    """Who answers self-evaluations: nobody at weight 0, the policy itself, or another model."""
-    if not settings.reward.weight:
-        return None
-    from itool_data.policy.load import find_model
-    from itool_data.policy.open import open_policy, open_prompter
-    from itool_data.search.reward import Judge
-
-    if settings.reward.judge != "policy":
-        model = settings.model.model_copy(update={"name": settings.reward.judge, "served_name": ""})
-        base = find_model(model)
-        policy, prompter = open_policy(model, base, None), open_prompter(model, base)
-    return Judge(policy, prompter, settings.reward)
 
 
 def _share(n: int, fraction: float) -> int:
@@ -159,7 +159,9 @@ def _share(n: int, fraction: float) -> int:
     return max(1, math.ceil(fraction * n))
 
 
-def _behaviour(console: "Console", run: "Run", policy: Any, prompter: Any, judge: Any, wanted: Any, search: Any) -> Any:
+def _behaviour(
+    console: "Console", run: "Run", pool: "Pool", wanted: "Sequence[Task]", search: "SearchKind"
+) -> "Behaviour":
     """How a tree behaves: from the run's own trees of the same settings and policy, else from a short trial."""
     from itool_data.search.miner import TREE_SECTIONS
     from itool_data.search.plan import TRIAL_TREES, Behaviour, try_trees
@@ -170,37 +172,40 @@ def _behaviour(console: "Console", run: "Run", policy: Any, prompter: Any, judge
         "SELECT count(*) AS n, avg(requests) AS r, avg(tokens_decoded) AS d, sum(pairs) AS p FROM trees "
         "WHERE config_hash = ? AND policy = ? AND search = ?",
         None,
-        [run.config.hash(*TREE_SECTIONS), str(policy.policy_id), search],
+        [run.config.hash(*TREE_SECTIONS), str(pool.policy_id), search],
     ).to_pylist()[0]
     if known["n"] >= TRIAL_TREES:
         return Behaviour(known["n"], int(known["p"]), known["r"], known["d"])
     with console.status("calibrating on a few trees"):
-        return try_trees(policy, prompter, run.config, judge, wanted, search)
+        config = run.config
+        return pool.ask(lambda desk: try_trees(desk, config, wanted, search))
 
 
 def _search(
-    console: "Console", run: "Run", policy: Any, prompter: Any, judge: Any, wanted: Any, search: Any, plan: "Plan"
+    console: "Console", run: "Run", pool: "Pool", wanted: "Sequence[Task]", search: "SearchKind", plan: "Plan"
 ) -> dict[str, float]:
     from itool_cli.progress import Meter
     from itool_data import stages
 
     fact = dict.fromkeys(("trees", "requests", "pairs"), 0.0)
+    before = pool.usage.decoded
     with Meter(console, "search", "trees").live() as meter:
         meter.update(0, len(wanted))
-        for finished in stages.mine(run, policy, prompter, judge, wanted, search):
+        for finished in stages.mine(run, pool, wanted, search):
             for tree in finished:
                 fact["trees"] += 1
                 fact["requests"] += tree.requests
-                fact["pairs"] += len(tree.found.pairs)
+                fact["pairs"] += tree.pairs
             # Trees finish late and plans are never right: whichever of the two shares is larger is nearer the truth.
-            behind = policy.usage.decoded / max(plan.decode_tokens, 1)
+            decoded = pool.usage.decoded - before
+            behind = decoded / max(plan.decode_tokens, 1)
             share = max(min(behind, BELIEVED), fact["trees"] / len(wanted))
-            note = f"{fact['pairs']:.0f} pairs, {policy.usage.decoded:,} tokens"
+            note = f"{fact['pairs']:.0f} pairs, {decoded:,} tokens"
             meter.update(int(fact["trees"]), len(wanted), note, share)
     return fact
 
 
-def _show_plan(console: "Console", plan: "Plan", rates: Any, trial: int) -> None:
+def _show_plan(console: "Console", plan: "Plan", rates: "Rates", trial: int, workers: int) -> None:
     from itool_cli.progress import duration
 
     scored = f"{plan.samples_scored} samples to score, " if plan.samples_scored else ""
@@ -210,8 +215,8 @@ def _show_plan(console: "Console", plan: "Plan", rates: Any, trial: int) -> None
         f"about {duration(plan.seconds)}, {_between(plan.pairs)} pairs",
     )
     console.print(
-        f"      (this machine: {rates.prefill:.0f} tok/s prefill, {rates.decode:.0f} tok/s decode at a full batch; "
-        f"trees as the {trial} seen so far)",
+        f"      ({f'{workers} workers, each' if workers > 1 else 'this machine:'} {rates.prefill:.0f} tok/s prefill, "
+        f"{rates.decode:.0f} tok/s decode at a full batch; trees as the {trial} seen so far)",
     )
 
 

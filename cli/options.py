@@ -33,9 +33,27 @@ BaseUrl = Annotated[
         "--base-url", help="The server under --policy openai; the same as --set model.base_url=…", metavar="URL"
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="So many policies side by side, on Ray, one a GPU; the same as --set workers.count=…"),
+]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Join this Ray cluster; the same as --set workers.address=…", metavar="HOST:PORT")
+]
 
 
-def settings(overrides: list[str] | None, engine: Engine | None, base_url: str | None) -> list[str]:
+def settings(
+    overrides: list[str] | None,
+    engine: Engine | None,
+    base_url: str | None,
+    workers: int | None,
+    address: str | None,
+) -> list[str]:
     """`--set`s with those that have an option of their own."""
-    own = [f"model.policy={engine.value}"] if engine else []
-    return [*(overrides or []), *own, *([f"model.base_url={base_url}"] if base_url is not None else [])]
+    own = {
+        "model.policy": engine and engine.value,
+        "model.base_url": base_url,
+        "workers.count": workers,
+        "workers.address": address,
+    }
+    return [*(overrides or []), *(f"{key}={value}" for key, value in own.items() if value is not None)]

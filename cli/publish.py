@@ -94,7 +94,7 @@ def _data_set(console: "Console", run: "Run", name: str, licence: str | None, sc
     as_of = log[-1].version if log else None  # whoever mines meanwhile adds to the next publication
     found, scores = rounds(run, as_of), score_rows(run)
     with Meter(console, "writing shards", "rows").live() as meter:
-        shards = write_shards(run, as_of, scores, scratch, lambda rows, config: meter.update(rows, 0, config))
+        shards = write_shards(run, as_of, found, scores, scratch, lambda rows, config: meter.update(rows, 0, config))
     files = {shard.file: LocalFile(shard.file) for shard in shards}
     states = []
     for round_ in found:
@@ -160,10 +160,9 @@ def _to_hub(console: "Console", states: Sequence[State], hub: "Hub", scratch: Pa
             commit = hub.head()
         if state.tag not in tags or compare(state.files, hub.listing(state.tag), is_shard):
             hub.tag(state.tag, commit)
-        sent = sum(file.size for file in difference.sent.values())
-        console.print(
-            f"{state.tag}: commit {commit[:12]}, {decimal(sent)} sent and read back, {hub.url}", soft_wrap=True
-        )
+        size = decimal(sum(file.size for file in difference.sent.values()))
+        done = f"{size} sent and read back" if difference else "nothing to send"
+        console.print(f"{state.tag}: commit {commit[:12]}, {done}, {hub.url}", soft_wrap=True)
 
 
 def _show(console: "Console", difference: "Difference") -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from itool_data.config import LoopSettings
     from itool_data.policy.load import Adapter
+    from itool_data.prompt import Prompter
     from itool_data.run import Run
     from itool_data.store.tables import Commit
+    from itool_data.workers.pool import Pool
 
 STAGE = "stage"  # the operation of the log's rows about stages
 
@@ -151,11 +153,11 @@ def invalidated(log: Sequence["Commit"], names: Sequence[str]) -> set[str]:
 
 @dataclass
 class _Loaded:
-    """The policy in memory; stages that follow one another use the same one."""
+    """The policy in memory, here or on workers; stages that follow one another use the same one."""
 
     adapter: "Adapter | None"
-    policy: Any
-    prompter: Any
+    pool: "Pool"
+    prompter: "Prompter"
 
 
 class Loop:
@@ -221,14 +223,14 @@ class Loop:
         from itool_data.stages import replay
 
         loaded = self._load(run, _adapter(run, round_))
-        buffer = replay(run, loaded.policy, loaded.prompter, round_)
-        measure_round(self._console, run, loaded.policy, buffer, round_)
+        buffer = replay(run, loaded.pool, loaded.prompter, round_)
+        measure_round(self._console, run, loaded.pool, buffer, round_)
 
     def _mine(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.mine import mine_round
 
         loaded = self._load(run, _adapter(run, round_))
-        mine_round(self._console, run, loaded.policy, loaded.prompter, round_, run.config.loop.search)
+        mine_round(self._console, run, loaded.pool, loaded.prompter, round_, run.config.loop.search)
 
     def _preference(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.train import train_preference
@@ -247,21 +249,20 @@ class Loop:
         """
         from itool_cli.eval import evaluate
         from itool_eval.benchmarks import open_benchmark, version_of
-        from itool_eval.chat import Chat, PolicyChat
+        from itool_eval.predict import Answerer, OneChat
         from itool_eval.server_chat import open_server_chat
 
         loop = run.config.loop
-        chat: Chat
+        answerer: Answerer
         if run.config.model.policy == "openai":
-            chat = open_server_chat(run.config.model, adapter)
+            answerer = OneChat(open_server_chat(run.config.model, adapter))
         else:
-            loaded = self._load(run, adapter)
-            chat = PolicyChat(loaded.policy, loaded.prompter)
+            answerer = self._load(run, adapter).pool
         for name in loop.benchmarks:
             benchmark = open_benchmark(name, run.config.model.tools)
             categories = loop.categories if version_of(benchmark.name) else []
             limit = loop.items or None
-            evaluate(self._console, run, chat, benchmark, categories or None, limit)
+            evaluate(self._console, run, answerer, benchmark, categories or None, limit)
 
     def _report(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.report import NAME, write_report
@@ -273,21 +274,22 @@ class Loop:
     def _load(self, run: "Run", adapter: "Adapter | None") -> _Loaded:
         """A policy, loaded if it is not in memory."""
         from itool_data.policy.load import find_model
-        from itool_data.policy.open import change_adapter, open_policy, open_prompter
+        from itool_data.policy.open import open_prompter
+        from itool_data.workers.open import change_adapter, open_pool
 
-        model = run.config.model
+        model, workers = run.config.model, run.config.workers
         if self._loaded is None:
             base = find_model(model)
-            self._loaded = _Loaded(adapter, open_policy(model, base, adapter), open_prompter(model, base))
+            self._loaded = _Loaded(adapter, open_pool(model, workers, base, adapter), open_prompter(model, base))
         elif self._loaded.adapter != adapter:
-            self._loaded.policy = change_adapter(self._loaded.policy, model, find_model(model), adapter)
+            self._loaded.pool = change_adapter(self._loaded.pool, model, workers, find_model(model), adapter)
             self._loaded.adapter = adapter
         return self._loaded
 
     def close(self) -> None:
-        """Give back the memory of the policy that is loaded; a stage that needs one loads it again."""
+        """Give back the memory of the policies that are loaded; a stage that needs them loads them again."""
         if self._loaded is not None:
-            self._loaded.policy.close()
+            self._loaded.pool.close()
             self._loaded = None
 
 

@@ -160,7 +160,7 @@ def _sample(store: "Store", sample_id: str) -> "Sample":
 
     found = read_samples(store, "sample_id = ?", [sample_id])
     if not found:
-        raise ItoolError(f"{store.folder.parent}: the sample {sample_id} is not there; import its data set again")
+        raise ItoolError(f"{store.place}: the sample {sample_id} is not there; import its data set again")
     return found[0]
 
 

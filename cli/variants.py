@@ -63,7 +63,7 @@ def do_variant(console: "Console", folder: Path, variant: Variant, stage: str) -
     own = folder / "studies" / variant.name
     console.rule(f"{own}: {', '.join(variant.changes)}")
     fork(run, ends[-1], own)
-    with write_run(own, folder / "config.yaml", list(variant.changes)):
+    with write_run(own, folder / "config.yaml", [*variant.changes, "tables=''"]):
         pass  # takes over the run's settings of now, with the variant's own on top
     do_until(console, own, stage)
     return own

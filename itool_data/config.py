@@ -76,6 +76,15 @@ class DataSettings(Section):
     )
 
 
+class WorkerSettings(Section):
+    """Who generates and scores: how many copies of the policy work side by side."""
+
+    count: Positive = Field(
+        1, description="1: the policy is in this process; more: on Ray, one a GPU where there are GPUs"
+    )
+    address: str = Field("", description="of a Ray cluster to join, such as 10.0.0.1:6379; empty: this machine alone")
+
+
 class WarmupSettings(Section):
     """Easy-to-hard SFT (paper 3.1, Table 6)."""
 
@@ -209,9 +218,15 @@ class Config(Section):
     """A run's settings."""
 
     seed: int = Field(42, description="every random choice derives from it")
+    tables: str = Field(
+        "",
+        pattern=r"^([a-z0-9]+://[^@/]+/[^@]+)?$",
+        description="where the tables are: empty for RUN/tables, or on an object store, such as s3://bucket/prefix",
+    )
     loop: LoopSettings = LoopSettings()
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
+    workers: WorkerSettings = WorkerSettings()
     warmup: WarmupSettings = WarmupSettings()
     replay: ReplaySettings = ReplaySettings()
     mcts: MctsSettings = MctsSettings()

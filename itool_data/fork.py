@@ -38,7 +38,8 @@ def fork(run: Run, version: int, folder: Path) -> None:
         run.store.copy(unfinished / "tables", version)
         for adapter in {c.info["adapter"] for c in run.store.log(version) if "adapter" in c.info}:
             shutil.copytree(run.folder / adapter, unfinished / adapter)
-        (unfinished / "config.yaml").write_text(run.config.to_yaml(), encoding="utf-8")
+        own = run.config.model_copy(update={"tables": ""})  # the copy's tables are in its folder
+        (unfinished / "config.yaml").write_text(own.to_yaml(), encoding="utf-8")
         unfinished.rename(folder)
     except OSError as error:
         raise ItoolError(f"{folder}: cannot copy {run.folder}: {error.strerror or error}") from None

@@ -4,12 +4,14 @@ Left out: the easy / medium / hard split, which needs no policy (`difficulty.py`
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from itool_data.policy.base import Policy, derive_seed
+from itool_data.prompt import Tokenised
 from itool_data.sample import Sample
 
 MAX_NLL = 700.0  # exp() of more overflows a float64
@@ -20,7 +22,7 @@ CHUNK = 16  # samples scored between two reports of progress
 class Score:
     """One sample's score: `mean_nll` in nats a response token, over `n_tokens` (end-of-turn included); h of Eq. 4."""
 
-    sample: Sample
+    key: str  # the sample's id
     n_tokens: int
     mean_nll: float
     perplexity: float
@@ -40,24 +42,22 @@ def replay_buffer(samples: Sequence[Sample], fraction: float, seed: int) -> list
     return [s for s in samples if s.sample_id in ids]
 
 
-def score_samples(
-    policy: Policy, samples: Sequence[tuple[Sample, Sequence[int], Sequence[int]]]
-) -> Iterator[list[Score]]:
+def score_samples(policy: Policy, waiting: deque[Tokenised]) -> Iterator[list[Score]]:
     """Score samples by Eq. 4 on their response tokens only.
 
     Args:
         policy: whose perplexity it is.
-        samples: each with its prompt's and its response's token ids.
+        waiting: what is to be scored; more may be appended meanwhile.
 
     Yields:
         The scores of the next few samples.
     """
-    for start in range(0, len(samples), CHUNK):
-        chunk = samples[start : start + CHUNK]
-        logprobs = policy.score([prompt for _, prompt, _ in chunk], [response for _, _, response in chunk])
+    while waiting:
+        chunk = [waiting.popleft() for _ in range(min(CHUNK, len(waiting)))]
+        logprobs = policy.score([t.prompt for t in chunk], [t.response for t in chunk])
         yield [
-            Score(sample, len(lps), -sum(lps) / len(lps), perplexity(lps))
-            for (sample, _, _), lps in zip(chunk, logprobs, strict=True)
+            Score(t.key, len(lps), -sum(lps) / len(lps), perplexity(lps))
+            for t, lps in zip(chunk, logprobs, strict=True)
         ]
 
 

@@ -6,6 +6,7 @@ tools themselves, and the benchmarks' own prompt contracts, which belong to the 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from itool_data.sample import JSON, Sample, Tool, canonical_json
@@ -88,3 +89,25 @@ class Prompter:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """A sample with its prompt's and its gold response's token ids."""
+
+    sample: Sample
+    prompt: list[int]
+    response: list[int]
+
+    @property
+    def key(self) -> str:
+        """The sample's id."""
+        return self.sample.sample_id
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.response)
+
+
+def tokenise(prompter: Prompter, samples: Sequence[Sample]) -> list[Tokenised]:
+    """Prompt and gold response of each sample as token ids."""
+    return [Tokenised(s, prompter.prompt_ids(s), prompter.response_ids(s.target)) for s in samples]

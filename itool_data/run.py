@@ -1,4 +1,4 @@
-"""A run folder: its settings, its tables, its lock, its adapters.
+"""A run folder: its settings, its tables (or the object store that they are on), its lock, its adapters.
 
 Settings may change until something was made with them: a stage's commit fixes the sections it used, and a later
 command with other values there is refused, naming each difference, unless it is forced. Left out: what the stages do.
@@ -90,7 +90,8 @@ def open_run(folder: Path, config: Path | None = None, overrides: list[str] | No
     """
     if not (folder / "config.yaml").is_file():
         raise ItoolError(f"{folder}: no run here; make one with `itool data import SOURCE --run {folder}`")
-    return Run(folder, load_config(config or folder / "config.yaml", overrides or []), Store(folder / "tables"))
+    settings = load_config(config or folder / "config.yaml", overrides or [])
+    return Run(folder, settings, _store(folder, settings))
 
 
 @contextmanager
@@ -118,14 +119,22 @@ def write_run(folder: Path, config: Path | None, overrides: list[str], force: bo
         # Settings first: a key that a command line holds by mistake is refused before the command is written down.
         own = folder / "config.yaml"
         settings = load_config(config or (own if own.is_file() else None), overrides)
+        before = load_config(own, []) if own.is_file() else settings
         me = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[1:]), "since": _now()}
         _write(holder, json.dumps(me))
-        store = Store(folder / "tables")
+        store = _store(folder, before)
         store.recover()
-        if own.is_file() and not force:
-            _refuse_changes(folder, load_config(own, []), settings, store)
+        if not force:
+            _refuse_changes(folder, before, settings, store)
+        if settings.tables != before.tables:
+            store = _store(folder, settings)
+            store.recover()
         _write(own, settings.to_yaml())
         yield Run(folder, settings, store)
+
+
+def _store(folder: Path, settings: Config) -> Store:
+    return Store(settings.tables.rstrip("/") or folder / "tables")
 
 
 def differences(old: Config, new: Config, sections: set[str]) -> list[str]:
@@ -140,8 +149,11 @@ def differences(old: Config, new: Config, sections: set[str]) -> list[str]:
 
 
 def _refuse_changes(folder: Path, old: Config, new: Config, store: Store) -> None:
-    used = {section for commit in store.log() for section in DEPENDS[commit.operation]}
+    log = store.log()
+    used = {section for commit in log for section in DEPENDS[commit.operation]}
     changed = differences(old, new, used)
+    if log and old.tables != new.tables:
+        changed.append(f"tables: {old.tables or folder / 'tables'} -> {new.tables or folder / 'tables'}")
     if changed:
         raise ItoolError(
             f"{folder}: made with other settings ({'; '.join(changed)}); use a new run folder, or --force to go on"

@@ -9,20 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
+from itool_data.jobs import Found, ScoreJob, SearchJob
 from itool_data.overlap import NearDuplicate, near_duplicates
-from itool_data.perplexity import hardest, replay_buffer, score_samples
-from itool_data.policy.base import Policy, derive_seed
-from itool_data.prompt import Prompter
+from itool_data.perplexity import hardest, replay_buffer
+from itool_data.policy.base import Described, derive_seed
+from itool_data.prompt import Prompter, Tokenised, tokenise
 from itool_data.run import Run
 from itool_data.sample import Reject, Sample
 from itool_data.search.mcts import Task
-from itool_data.search.miner import TREE_SECTIONS, Miner, SearchKind, Tree, tree_rows
-from itool_data.search.reward import Judge
+from itool_data.search.miner import TREE_SECTIONS, SearchKind
 from itool_data.sources import load
 from itool_data.store.samples import read_samples, reject_row, sample_row
 from itool_data.store.sql import query
+from itool_data.workers.pool import Pool
 
 IMPORT_ROWS = 5000  # rows of one import commit
 Report = Callable[[int, int], None]  # done, total
@@ -82,23 +85,6 @@ def import_samples(run: Run, source: str, limit: int | None, strict: bool, repor
             break
     flush()
     return done
-
-
-@dataclass(frozen=True)
-class Tokenised:
-    """A sample with its prompt's and its gold response's token ids."""
-
-    sample: Sample
-    prompt: list[int]
-    response: list[int]
-
-    def __len__(self) -> int:
-        return len(self.prompt) + len(self.response)
-
-
-def tokenise(prompter: Prompter, samples: Sequence[Sample]) -> list[Tokenised]:
-    """Prompt and gold response of each sample as token ids."""
-    return [Tokenised(s, prompter.prompt_ids(s), prompter.response_ids(s.target)) for s in samples]
 
 
 def set_aside(run: Run, stage: str, too_long: Sequence[Tokenised], limit: int) -> None:
@@ -196,14 +182,14 @@ class Buffer:
     too_long: list[Tokenised]
 
 
-def _perplexities(run: Run, policy: Policy, round_: int) -> dict[str, float]:
+def _perplexities(run: Run, policy: Described, round_: int) -> dict[str, float]:
     """The round's perplexities under a policy, by sample id."""
     sql = "SELECT sample_id, perplexity FROM perplexity WHERE round = ? AND policy = ?"
     rows = query(run.store, sql, None, [round_, str(policy.policy_id)]).to_pylist()
     return {row["sample_id"]: row["perplexity"] for row in rows}
 
 
-def replay(run: Run, policy: Policy, prompter: Prompter, round_: int) -> Buffer:
+def replay(run: Run, policy: Described, prompter: Prompter, round_: int) -> Buffer:
     """Draw the round's replay buffer and find what of it has no perplexity under this policy yet."""
     samples = replay_buffer(training_samples(run), run.config.replay.fraction, run.config.seed)
     scored = _perplexities(run, policy, round_)
@@ -212,18 +198,19 @@ def replay(run: Run, policy: Policy, prompter: Prompter, round_: int) -> Buffer:
     return Buffer(samples, fits, [t for t in missing if len(t) > policy.context])
 
 
-def measure(run: Run, policy: Policy, buffer: Buffer, round_: int, report: Report) -> None:
+def measure(run: Run, pool: Pool, buffer: Buffer, round_: int, report: Report) -> None:
     """Score the missing samples of a buffer (Eq. 4) and commit every few seconds."""
-    set_aside(run, "perplexity", buffer.too_long, policy.context)
+    set_aside(run, "perplexity", buffer.too_long, pool.context)
+    policy = str(pool.policy_id)
     rows: list[dict[str, Any]] = []
     done, total = 0, len(buffer.missing)
     last = time.monotonic()
-    for scores in score_samples(policy, [(t.sample, t.prompt, t.response) for t in buffer.missing]):
+    for scores in pool.run(ScoreJob(), buffer.missing):
         rows += [
             {
-                "sample_id": s.sample.sample_id,
+                "sample_id": s.key,
                 "round": round_,
-                "policy": str(policy.policy_id),
+                "policy": policy,
                 "n_tokens": s.n_tokens,
                 "mean_nll": s.mean_nll,
                 "perplexity": s.perplexity,
@@ -232,19 +219,19 @@ def measure(run: Run, policy: Policy, buffer: Buffer, round_: int, report: Repor
         ]
         done += len(scores)
         report(done, total)
-        if done == total or time.monotonic() - last > run.config.mine.commit_seconds:
-            run.store.commit("perplexity", {"perplexity": rows}, round=round_, policy=str(policy.policy_id))
+        if rows and (done == total or time.monotonic() - last > run.config.mine.commit_seconds):
+            run.store.commit("perplexity", {"perplexity": rows}, round=round_, policy=policy)
             rows, last = [], time.monotonic()
 
 
-def tree_id(run: Run, policy: Policy, sample_id: str, round_: int, search: SearchKind) -> str:
+def tree_id(run: Run, policy: Described, sample_id: str, round_: int, search: SearchKind) -> str:
     """16 hex digits that name a tree by all its result depends on."""
     settings = run.config.hash(*TREE_SECTIONS)
     return f"{derive_seed(settings, policy.policy_id, sample_id, round_, search):016x}"
 
 
 def tasks(
-    run: Run, policy: Policy, prompter: Prompter, buffer: Buffer, round_: int, search: SearchKind, limit: int | None
+    run: Run, policy: Described, prompter: Prompter, buffer: Buffer, round_: int, search: SearchKind, limit: int | None
 ) -> list[Task]:
     """The searches of a round: the hardest of the buffer's scored samples, longest prompts first.
 
@@ -269,7 +256,7 @@ def tasks(
     return as_tasks(run, policy, sorted(fitting, key=lambda t: (-len(t.prompt), t.sample.sample_id)), round_, search)
 
 
-def as_tasks(run: Run, policy: Policy, chosen: Sequence[Tokenised], round_: int, search: SearchKind) -> list[Task]:
+def as_tasks(run: Run, policy: Described, chosen: Sequence[Tokenised], round_: int, search: SearchKind) -> list[Task]:
     """The searches of given samples, in their order."""
     return [
         Task(
@@ -285,26 +272,26 @@ def unfinished(run: Run, wanted: Sequence[Task]) -> list[Task]:
     return [t for t in wanted if t.tree_id not in done]
 
 
-def mine(
-    run: Run, policy: Policy, prompter: Prompter, judge: Judge | None, wanted: Sequence[Task], search: SearchKind
-) -> Iterator[list[Tree]]:
+def mine(run: Run, pool: Pool, wanted: Sequence[Task], search: SearchKind) -> Iterator[list[Found]]:
     """Search tasks and commit finished trees in groups; yields at every step the trees finished in it, mostly none.
 
     Whatever is finished when the caller stops (Ctrl-C included) is committed first.
     """
-    waiting: list[Tree] = []
+    waiting: list[Found] = []
+    policy = str(pool.policy_id)
+    round_ = wanted[0].round if wanted else 0
     last = time.monotonic()
 
     def commit() -> None:
         nonlocal waiting, last
         finished, waiting, last = waiting, [], time.monotonic()
         if finished:
-            rows = tree_rows(finished, policy.policy_id, prompter, run.config, search)
-            run.store.commit("mine", rows, round=finished[0].task.round, policy=str(policy.policy_id), search=search)
+            rows = {name: pa.concat_tables([f.tables[name] for f in finished]) for name in finished[0].tables}
+            run.store.commit("mine", rows, round=round_, policy=policy, search=search)
 
     settings = run.config.mine
     try:
-        for finished in Miner(policy, prompter, run.config, judge, search).run(wanted):
+        for finished in pool.run(SearchJob(run.config, search), wanted):
             waiting += finished
             if len(waiting) >= settings.commit_trees or time.monotonic() - last > settings.commit_seconds:
                 commit()

@@ -72,12 +72,14 @@ class Benchmark:
 
     Attributes:
         name: as the tables record it.
+        source: as `open_benchmark` takes it.
         scorers: who decides; no category is scored by two of them.
         questions: a category's items, in the data's order.
         split: which of the run's samples its items may be; items that are no samples of the run are `test`.
     """
 
     name: str
+    source: str
     scorers: Sequence[ReplyScorer]
     questions: Callable[[str], list[Question]]
     split: Split = "test"
@@ -125,7 +127,7 @@ def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
         return [Question(category, item.id, i, partial(ask, item, language)) for i, item in items]
 
     name = f"{version}-fc" if native_calls else version.value
-    return Benchmark(name, bfcl_scorers(version, native_calls), questions)
+    return Benchmark(name, name, bfcl_scorers(version, native_calls), questions)
 
 
 def api_bank(folder: Path) -> Benchmark:
@@ -135,7 +137,7 @@ def api_bank(folder: Path) -> Benchmark:
         items = enumerate(apibank_items.load_items(folder, category))
         return [Question(category, item.id, i, partial(one_reply, Prompt(item.messages))) for i, item in items]
 
-    return Benchmark(API_BANK, [ApiBankScorer(folder)], questions)
+    return Benchmark(API_BANK, f"{API_BANK}:{folder.absolute()}", [ApiBankScorer(folder)], questions)
 
 
 def api_bank_own_prompt(folder: Path, tools: ToolStyle) -> Benchmark:
@@ -149,7 +151,8 @@ def api_bank_own_prompt(folder: Path, tools: ToolStyle) -> Benchmark:
             for i, sample in enumerate(samples)
         ]
 
-    return Benchmark(API_BANK_OWN_PROMPT, [ApiBankScorer(folder)], questions)
+    source = f"{API_BANK_OWN_PROMPT}:{folder.absolute()}"
+    return Benchmark(API_BANK_OWN_PROMPT, source, [ApiBankScorer(folder)], questions)
 
 
 def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
@@ -171,7 +174,7 @@ def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
             if item.id in samples
         ]
 
-    return Benchmark(OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions)
+    return Benchmark(OWN_PROMPT, OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions)
 
 
 def version_of(benchmark: str) -> Version | None:
@@ -208,7 +211,7 @@ def open_benchmark(name: str, tools: ToolStyle) -> Benchmark:
             f"{API_BANK_OWN_PROMPT}:FOLDER"
         )
     benchmark = bfcl_own_prompt(tools) if kind == OWN_PROMPT else bfcl(version, native_calls=kind in NATIVE)
-    return replace(benchmark, name=name, split="validation") if name.endswith(VALIDATION) else benchmark
+    return replace(benchmark, name=name, source=name, split="validation") if name.endswith(VALIDATION) else benchmark
 
 
 def choose(

@@ -1,4 +1,4 @@
-"""A benchmark's questions answered by a chat, scored and committed to `predictions` as they come.
+"""A benchmark's questions answered by a pool of policies or a chat, scored and committed to `predictions` as they come.
 
 Every item is a conversation (`conversation.py`), and the next replies of many of them are asked for together. As few
 are begun at once as keep the chat busy, so that items end, and are committed, from the start. What is there already
@@ -9,15 +9,19 @@ benchmark's own) and how progress is shown.
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, Protocol
 
+from itool_data.policy.base import PolicyId, Usage
+from itool_data.prompt import ToolStyle
 from itool_data.run import Run
 from itool_data.sample import Reject
 from itool_data.stages import record_rejects
 from itool_data.store.sql import query
-from itool_eval.benchmarks import Benchmark, Question, version_of
-from itool_eval.chat import Chat, Refusal, Reply
+from itool_data.workers.pool import Desk
+from itool_eval.benchmarks import Benchmark, Question, open_benchmark, version_of
+from itool_eval.chat import Chat, PolicyChat, Refusal, Reply
 from itool_eval.conversation import Conversation, Prompt
 from itool_eval.predictions import Answer, prediction_row
 from itool_eval.verdicts import Verdict
@@ -26,8 +30,48 @@ from itool_eval.verdicts import Verdict
 _OPEN_PER_ROW = 2
 
 
-@dataclass
+@dataclass(frozen=True)
 class Asked:
+    """An item to be asked; can be sent to a worker, whose own copy of the benchmark has its question.
+
+    Attributes:
+        category: the item's category.
+        id: its id.
+        position: its place in its category.
+    """
+
+    category: str
+    id: str
+    position: int
+
+    @property
+    def key(self) -> str:
+        """Category and position."""
+        return f"{self.category}/{self.position}"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An item's end: its verdict and its row of `predictions`."""
+
+    key: str
+    verdict: Verdict
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """An item that could not be asked, and why."""
+
+    key: str
+    reject: Reject
+
+
+Ended = Answered | SetAside
+
+
+@dataclass
+class _Talk:
     """An item whose conversation waits for a reply, and what it took so far.
 
     Attributes:
@@ -47,6 +91,55 @@ class Asked:
     tokens_prompt: int = 0
     tokens_output: int = 0
     seconds: float = 0.0
+
+
+class Answerer(Protocol):
+    """Whoever answers a benchmark: a pool of policies, or a chat of another kind."""
+
+    @property
+    def policy_id(self) -> PolicyId:
+        """Whose answers these are."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens worked on so far."""
+        ...
+
+    def run(self, job: "AnswerJob", items: Sequence[Asked]) -> Iterator[list[Ended]]:
+        """Ask every item once, in about their order; yields what ended at each moment, often nothing."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
+class OneChat:
+    """A chat that is no policy of ours, as an answerer."""
+
+    def __init__(self, chat: Chat):
+        self._chat = chat
+
+    @property
+    def policy_id(self) -> PolicyId:
+        """The chat's."""
+        return self._chat.policy_id
+
+    @property
+    def usage(self) -> Usage:
+        """The chat's, as it is now."""
+        return replace(self._chat.usage)
+
+    def run(self, job: "AnswerJob", items: Sequence[Asked]) -> Iterator[list[Ended]]:
+        """Ask every item."""
+        try:
+            yield from AnswerSession(job, self._chat).run(deque(items))
+        finally:
+            self._chat.reset()
+
+    def close(self) -> None:
+        """Nothing to do: the chat goes with it."""
 
 
 def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
@@ -70,8 +163,8 @@ def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
     return {key for key in everything if splits.get(key) != benchmark.split}
 
 
-def prepare(run: Run, chat: Chat, benchmark: Benchmark, questions: Sequence[Question]) -> list[Asked]:
-    """Begin the conversations of those questions that this chat has not answered yet.
+def prepare(run: Run, answerer: Answerer, benchmark: Benchmark, questions: Sequence[Question]) -> list[Asked]:
+    """Find those questions that are not answered yet by whoever is to answer.
 
     The longest come first: neighbours of like length waste least of a batch, and no long one is left for the end.
     """
@@ -81,15 +174,13 @@ def prepare(run: Run, chat: Chat, benchmark: Benchmark, questions: Sequence[Ques
             run.store,
             "SELECT category, position FROM predictions WHERE benchmark = ? AND policy = ?",
             None,
-            [benchmark.name, str(chat.policy_id)],
+            [benchmark.name, str(answerer.policy_id)],
         ).to_pylist()
     }
-    asked = []
-    for question in questions:
-        if (question.category, question.position) not in answered:
-            conversation = question.begin()
-            asked.append(Asked(question, conversation, next(conversation)))
-    return sorted(asked, key=lambda a: (-_length(a.prompt), a.question.category, a.question.position))
+    missing = [q for q in questions if (q.category, q.position) not in answered]
+    lengths = {(q.category, q.position): _length(next(q.begin())) for q in missing}
+    missing.sort(key=lambda q: (-lengths[q.category, q.position], q.category, q.position))
+    return [Asked(q.category, q.id, q.position) for q in missing]
 
 
 def _length(prompt: Prompt) -> int:
@@ -99,29 +190,20 @@ def _length(prompt: Prompt) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of the chat brought to an end: verdicts, and items that it could not be asked."""
+    """What ended at one moment: verdicts, and items that could not be asked."""
 
     verdicts: list[Verdict] = field(default_factory=list)
     set_aside: list[Reject] = field(default_factory=list)
 
 
-def answer(run: Run, chat: Chat, benchmark: Benchmark, asked: Sequence[Asked]) -> Iterator[Step]:
+def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[Asked]) -> Iterator[Step]:
     """Hold the conversations and commit the results in groups; yields at every step what ended in it.
 
     Whatever is finished when the caller stops (Ctrl-C included) is committed first.
     """
-    waiting = deque(asked)
-    under_way: dict[str, Asked] = {}
-    requests = 0
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
-    committed = replied = time.monotonic()
-
-    def submit(a: Asked) -> None:
-        nonlocal requests
-        requests += 1
-        under_way[str(requests)] = a
-        chat.submit(str(requests), a.prompt, run.config.eval.max_tokens)
+    committed = time.monotonic()
 
     def commit() -> None:
         nonlocal rows, rejects, committed
@@ -130,58 +212,117 @@ def answer(run: Run, chat: Chat, benchmark: Benchmark, asked: Sequence[Asked]) -
         if refused:
             record_rejects(run, "eval", refused, benchmark=benchmark.name)
         if ended:
-            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(chat.policy_id))
+            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(answerer.policy_id))
 
+    job = AnswerJob(benchmark.source, run.config.model.tools, run.config.eval.max_tokens)
     try:
-        while waiting or under_way:
-            while waiting and len(under_way) < _OPEN_PER_ROW * chat.max_rows:
-                submit(waiting.popleft())
-            finished = chat.step()
-            step = Step()
-            now = time.monotonic()
-            for key, reply in finished:
-                current = under_way.pop(key)
-                current.seconds += (now - replied) / len(finished)
-                if isinstance(reply, Refusal) and not current.replies:
-                    step.set_aside.append(_reject(benchmark, current.question, reply))
-                    continue
-                ended = _broken_off(current, reply) if isinstance(reply, Refusal) else _told(current, reply)
-                if ended is None:
-                    submit(current)
-                    continue
-                scorer = benchmark.scorer(ended.question.category)
-                verdict = scorer.score(ended.question.category, ended.question.id, ended.result)
-                calls = scorer.calls(ended.question.category, ended.result)
-                rows.append(prediction_row(benchmark.name, str(chat.policy_id), ended, calls, verdict))
-                step.verdicts.append(verdict)
+        for finished in answerer.run(job, asked):
+            answered = [ended for ended in finished if isinstance(ended, Answered)]
+            step = Step(
+                [ended.verdict for ended in answered],
+                [ended.reject for ended in finished if isinstance(ended, SetAside)],
+            )
+            rows += [ended.row for ended in answered]
             rejects += step.set_aside
-            if finished:
-                replied = now
-            if now - committed > run.config.mine.commit_seconds:
+            if time.monotonic() - committed > run.config.mine.commit_seconds:
                 commit()
             yield step
     finally:
-        chat.reset()
         commit()
 
 
-def _told(asked: Asked, reply: Reply) -> Answer | None:
+@dataclass(frozen=True)
+class AnswerJob:
+    """Conversations about a benchmark's items, scored.
+
+    Attributes:
+        source: of the benchmark, as `open_benchmark` takes it, because every worker opens it for itself.
+        tools: how the run's own prompt writes functions.
+        max_tokens: upper bound on a reply.
+    """
+
+    source: str
+    tools: ToolStyle
+    max_tokens: int
+    name = "item"
+
+    def start(self, desk: Desk) -> "AnswerSession":
+        """Begin on a worker."""
+        return AnswerSession(self, PolicyChat(desk.policy, desk.prompter))
+
+
+class AnswerSession:
+    """Holds conversations with one chat."""
+
+    def __init__(self, job: AnswerJob, chat: Chat):
+        benchmark = open_benchmark(job.source, job.tools)
+        self.appetite = _OPEN_PER_ROW * chat.max_rows
+        self._benchmark = benchmark
+        self._questions = cache(lambda category: {q.position: q for q in benchmark.questions(category)})
+        self._chat = chat
+        self._max_tokens = job.max_tokens
+
+    def run(self, waiting: deque[Asked]) -> Iterator[list[Ended]]:
+        """Hold the conversations of the waiting items; yields at every step of the chat what ended in it."""
+        under_way: dict[str, _Talk] = {}
+        requests = 0
+        replied = time.monotonic()
+
+        def submit(talk: _Talk) -> None:
+            nonlocal requests
+            requests += 1
+            under_way[str(requests)] = talk
+            self._chat.submit(str(requests), talk.prompt, self._max_tokens)
+
+        while waiting or under_way:
+            while waiting and len(under_way) < self.appetite:
+                asked = waiting.popleft()
+                question = self._questions(asked.category)[asked.position]
+                conversation = question.begin()
+                submit(_Talk(question, conversation, next(conversation)))
+            finished = self._chat.step()
+            now = time.monotonic()
+            step: list[Ended] = []
+            for key, reply in finished:
+                talk = under_way.pop(key)
+                talk.seconds += (now - replied) / len(finished)
+                if (ended := self._take(talk, reply)) is not None:
+                    step.append(ended)
+                else:
+                    submit(talk)
+            if finished:
+                replied = now
+            yield step
+
+    def _take(self, talk: _Talk, reply: Reply | Refusal) -> Ended | None:
+        """Give a conversation its reply; returns its end, or None while it goes on."""
+        question, benchmark = talk.question, self._benchmark
+        key = Asked(question.category, question.id, question.position).key
+        if isinstance(reply, Refusal) and not talk.replies:
+            reject = Reject(benchmark.name, question.category, question.position, question.id, reply.reason)
+            return SetAside(key, reject)
+        answer = _broken_off(talk, reply) if isinstance(reply, Refusal) else _told(talk, reply)
+        if answer is None:
+            return None
+        scorer = benchmark.scorer(question.category)
+        verdict = scorer.score(question.category, question.id, answer.result)
+        calls = scorer.calls(question.category, answer.result)
+        return Answered(key, verdict, prediction_row(benchmark.name, str(self._chat.policy_id), answer, calls, verdict))
+
+
+def _told(talk: _Talk, reply: Reply) -> Answer | None:
     """Give a conversation its next reply; returns the answer once it is over, None while it goes on."""
-    asked.replies += 1
-    asked.tokens_prompt += reply.tokens_prompt
-    asked.tokens_output += reply.tokens_output
+    talk.replies += 1
+    talk.tokens_prompt += reply.tokens_prompt
+    talk.tokens_output += reply.tokens_output
     try:
-        asked.prompt = asked.conversation.send(reply.said)
+        talk.prompt = talk.conversation.send(reply.said)
     except StopIteration as end:
-        return Answer(asked.question, end.value, asked.tokens_prompt, asked.tokens_output, reply.finish, asked.seconds)
+        return Answer(talk.question, end.value, talk.tokens_prompt, talk.tokens_output, reply.finish, talk.seconds)
     return None
 
 
-def _broken_off(asked: Asked, refusal: Refusal) -> Answer:
+def _broken_off(talk: _Talk, refusal: Refusal) -> Answer:
     """A conversation that gets no further reply: what the official harness writes then, and scores as wrong."""
     result = f"Error during inference: {refusal.reason}"
-    return Answer(asked.question, result, asked.tokens_prompt, asked.tokens_output, refusal.finish, asked.seconds)
-
-
-def _reject(benchmark: Benchmark, question: Question, refusal: Refusal) -> Reject:
-    return Reject(benchmark.name, question.category, question.position, question.id, refusal.reason)
+    return Answer(talk.question, result, talk.tokens_prompt, talk.tokens_output, refusal.finish, talk.seconds)

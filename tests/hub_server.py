@@ -68,8 +68,11 @@ class HubServer(ThreadingHTTPServer):
         self.folder = folder
         self.repositories: dict[str, Repository] = {}  # by datasets/USER/NAME or models/USER/NAME
         self.received = 0  # bytes of large files
+        self.bodies = 0  # bytes of all requests' bodies
         self.requests: list[str] = []
         self.failures: list[tuple[str, int, int]] = []  # pattern of "METHOD path", passes, status
+        self.hold = ""  # a pattern of "METHOD path": the first such request sets `held` and is never answered
+        self.held = threading.Event()
         self.corrupt = ""  # a path that is given back with another content
         self.lock = threading.Lock()
 
@@ -114,8 +117,12 @@ class Handler(BaseHTTPRequestHandler):
         request = f"{self.command} {path}"
         with self.server.lock:
             self.server.requests.append(request)
+            self.server.bodies += length
             status = self.server.failing(request)
-        if status:
+        if self.server.hold and re.search(self.server.hold, request):
+            self.server.held.set()
+            threading.Event().wait()
+        elif status:
             self.rfile.read(length)
             self.answer(status, {"error": "told to fail"})
         elif self.command == "PUT":
@@ -146,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def route(self, path: str, body: bytes) -> None:
         if path == "/stats":
-            self.answer(200, {"received": self.server.received, "requests": len(self.server.requests)})
+            self.answer(200, {"received": self.server.received, "bodies": self.server.bodies})
         elif path == "/api/validate-yaml":
             self.answer(200, {})
         elif path == "/api/whoami-v2":

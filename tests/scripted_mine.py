@@ -7,17 +7,22 @@ command goes on.
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from toys import PROMPTER, ids_of, toy_sample
 
 from itool_data import stages
+from itool_data.config import WorkerSettings
 from itool_data.policy.base import Completion
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import Run, write_run
 from itool_data.sample import Sample
 from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
+from itool_data.workers.actors import RayPool
+from itool_data.workers.open import connect
+from itool_data.workers.pool import Desk, LocalPool, Pool
 
 SAMPLES = 20
 SETTINGS = ["reward.weight=0", "replay.fraction=1", "replay.hardest=1", "mcts.max_tokens=32", "mine.commit_trees=2"]
@@ -49,15 +54,30 @@ def policy(kind: type[Slow] = Slow, max_draws: int = 8) -> Slow:
     return kind(table, max_draws)
 
 
-def mine(run: Run, scripted: ScriptedPolicy) -> None:
+def open_desk(max_draws: int = 8, delay: float = 0.0) -> Desk:
+    """What a worker opens."""
+    scripted = policy(max_draws=max_draws)
+    scripted.delay = delay
+    return Desk(scripted, PROMPTER)
+
+
+def open_pool(workers: int, **options: float) -> Pool:
+    """The policy in this process, or on so many of Ray's actors."""
+    if workers == 1:
+        return LocalPool(open_desk(**options))
+    connect(WorkerSettings(count=workers))
+    return RayPool(partial(open_desk, **options), workers)
+
+
+def mine(run: Run, pool: Pool, round_: int = 1) -> None:
     """The whole way of `itool mine`, from samples to pairs."""
     if not query(run.store, "SELECT 1 FROM samples").num_rows:
-        run.store.commit("import", {"samples": [sample_row(sample(i)) for i in range(SAMPLES)]})
-    buffer = stages.replay(run, scripted, PROMPTER, 1)
+        run.store.commit("import", {"samples": [sample_row(sample(i)) for i in range(SAMPLES)]}, source="toy.jsonl")
+    buffer = stages.replay(run, pool, PROMPTER, round_)
     if buffer.missing:
-        stages.measure(run, scripted, buffer, 1, lambda done, total: None)
-    wanted = stages.unfinished(run, stages.tasks(run, scripted, PROMPTER, buffer, 1, "mcts", None))
-    for finished in stages.mine(run, scripted, PROMPTER, None, wanted, "mcts"):
+        stages.measure(run, pool, buffer, round_, lambda done, total: None)
+    wanted = stages.unfinished(run, stages.tasks(run, pool, PROMPTER, buffer, round_, "mcts", None))
+    for finished in stages.mine(run, pool, wanted, "mcts"):
         print("step", len(finished), flush=True)
 
 
@@ -67,12 +87,12 @@ def main() -> None:
     parser.add_argument("--max-draws", type=int, default=8)
     parser.add_argument("--open-trees", type=int, default=4)
     parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
-    scripted = policy(max_draws=options.max_draws)
-    scripted.delay = options.delay
+    pool = open_pool(options.workers, max_draws=options.max_draws, delay=options.delay)
     try:
         with write_run(options.run, None, [*SETTINGS, f"mine.open_trees={options.open_trees}"]) as run:
-            mine(run, scripted)
+            mine(run, pool)
     except KeyboardInterrupt:
         sys.exit(130)
 

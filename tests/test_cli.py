@@ -20,6 +20,7 @@ from itool_data.run import open_run, write_run
 from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
 from itool_data.store.tables import Store
+from itool_data.workers.pool import Desk, LocalPool
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 
@@ -257,7 +258,7 @@ def test_samples_longer_than_the_context_are_set_aside_once(itool: Itool, tmp_pa
             if not run.store.log():
                 run.store.commit("import", {"samples": [sample_row(s) for s in (short, long, longest)]})
             buffer = stages.replay(run, policy, PROMPTER, 1)
-            stages.measure(run, policy, buffer, 1, lambda done, total: None)
+            stages.measure(run, LocalPool(Desk(policy, PROMPTER)), buffer, 1, lambda done, total: None)
             tasks = stages.tasks(run, policy, PROMPTER, buffer, 1, "mcts", None)
         assert [t.sample for t in tasks] == [short]
     rejects = query(Store(tmp_path / "tables"), "SELECT stage, field, reason FROM rejects ORDER BY ALL").to_pylist()

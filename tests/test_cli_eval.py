@@ -16,10 +16,10 @@ from itool_data.policy.base import Draw, PolicyId, Request
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import Run, open_run, write_run
 from itool_data.store.sql import query
+from itool_data.workers.pool import Desk, LocalPool
 from itool_eval.benchmarks import API_BANK, Benchmark, Question, api_bank, choose
 from itool_eval.benchmarks import bfcl as bfcl_benchmark
 from itool_eval.bfcl.categories import Version
-from itool_eval.chat import PolicyChat
 from itool_eval.conversation import Said
 from itool_eval.errors import ErrorClass
 from itool_eval.predict import answer, prepare
@@ -89,8 +89,8 @@ def script_turns(questions: list[Question], replies: list[str]) -> dict[tuple[in
 
 def evaluate(run: Run, policy: ScriptedPolicy, benchmark: Benchmark, questions: list[Question], steps: int = 99) -> int:
     """Run at most so many steps, as a killed process would; how many were answered."""
-    chat = PolicyChat(policy, PROMPTER)
-    answering = answer(run, chat, benchmark, prepare(run, chat, benchmark, questions))
+    pool = LocalPool(Desk(policy, PROMPTER))
+    answering = answer(run, pool, benchmark, prepare(run, pool, benchmark, questions))
     answered = sum(len(step.verdicts) for _, step in zip(range(steps), answering, strict=False))
     answering.close()
     return answered
@@ -237,8 +237,8 @@ def test_prompts_longer_than_the_context_are_set_aside_once(tmp_path: Path, bfcl
     policy = Named("p", script(questions, lambda _: GOOD), context=100)
     with write_run(tmp_path, None, []) as run:
         for _ in range(2):
-            chat = PolicyChat(policy, PROMPTER)
-            (step,) = answer(run, chat, bfcl, prepare(run, chat, bfcl, questions))
+            pool = LocalPool(Desk(policy, PROMPTER))
+            (step,) = answer(run, pool, bfcl, prepare(run, pool, bfcl, questions))
             assert not step.verdicts and [r.field for r in step.set_aside] == ["simple_0", "simple_1"]
         rejects = query(run.store, "SELECT stage, source, file, field FROM rejects ORDER BY field").to_pylist()
         assert rejects == [

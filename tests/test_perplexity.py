@@ -1,12 +1,14 @@
 """Eq. 4 on the response tokens only, the replay buffer, and the hardest of it."""
 
 import math
+from collections import deque
 
 import pytest
 from toys import PROMPTER, ids_of, toy_sample
 
 from itool_data.perplexity import hardest, perplexity, replay_buffer, score_samples
 from itool_data.policy.scripted import ScriptedPolicy
+from itool_data.prompt import Tokenised
 
 
 def test_perplexity_is_the_inverse_geometric_mean_of_the_probabilities():
@@ -21,9 +23,9 @@ def test_perplexity_of_the_impossible_is_finite():
 
 def test_scores_count_response_tokens_only():
     sample = toy_sample()
-    prompt, response = tuple(PROMPTER.prompt_ids(sample)), ids_of(sample.target)
-    policy = ScriptedPolicy({prompt: {response: 1.0, ids_of("[g()]"): 3.0}})
-    (score,) = next(score_samples(policy, [(sample, prompt, response)]))
+    prompt, response = PROMPTER.prompt_ids(sample), ids_of(sample.target)
+    policy = ScriptedPolicy({tuple(prompt): {response: 1.0, ids_of("[g()]"): 3.0}})
+    (score,) = next(score_samples(policy, deque([Tokenised(sample, prompt, list(response))])))
     # One choice of probability 1/4 among 9 tokens, end-of-turn included; the prompt has no part in it.
     assert score.n_tokens == len("[f(a=1)]") + 1
     assert score.perplexity == pytest.approx(4 ** (1 / 9))

@@ -5,21 +5,21 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import scripted_mine
 from chromium import chromium, opened
-from hypothesis import given
-from hypothesis import strategies as st
 from outcomes import Itool, one_line
 
-from itool_cli.page.fragments import differing
+from itool_cli.page.policies import labels, trainings
 from itool_cli.report import write_report
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
+from itool_data.store.tables import Commit
 from itool_eval.predictions import read_evaluated
 from itool_eval.scores import Tally, wilson
 
@@ -96,9 +96,13 @@ def test_the_page_holds_every_tree_node_and_pair_of_the_tables(mined: Path, page
     )
     pairs = ask(mined, "SELECT tree_id, path, chosen_text, rejected_text, error_class FROM pairs")
     assert pairs and sorted(tuple(p.values()) for p in pairs) == sorted(
-        (trees[p["tree"]]["id"], p["path"], "".join(p["chosen"]), "".join(p["rejected"]), p["class"])
+        (trees[p["tree"]]["id"], p["path"], _text(p["chosen"]), _text(p["rejected"]), p["class"])
         for p in data["data-pairs"]
     )
+
+
+def _text(pieces: list[tuple[str, bool]]) -> str:
+    return "".join(text for text, _ in pieces)
 
 
 def test_a_pairs_ends_in_its_tree_are_the_steps_that_it_names(mined: Path, page: Path) -> None:
@@ -147,23 +151,37 @@ def test_a_whole_run_has_scores_curves_and_plan_against_fact(toy_run: Path, tmp_
     assert len(data["data-cost"]["plans"]) == 2
 
 
+def test_of_a_round_trained_twice_the_newest_curve_alone_is_shown(tmp_path: Path) -> None:
+    def update(number: int, loss: float) -> dict[str, Any]:
+        return {"round": 1, "objective": "simpo", "split": "train", "update": number, "loss": loss}
+
+    with write_run(tmp_path / "run", None, []) as run:
+        run.store.commit("preference", {"training": [update(1, float("nan"))]}, round=1, stopped="no number")
+        run.store.commit("preference", {"training": [update(1, 0.5), update(2, 0.25)]}, round=1, update=2)
+        (curve,) = parts(write_report(run, tmp_path / "page.html"))["data-training"]
+        assert [row["loss"] for row in curve["rows"]] == [0.5, 0.25]
+        assert (curve["kept"], curve["stopped"]) == (2, "")
+        run.store.commit("preference", {"training": [update(1, float("nan"))]}, round=1, stopped="no number")
+        (curve,) = parts(write_report(run, tmp_path / "page.html"))["data-training"]
+        assert [row["loss"] for row in curve["rows"]] == [None] and curve["stopped"] == "no number"
+
+
+def test_policies_are_called_by_what_trained_them() -> None:
+    def trained(version: int, **info: object) -> Commit:
+        return Commit(version, datetime.now(UTC), "training", {}, {}, {"base": "m@1", "adapter": "a", **info})
+
+    log = [trained(0, content="old"), trained(1, content="warm"), trained(2, content="one", round=1)]
+    log += [trained(3, content="three", round=3)]  # the second round found no pair
+    policies = ["m@1", "m@1+old", "m@1+one", "m@1+three", "m@1+warm", "other@1"]
+    assert list(labels(trainings(log, policies), policies).items()) == [
+        ("m@1", "base"), ("m@1+warm", "warm-up"), ("m@1+one", "round 1"), ("m@1+three", "round 3"),
+        ("m@1+old", "adapter old"), ("other@1", "other@1"),
+    ]  # fmt: skip
+    assert labels(trainings([], ["m@1"]), ["m@1"]) == {"m@1": "base"}
+
+
 def test_the_loop_writes_the_page(toy_run: Path) -> None:
     assert "data-overview" in parts(toy_run / "report.html")
-
-
-@given(st.text(max_size=60), st.text(max_size=60))
-def test_fragments_are_the_texts_and_what_they_share(first: str, second: str) -> None:
-    left, right = differing(first, second)
-    assert ("".join(left), "".join(right)) == (first, second)
-    assert left[::2] == right[::2]
-
-
-def test_fragments_are_whole_words_and_numbers() -> None:
-    assert differing("city='Santa Clara',", "city='California',") == (
-        ["city='", "Santa Clara", "',"], ["city='", "California", "',"],
-    )  # fmt: skip
-    assert differing("a=-1.5)", "a=-15)")[0] == ["a=", "-1.5", ")"]
-    assert differing("f(", "g(") == (["", "f", "("], ["", "g", "("])
 
 
 # -- in a browser ----------------------------------------------------------------------------------------------------
@@ -241,7 +259,7 @@ def test_pairs_are_filtered_and_lead_to_their_tree(browser: Any, mined: Path, pa
         tab.locator("#pairs .facets button", has_text=ordered[0]["error_class"]).click()
         cards = tab.locator("#pairs .pair")
         assert cards.count() == ordered[0]["n"]
-        assert {text for text in cards.locator(".chip").all_inner_texts()} == {f"breaks: {ordered[0]['error_class']}"}
+        assert {text for text in cards.locator(".chip").all_inner_texts()} == {ordered[0]["error_class"]}
         assert cards.first.locator("mark").count() > 0
         wanted = cards.last.locator("a").get_attribute("href").removeprefix("#tree-")
         cards.last.locator("a").click()

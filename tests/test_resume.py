@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import scripted_mine
 from scripted_mine import SAMPLES, SETTINGS
+from toys import PROMPTER
 
 from itool_data.policy.base import Completion
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
 from itool_data.store.tables import Store
+from itool_data.workers.pool import Desk, LocalPool
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -33,7 +35,7 @@ def mined(folder: Path) -> Rows:
 
 def mine_at_once(folder: Path, max_draws: int = 8, open_trees: int = 4) -> Rows:
     with write_run(folder, None, [*SETTINGS, f"mine.open_trees={open_trees}"]) as run:
-        scripted_mine.mine(run, scripted_mine.policy(max_draws=max_draws))
+        scripted_mine.mine(run, LocalPool(Desk(scripted_mine.policy(max_draws=max_draws), PROMPTER)))
     return mined(folder)
 
 
@@ -107,6 +109,6 @@ def test_ctrl_c_keeps_every_finished_tree(tmp_path: Path, expected: Rows) -> Non
     # A commit only at the end, so that what is kept is what the interrupt itself saved.
     settings = [*SETTINGS, "mine.open_trees=4", "mine.commit_trees=1000", "mine.commit_seconds=1000"]
     with pytest.raises(KeyboardInterrupt), write_run(tmp_path, None, settings) as run:
-        scripted_mine.mine(run, scripted_mine.policy(Interrupted))
+        scripted_mine.mine(run, LocalPool(Desk(scripted_mine.policy(Interrupted), PROMPTER)))
     assert 0 < len(tree_ids(tmp_path)) < SAMPLES
     assert mine_at_once(tmp_path) == expected

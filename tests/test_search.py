@@ -1,6 +1,7 @@
 """The whole search on trees small enough to write down: the test plays the policy, draw by draw."""
 
 import math
+from collections import deque
 
 import pytest
 from hypothesis import given, settings
@@ -266,7 +267,7 @@ def test_every_tree_agrees_with_the_equations(responses, depth, width, simulatio
     prompt = tuple(PROMPTER.prompt_ids(sample))
     policy = ScriptedPolicy({prompt: {ids_of(text): weight for text, weight in responses.items()}})
     wanted = [Task("tree", sample, prompt, config.seed, 1)]
-    (tree,) = [t for step in Miner(policy, PROMPTER, config, None).run(wanted) for t in step]
+    (tree,) = [t for step in Miner(policy, PROMPTER, config, None).run(deque(wanted)) for t in step]
     nodes = list(tree.root.walk())
     assert max(len(n.path) for n in nodes) <= depth
     for node in nodes:

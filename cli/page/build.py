@@ -22,6 +22,7 @@ SCRIPTS = (
     "dom.js", "data.js", "charts.js", "overview.js", "scores.js", "training.js", "cost.js", "sample.js", "tree.js",
     "explorer.js", "pairs.js", "main.js",
 )  # fmt: skip
+STYLES = ("theme.css", "layout.css", "explorer.css", "pairs.css")
 LICENCES = ("d3.LICENSE", "plot.LICENSE")
 
 
@@ -43,7 +44,7 @@ def page(title: str, data: Mapping[str, Any], packed: Mapping[str, Any]) -> str:
         "{{policy}}": f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; "
         f"script-src {hashes}",
         "{{licences}}": "\n\n".join(_text("vendor", name) for name in LICENCES),
-        "{{style}}": _text("static", "style.css"),
+        "{{style}}": "\n".join(_text("static", name) for name in STYLES),
         "{{data}}": "\n".join(
             [_element("application/json", name, _json(value)) for name, value in data.items()]
             + [_element("application/gzip", name, _pack(value)) for name, value in packed.items()]

@@ -3,6 +3,7 @@
 Left out: the scores themselves (`scores.py`), from which the page takes the headline.
 """
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ def overview(run: Run, log: Sequence[Commit], base: str) -> dict[str, Any]:
     ).to_pylist()
     return {
         "name": run.folder.resolve().name,
+        "folder": shlex.quote(str(run.folder)),
         "base": base or run.config.model.name,
         "changed": log[-1].time.isoformat() if log else None,
         "counts": counts,

@@ -39,20 +39,18 @@ def trainings(log: Sequence[Commit], policies: Sequence[str]) -> Trainings:
     return Trainings(base, [(int(c.info.get("round", 0)), str(c.info["content"])) for c in found])
 
 
-def labels(run: Trainings, rounds: int, policies: Sequence[str]) -> dict[str, str]:
+def labels(run: Trainings, policies: Sequence[str]) -> dict[str, str]:
     """What policies are called, in the order shown: the base model, the warm-up, the rounds, then any others.
 
     A round that trained nothing has the policy of the one before it, and its label is that one's.
 
     Args:
         run: from `trainings`.
-        rounds: the last round to name.
         policies: those to be called something.
     """
     names = {run.base: "base"}
-    for round_ in range(rounds + 1):
+    for round_ in range(max((of for of, _ in run.contents), default=0) + 1):
         names.setdefault(run.after(round_), f"round {round_}" if round_ else "warm-up")
-    others = {policy: f"adapter {policy.rpartition('+')[2]}" for policy in sorted(policies)}
-    return {policy: name for policy, name in (others | names).items() if policy in policies and policy in names} | {
-        policy: name for policy, name in others.items() if policy not in names
-    }
+    known = {policy: name for policy, name in names.items() if policy in policies}
+    others = [policy for policy in policies if policy not in known]
+    return known | {policy: policy.replace(f"{run.base}+", "adapter ") for policy in others}

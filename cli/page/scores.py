@@ -57,7 +57,9 @@ def _rows(runs: Sequence[Evaluated], changes: Mapping[str, Comparison]) -> list[
         tally = Tally(sum(v.valid for v in run.verdicts), len(run.verdicts))
         whole = Score(ALL, "correct / items asked", tally.share, tally.n, wilson(tally))
         summary = summarise(run.benchmark, run.verdicts)
-        groups = {"all": [whole], "category": summary.categories, "formula": summary.scores}
+        categories = {score.name for score in summary.categories}
+        formulas = [score for score in summary.scores if score.name not in categories]
+        groups = {"all": [whole], "category": summary.categories, "formula": formulas}
         for group, members in groups.items():
             for score in members:
                 if score.n:

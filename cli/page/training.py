@@ -3,11 +3,15 @@
 Left out: which figures are drawn, which the page decides.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from itool_data.run import Run
 from itool_data.store.sql import query
+from itool_data.store.tables import Commit
 
+Row = dict[str, Any]
 FIGURES = (
     "update", "split", "loss", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "learning_rate",
     "gradient_norm",
@@ -15,37 +19,46 @@ FIGURES = (
 MOST_UPDATES = 1000  # of a curve; more than a screen has points
 
 
-def curves(run: Run) -> list[dict[str, Any]]:
-    """The updates and validations of the warm-up (round 0) and of each round, the newest training of each.
+def curves(run: Run, log: Sequence[Commit]) -> list[dict[str, Any]]:
+    """The updates and validations of the newest warm-up (round 0) and of each round's newest training.
+
+    Args:
+        run: the run.
+        log: its log.
 
     Returns:
-        For each: its round, its objective, the adapter's update that was kept (where known), and rows of FIGURES and
-        the stage of the warm-up.
+        For each: its round, its objective, the update whose adapter was kept and why it stopped early (where it did),
+        and rows of FIGURES with the warm-up's stage.
     """
-    rows = query(
-        run.store,
-        f'SELECT round, policy, objective, {", ".join(FIGURES)} FROM training ORDER BY round, "update", split',
-    ).to_pylist()
-    kept = {
-        (commit.info["round"]): (commit.info["update"], commit.info.get("stopped", ""))
-        for commit in run.store.log()
-        if commit.operation == "preference" and "update" in commit.info
+    newest = {int(commit.info.get("round", 0)): commit for commit in log if commit.rows.get("training")}
+    return [_curve(round_, commit, _added(run, commit)) for round_, commit in sorted(newest.items())]
+
+
+def _added(run: Run, commit: Commit) -> list[Row]:
+    """The rows that a commit added, which nothing but the table's version tells from those of an earlier training."""
+    sql = f"SELECT objective, {', '.join(FIGURES)} FROM training ORDER BY update, split"
+    earlier = query(run.store, sql, commit.version - 1).to_pylist() if commit.version else []
+    # As text, because a loss that is no number equals nothing.
+    known = Counter(map(str, earlier))
+    rows = []
+    for row in query(run.store, sql, commit.version).to_pylist():
+        if known[str(row)]:
+            known[str(row)] -= 1
+        else:
+            rows.append(row)
+    return rows
+
+
+def _curve(round_: int, commit: Commit, rows: Sequence[Row]) -> dict[str, Any]:
+    stride = -(-len(rows) // MOST_UPDATES)
+    return {
+        "round": round_,
+        "objective": rows[0]["objective"],
+        "kept": commit.info.get("update"),
+        "stopped": commit.info.get("stopped", ""),
+        "rows": [
+            row | {"stage": row["objective"].removeprefix("sft-")}
+            for number, row in enumerate(rows)
+            if row["split"] == "validation" or number % stride == 0
+        ],
     }
-    groups: dict[int, dict[str, Any]] = {}
-    for row in rows:
-        stage = row["objective"].removeprefix("sft-") if row["round"] == 0 else ""
-        group = groups.setdefault(
-            row["round"],
-            {
-                "round": row["round"],
-                "objective": "sft" if stage else row["objective"],
-                "kept": kept.get(row["round"], (None, ""))[0],
-                "stopped": kept.get(row["round"], (None, ""))[1],
-                "rows": [],
-            },
-        )
-        group["rows"].append({name: row[name] for name in FIGURES} | {"stage": stage})
-    for group in groups.values():
-        stride = -(-len(group["rows"]) // MOST_UPDATES)
-        group["rows"] = [row for n, row in enumerate(group["rows"]) if row["split"] != "train" or n % stride == 0]
-    return list(groups.values())

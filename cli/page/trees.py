@@ -99,7 +99,7 @@ class _Children:
 
     def find(self, parent: str, step_ids: Sequence[int]) -> str:
         """The path of the child that a step leads to."""
-        return next(n["path"] for n in self._by_parent[parent] if n["step_ids"] == step_ids)
+        return next(str(n["path"]) for n in self._by_parent[parent] if n["step_ids"] == step_ids)
 
 
 def _ends(pair: Row, children: _Children) -> Row:

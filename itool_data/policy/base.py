@@ -7,7 +7,7 @@ how a prompt is built (`prompt.py`), and any policy (one file each beside this o
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import Literal, Protocol
 
 import numpy as np
@@ -81,14 +81,17 @@ class Usage:
     reused: int = 0
     decoded: int = 0
     scored: int = 0
-    steps: int = field(default=0)
+    steps: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def __sub__(self, other: "Usage") -> "Usage":
+        return Usage(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
 
 
-class Policy(Protocol):
-    """Generates and scores token ids."""
-
-    usage: Usage
-    max_rows: int  # draws worked on at once
+class Described(Protocol):
+    """What is known of a policy without asking it anything: of the policy itself, or of several equal ones."""
 
     @property
     def policy_id(self) -> PolicyId:
@@ -99,6 +102,13 @@ class Policy(Protocol):
     def context(self) -> int:
         """Most tokens of prompt and continuation together."""
         ...
+
+
+class Policy(Described, Protocol):
+    """Generates and scores token ids."""
+
+    usage: Usage
+    max_rows: int  # draws worked on at once
 
     def submit(self, request: Request) -> None:
         """Queue a request; it is worked on by `step`."""

@@ -7,7 +7,7 @@ same policy for itself. Left out: finding models and adapters (`load.py`).
 from itool_data.config import ModelSettings
 from itool_data.policy.base import Policy
 from itool_data.policy.load import Adapter, BaseModel, choose_device, load_tokenizer, policy_id
-from itool_data.policy.vllm import VllmPolicy, load_vllm_policy
+from itool_data.policy.vllm import load_vllm_policy
 from itool_data.prompt import Prompter
 
 ROWS = {"cpu": 48, "cuda": 256}
@@ -26,14 +26,6 @@ def open_policy(settings: ModelSettings, base: BaseModel, adapter: Adapter | Non
     from itool_data.policy.transformers import load_policy
 
     return load_policy(base.path, policy_id(base, adapter), adapter.path if adapter else None, device, rows)
-
-
-def change_adapter(policy: Policy, settings: ModelSettings, base: BaseModel, adapter: Adapter | None) -> Policy:
-    """The policy of another adapter of the same base model: the one at hand if it can, else a new one in its place."""
-    if isinstance(policy, VllmPolicy) and policy.use(adapter):
-        return policy
-    policy.close()
-    return open_policy(settings, base, adapter)
 
 
 def open_prompter(settings: ModelSettings, base: BaseModel) -> Prompter:

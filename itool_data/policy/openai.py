@@ -150,8 +150,11 @@ class ServerPolicy:
             else:
                 whole.append(i)
         asks = [self._options(prompt, [continuations[i][0] for i in found]) for prompt, found in options.items()]
-        asks += [self._whole(prompts[i], continuations[i]) for i in whole]
         answers = self._server.ask(asks)
+        for i in whole:
+            # One at a time, which costs little as a prefill fills the machine: several in one batch end vLLM 0.32 on a
+            # CPU where it serves adapters.
+            answers += self._server.ask([self._whole(prompts[i], continuations[i])])
         if refused := next((a for a in answers if isinstance(a, Refused)), None):
             raise ItoolError(f"{self._server.base_url}: refuses to score a prompt: {refused.reason}")
         self.usage.scored += sum(map(len, options)) + sum(len(prompts[i]) + len(continuations[i]) for i in whole)

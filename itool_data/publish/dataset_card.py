@@ -23,6 +23,17 @@ WHAT = {
     "sft_medium": "training samples, medium",
     "sft_hard": "training samples, hard",
 }
+TREES = """
+    SELECT round, policy, search, count(*) AS trees, sum(pairs) AS pairs, sum(dropped_delta_q) AS delta_q,
+           sum(dropped_similarity) AS similarity, sum(dropped_q_chosen) AS q_chosen, sum(tokens_decoded) AS tokens
+    FROM trees WHERE round <= ? GROUP BY ALL ORDER BY ALL
+"""
+CLASSES = """
+    SELECT error_class, count(*) AS pairs, avg(q_chosen - q_rejected) AS delta_q,
+           count_if(chosen_terminal AND rejected_terminal) AS whole
+    FROM pairs SEMI JOIN (SELECT sample_id FROM samples WHERE split = 'train') USING (sample_id)
+    WHERE round <= ? GROUP BY ALL ORDER BY pairs DESC, error_class
+"""
 LONGEST_EXAMPLE = 600  # characters of a question and of a step that a reader takes in at a glance
 
 
@@ -47,13 +58,15 @@ def dataset_card(
         licence: the Hub's identifier, instead of those of the sources and the base model.
     """
     made_from = [*sources(run), base_model(run.config.model)]
+    trees = query(run.store, TREES, as_of, [round_]).to_pylist()
+    classes = query(run.store, CLASSES, as_of, [round_]).to_pylist()
     seen = [row for row in scores if row["round"] <= round_]
     parts = [
         f"---\n{_metadata(repo_id, paths, made_from, licence)}\n---",
-        _opening(run, as_of, repo_id, made_from[-1]),
+        _opening(run.config, trees, repo_id, made_from[-1]),
         _contents(paths, repo_id),
-        _training(run, as_of, round_, repo_id),
-        _numbers(run, as_of, round_),
+        _training(classes),
+        _numbers(trees, classes),
         _example(run, as_of, round_),
         score_table(seen),
         _limits(run.config),
@@ -104,19 +117,17 @@ def _metadata(repo_id: str, paths: Mapping[str, Shard], made_from: Sequence[Lice
     return card.to_yaml()
 
 
-def _opening(run: Run, as_of: int | None, repo_id: str, base: Licensed) -> str:
-    config = run.config
+def _opening(config: Config, trees: Sequence[Mapping[str, Any]], repo_id: str, base: Licensed) -> str:
     mcts, reward = config.mcts, config.reward
     judged = f", plus {reward.weight:g} times the self-evaluation of Eq. 7" if reward.weight else ""
     outcome = {
         "terminal": "+1 for a response whose calls match the gold ones, -1 for one whose calls do not",
         "prefix": "how far a response's calls agree with the gold ones, from -1 to 1",
     }[reward.outcome]
-    searches = query(run.store, "SELECT DISTINCT search FROM trees", as_of)["search"].to_pylist()
     ablation = (
         "\n\nSome trees are the ablation without search: their pair is the most against the least probable of "
         f"{mcts.draws} sampled responses (column `search` of `trees`)."
-        if "sample" in searches
+        if any(tree["search"] == "sample" for tree in trees)
         else ""
     )
     return f"""# {code(repo_id.rpartition("/")[2])}
@@ -158,13 +169,8 @@ a held-out split is in any of them."""
     return "\n".join([*lines, usage])
 
 
-def _training(run: Run, as_of: int | None, round_: int, repo_id: str) -> str:
-    counts = query(
-        run.store,
-        "SELECT count(*) AS n, count_if(chosen_terminal AND rejected_terminal) AS whole FROM pairs WHERE round <= ?",
-        as_of,
-        [round_],
-    ).to_pylist()[0]
+def _training(classes: Sequence[Mapping[str, Any]]) -> str:
+    whole, n = sum(c["whole"] for c in classes), sum(c["pairs"] for c in classes)
     return f"""## Training on it
 
 `pairs` loads in TRL as it is. `prompt` is the conversation as the policy saw it: the functions stand in its system
@@ -173,8 +179,8 @@ holds the same functions as JSON text, which TRL's DPO and SFT trainers hand to 
 (`pairs.remove_columns("tools")`) for a template that shows them, or the functions appear twice.
 
 **A pair is a step, and general trainers do not know that.** `chosen` and `rejected` are the response up to and
-including the step. A general trainer puts an end of turn behind each of them. For {counts["whole"]:,} of the
-{counts["n"]:,} pairs that is right, because both steps end their response; for the others it teaches the model to stop
+including the step. A general trainer puts an end of turn behind each of them. For {whole:,} of the
+{n:,} pairs that is right, because both steps end their response; for the others it teaches the model to stop
 in the middle of a call. So, in TRL:
 
 ```python
@@ -186,16 +192,7 @@ far included, and carries no loss; `chosen_ids` and `rejected_ids` are the token
 added to them. `itool train preference` trains on that."""
 
 
-def _numbers(run: Run, as_of: int | None, round_: int) -> str:
-    trees = query(
-        run.store,
-        """SELECT round, policy, count(*) AS trees, sum(pairs) AS pairs, sum(dropped_delta_q) AS delta_q,
-                  sum(dropped_similarity) AS similarity, sum(dropped_q_chosen) AS q_chosen,
-                  sum(tokens_decoded) AS tokens
-           FROM trees WHERE round <= ? GROUP BY ALL ORDER BY ALL""",
-        as_of,
-        [round_],
-    ).to_pylist()
+def _numbers(trees: Sequence[Mapping[str, Any]], classes: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "## Numbers", "",
         "| round | policy | trees | pairs | dropped: ΔQ | similarity | Q of the chosen | tokens decoded |",
@@ -206,13 +203,6 @@ def _numbers(run: Run, as_of: int | None, round_: int) -> str:
         f"{t['similarity']:,} | {t['q_chosen']:,} | {t['tokens']:,} |"
         for t in trees
     ]
-    classes = query(
-        run.store,
-        """SELECT error_class, count(*) AS pairs, avg(q_chosen - q_rejected) AS delta_q FROM pairs WHERE round <= ?
-           GROUP BY ALL ORDER BY pairs DESC, error_class""",
-        as_of,
-        [round_],
-    ).to_pylist()
     lines += ["", "| what the rejected step breaks | pairs | mean ΔQ |", "|---|---|---|"]
     lines += [f"| {code(c['error_class'])} | {c['pairs']:,} | {_number(c['delta_q'])} |" for c in classes]
     lines += ["", "`Other`: the step breaks nothing itself, and led to wrong responses more often."]

@@ -14,6 +14,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -201,9 +202,9 @@ class Hub:
         """Say in one line what the Hub would not do, and what to do about it."""
         try:
             yield
-        except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, RuntimeError) as error:
-            # The client wraps what went wrong with one file of several.
-            cause = error.__cause__ if isinstance(error, RuntimeError) else error
+        except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError, RuntimeError) as error:
+            # The client wraps what went wrong with a file.
+            cause = error.__cause__ if isinstance(error, RuntimeError | LocalEntryNotFoundError) else error
             if isinstance(cause, HfHubHTTPError):
                 raise ItoolError(f"{self.url}: {doing}: {self._answer(cause)}") from None
             if isinstance(cause, httpx2.HTTPError | OfflineModeIsEnabled):

@@ -144,8 +144,8 @@ def _training(run: Run, made: Made, base: str) -> str:
     )["n"][0].as_py()
     return (
         f"{lora}, an implementation of {paper}. Round {made.round} trained {code(made.start)} further on {pairs:,} "
-        f"step pairs that this policy's own tree search gave, by {run.config.preference.loss}. Merge it into the base model "
-        "in full precision only, never into a 4-bit one."
+        f"step pairs that this policy's own tree search gave, by {run.config.preference.loss}. Merge it into the base "
+        "model in full precision only, never into a 4-bit one."
     )
 
 

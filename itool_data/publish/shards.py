@@ -8,6 +8,7 @@ grows. Samples of the split `test` are in none of them. Left out: the card (`dat
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
 from itool_data.prompt import ToolStyle, sample_messages
 from itool_data.run import Run
@@ -89,20 +91,26 @@ def rounds(run: Run, as_of: int | None) -> list[int]:
     Raises:
         ItoolError: there are none.
     """
-    found = query(run.store, "SELECT DISTINCT round FROM pairs ORDER BY round", as_of).to_pylist()
+    found = query(run.store, f"SELECT DISTINCT round FROM pairs {TRAINED_ON} ORDER BY round", as_of).to_pylist()
     if not found:
         raise ItoolError(f"{run.folder}: no pairs to publish; `itool mine --run {run.folder}` makes them")
     return [row["round"] for row in found]
 
 
 def write_shards(
-    run: Run, as_of: int | None, scores: Sequence[Mapping[str, Any]], folder: Path, report: Callable[[int, str], None]
+    run: Run,
+    as_of: int | None,
+    found: Sequence[int],
+    scores: Sequence[Mapping[str, Any]],
+    folder: Path,
+    report: Callable[[int, str], None],
 ) -> list[Shard]:
     """Write all shards of a run.
 
     Args:
         run: the run.
         as_of: the commit whose state is read; None: the newest.
+        found: the rounds, oldest first.
         scores: rows of `SCORES`; `round` is 0 for the base model and the warm-up.
         folder: where to; must be empty.
         report: called with the rows written so far and the config that they are of now.
@@ -120,23 +128,22 @@ def write_shards(
             written.append(Shard(config, since, file, table.num_rows, table.nbytes, table.schema))
             report(sum(shard.rows for shard in written), config)
 
-    for round_ in rounds(run, as_of):
+    samples = read_samples(run.store, "split = 'train'")
+    by_id = {sample.sample_id: sample for sample in samples}
+    for round_ in found:
         steps = query(run.store, PAIRS, as_of, [round_])
-        samples = read_samples(
-            run.store, "sample_id IN (SELECT sample_id FROM pairs WHERE round = ?) AND split = 'train'", [round_]
-        )
-        write("pairs", round_, (pairs_table(part, samples, style) for part in _parts(steps)))
+        write("pairs", round_, (pairs_table(part, by_id, style) for part in _parts(steps)))
         write("steps", round_, _parts(steps))
         write("trees", round_, _parts(query(run.store, TREES, as_of, [round_])))
     for since in sorted({row["round"] for row in scores}):
         rows = [row for row in scores if row["round"] == since]
         write("scores", since, _parts(pa.Table.from_pylist(rows, schema=SCORES)))
-    for difficulty in ("easy", "medium", "hard"):
-        samples = read_samples(run.store, "split = 'train' AND difficulty = ?", [difficulty])
-        for data_set in sorted({_data_set(sample) for sample in samples}):
-            own = [sample for sample in samples if _data_set(sample) == data_set]
-            slices = (own[start : start + SHARD_ROWS] for start in range(0, len(own), SHARD_ROWS))
-            write(f"sft_{difficulty}", 0, (sft_table(part, style) for part in slices))
+    groups: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        groups[difficulty(sample), sample.source.partition(":")[0]].append(sample)
+    for (level, _), own in sorted(groups.items()):
+        slices = (own[start : start + SHARD_ROWS] for start in range(0, len(own), SHARD_ROWS))
+        write(f"sft_{level}", 0, (sft_table(part, style) for part in slices))
     return written
 
 
@@ -155,7 +162,7 @@ def is_shard(path: str) -> bool:
     return SHARD.fullmatch(path) is not None
 
 
-def pairs_table(steps: pa.Table, samples: Sequence[Sample], style: ToolStyle) -> pa.Table:
+def pairs_table(steps: pa.Table, by_id: Mapping[str, Sample], style: ToolStyle) -> pa.Table:
     """Step pairs in TRL's conversational preference form with an explicit prompt.
 
     `prompt` is the conversation as the policy saw it, the functions in its system message. `chosen` and `rejected` are
@@ -164,11 +171,12 @@ def pairs_table(steps: pa.Table, samples: Sequence[Sample], style: ToolStyle) ->
 
     Args:
         steps: rows of the table `pairs`.
-        samples: at least those that the pairs are of.
+        by_id: at least the samples that the pairs are of, by their ids.
         style: how the prompts show the functions.
     """
-    position = {sample.sample_id: i for i, sample in enumerate(samples)}
-    at = pa.array([position[sample_id] for sample_id in steps["sample_id"].to_pylist()], pa.int64())
+    # What pairs of one sample share is made once.
+    encoded = steps["sample_id"].combine_chunks().dictionary_encode()
+    samples, at = [by_id[sample_id] for sample_id in encoded.dictionary.to_pylist()], encoded.indices
 
     def response(step: str) -> pa.Array:
         return _assistant(pc.binary_join_element_wise(steps["prefix_text"], steps[step], "").combine_chunks())
@@ -220,10 +228,6 @@ def _assistant(texts: pa.Array) -> pa.Array:
     roles = pa.repeat(pa.scalar("assistant"), len(texts))
     messages = pa.StructArray.from_arrays([roles, texts], ["role", "content"])
     return pa.ListArray.from_arrays(pa.array(np.arange(len(texts) + 1, dtype=np.int32)), messages)
-
-
-def _data_set(sample: Sample) -> str:
-    return sample.source.partition(":")[0]
 
 
 def _parts(table: pa.Table) -> Iterator[pa.Table]:

@@ -36,6 +36,11 @@ class Task:
     seed: int
     round: int
 
+    @property
+    def key(self) -> str:
+        """The tree's id."""
+        return self.tree_id
+
 
 @dataclass(frozen=True)
 class Assess:

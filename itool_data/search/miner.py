@@ -5,7 +5,8 @@ nothing but the time. Left out: where rows go (`itool_data.store`) and which sam
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,6 +58,9 @@ class Miner:
         config: the run's settings.
         judge: answers self-evaluations; None when `reward.weight` is 0.
         search: `mcts`, `sample` for the paper's ablation without search, or `best-of-n`.
+
+    Attributes:
+        most_open: trees searched at once.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class Miner:
         self._search = search
         self._open: dict[str, _Open] = {}
         # Some draws always wait, so that no row of the policy is empty while a tree waits for its longest draw.
-        self._most_open = config.mine.open_trees or max(1, 2 * policy.max_rows // config.mcts.width)
+        self.most_open = config.mine.open_trees or max(1, 2 * policy.max_rows // config.mcts.width)
         self._asked: list[tuple[_Open, Assess]] = []
         self._finished: list[Tree] = []
 
@@ -78,15 +82,15 @@ class Miner:
         """The trees begun and not finished, with their cost so far."""
         return [opened.tree for opened in self._open.values()]
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[list[Tree]]:
-        """Search the tasks; yields the trees finished in each step of the policy, mostly none.
+    def run(self, waiting: deque[Task]) -> Iterator[list[Tree]]:
+        """Search the waiting tasks, and those appended meanwhile; yields the trees finished in each step of the policy.
 
-        An empty list comes at every step, so that the caller can show progress, commit by the clock, or stop.
+        Mostly that is none: a list comes at every step, so that the caller can show progress, commit by the clock, or
+        stop.
         """
-        waiting = iter(tasks)
         while True:
-            while len(self._open) < self._most_open and (task := next(waiting, None)) is not None:
-                self._start(task)
+            while waiting and len(self._open) < self.most_open:
+                self._start(waiting.popleft())
             if not self._open and not self._finished:
                 return
             for completion in self._policy.step():

@@ -6,15 +6,15 @@ result away. Left out: the cost of self-evaluation beyond its share in those tre
 """
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from itool_data.config import Config
 from itool_data.policy.base import Policy, Request, generate
-from itool_data.prompt import Prompter
 from itool_data.search.mcts import Task
 from itool_data.search.miner import Miner, SearchKind, Tree
-from itool_data.search.reward import Judge
+from itool_data.workers.pool import Desk
 
 TRIAL_TREES = 4
 TRIAL_SECONDS = 20.0
@@ -92,9 +92,7 @@ def measure_rates(policy: Policy, prompts: Sequence[Sequence[int]]) -> Rates:
     return Rates(sum(map(len, chosen)) / prefill, decoded / decode)
 
 
-def try_trees(
-    policy: Policy, prompter: Prompter, config: Config, judge: Judge | None, tasks: Sequence[Task], search: SearchKind
-) -> Behaviour:
+def try_trees(desk: Desk, config: Config, tasks: Sequence[Task], search: SearchKind) -> Behaviour:
     """Search a few samples, evenly chosen, for a few seconds; the trees are not kept.
 
     The trees that the time was too short for say what a request costs, and nothing of how many a tree makes.
@@ -102,13 +100,13 @@ def try_trees(
     chosen = list(tasks)[:: max(1, len(tasks) // TRIAL_TREES)][:TRIAL_TREES]
     started = time.monotonic()
     finished: list[Tree] = []
-    miner = Miner(policy, prompter, config, judge, search)
-    for trees in miner.run(chosen):
+    miner = Miner(desk.policy, desk.prompter, config, desk.judge(config), search)
+    for trees in miner.run(deque(chosen)):
         finished += trees
         if time.monotonic() - started > TRIAL_SECONDS:
             break
     seen = finished + miner.under_way
-    policy.reset()
+    desk.policy.reset()
     mcts = config.mcts
     requests, decoded = sum(t.requests for t in seen), sum(t.decoded for t in seen)
     most = mcts.iterations * mcts.simulation if search == "mcts" else 1
@@ -126,14 +124,17 @@ def expected_pairs(behaviour: Behaviour, trees: int) -> tuple[float, float]:
     return (middle - half) * scale, (middle + half) * scale
 
 
-def make_plan(rates: Rates, behaviour: Behaviour, score_lengths: Sequence[int], prompt_lengths: Sequence[int]) -> Plan:
+def make_plan(
+    rates: Rates, behaviour: Behaviour, score_lengths: Sequence[int], prompt_lengths: Sequence[int], workers: int = 1
+) -> Plan:
     """Estimate a run.
 
     Args:
-        rates: of this machine.
+        rates: of one policy on its machine.
         behaviour: of trees like those to come.
         score_lengths: tokens of each sample that still needs its perplexity.
         prompt_lengths: tokens of each prompt to be searched.
+        workers: that share the work, each at these rates.
     """
     trees = len(prompt_lengths)
     # Beyond the prompt, each request after a tree's first computes one token of its node's prefix again.
@@ -146,6 +147,6 @@ def make_plan(rates: Rates, behaviour: Behaviour, score_lengths: Sequence[int], 
         trees * behaviour.requests,
         sum(score_lengths) + prefill,
         decode,
-        seconds,
+        seconds / workers,
         expected_pairs(behaviour, trees),
     )

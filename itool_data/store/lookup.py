@@ -38,7 +38,6 @@ def find(store: Store, kind: Kind, prefix: str) -> dict[str, Any]:
         )
     sql = f"SELECT {column} AS id FROM {table} ORDER BY levenshtein(left({column}, length(?)), ?), {column} LIMIT 3"
     nearest = [r["id"] for r in query(store, sql, None, [prefix, prefix]).to_pylist()]
-    run = store.folder.parent
     if not nearest:
-        raise ItoolError(f"{run}: no {table} yet; `itool {_MAKES[kind]} --run {run}` makes some")
+        raise ItoolError(f"{store.place}: no {table} yet; `itool {_MAKES[kind]} --run DIR` makes some")
     raise ItoolError(f"{kind} {prefix!r}: no id begins so; the nearest are {', '.join(nearest)}")

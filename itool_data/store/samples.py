@@ -52,7 +52,7 @@ def read_samples(store: Store, where: str, parameters: Sequence[Any] = ()) -> li
         store, f"SELECT * FROM samples WHERE {where} ORDER BY source, source_id, sample_id", None, list(parameters)
     )
     if not table.num_rows and not query(store, "SELECT 1 FROM samples LIMIT 1").num_rows:
-        raise ItoolError(f"{store.folder.parent}: no samples; `itool data import SOURCE --run DIR` brings some")
+        raise ItoolError(f"{store.place}: no samples; `itool data import SOURCE --run DIR` brings some")
     return [_sample(row) for row in table.to_pylist()]
 
 

@@ -135,7 +135,7 @@ TABLES = {
         },
     ),
     "training": Described(
-        "an update of a training, or a validation; of the warm-up loss, rate, norm and time alone",
+        "an update of a training, or a validation; of the warm-up loss, rate and norm alone",
         {
             "round": (_INT, "of the loop; the warm-up's is 0"),
             "policy": (_TEXT, "that the training started from"),

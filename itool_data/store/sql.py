@@ -1,6 +1,7 @@
 """SQL over a version of a run's tables: DuckDB views on that version's own Parquet files, never a glob.
 
-Left out: writing, and anything across runs (attach the files yourself: `Store.files`).
+Files on an object store are read through delta-rs, as Arrow data sets, of which DuckDB takes the columns and rows that
+it needs. Left out: writing, and anything across runs (attach the files yourself: `Store.files`).
 """
 
 import sys
@@ -10,6 +11,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.dataset import dataset
+from pyarrow.fs import FileSystem
 
 from itool_data.errors import ItoolError
 from itool_data.store.schema import SCHEMAS
@@ -36,26 +39,35 @@ def query(store: Store, sql: str, as_of: int | None = None, parameters: list[Any
     commits = store.log(as_of)
     files = store.files(commits[-1] if commits else None)
     try:
-        return _run(commits, files, sql, parameters)
+        return _run(commits, files, store.filesystem, sql, parameters)
     except MISTAKES as error:
         raise ItoolError(f"SQL: {_first_line(error)}") from None
     except duckdb.Error as error:
-        damaged = [file for paths in files.values() for file in paths if not _readable(file)]
+        damaged = [file for paths in files.values() for file in paths if not _readable(file, store.filesystem)]
         if not damaged:
             raise ItoolError(f"SQL: {_first_line(error)}") from None
     for file in damaged:
         print(f"warning: {file} is damaged and left out; restore it from a copy to get its rows back", file=sys.stderr)
     whole = {name: [f for f in paths if f not in damaged] for name, paths in files.items()}
     try:
-        return _run(commits, whole, sql, parameters)
+        return _run(commits, whole, store.filesystem, sql, parameters)
     except duckdb.Error as error:
         raise ItoolError(f"SQL: {_first_line(error)}") from None
 
 
-def _run(commits: Sequence[Commit], files: dict[str, list[str]], sql: str, parameters: list[Any] | None) -> pa.Table:
+def _run(
+    commits: Sequence[Commit],
+    files: dict[str, list[str]],
+    filesystem: FileSystem | None,
+    sql: str,
+    parameters: list[Any] | None,
+) -> pa.Table:
     with duckdb.connect() as connection:
         for name, schema in SCHEMAS.items():
-            if files[name]:
+            if files[name] and filesystem is not None:
+                # DuckDB would need an extension to read them itself.
+                connection.register(name, dataset(files[name], schema, format="parquet", filesystem=filesystem))
+            elif files[name]:
                 listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files[name])
                 connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{listed}])')
             else:
@@ -67,9 +79,9 @@ def _run(commits: Sequence[Commit], files: dict[str, list[str]], sql: str, param
         return result.to_arrow_table()
 
 
-def _readable(file: str) -> bool:
+def _readable(file: str, filesystem: FileSystem | None) -> bool:
     try:
-        pq.read_table(file)
+        pq.read_table(file, filesystem=filesystem)
     except (OSError, pa.ArrowException):
         return False
     return True

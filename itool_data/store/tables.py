@@ -3,12 +3,17 @@
 Each table is a Delta table of its own; a further Delta table, `log`, gets one row a commit that names the version of
 every table. Readers take their file lists from a log row, so what a killed process left half-written is never seen,
 and the next writer rolls it back (Delta's restore) before it writes. A commit's number is its row in `log`, which is
-also the version that `--as-of` takes. One writer at a time: `itool_data.run` holds the lock. The log's own small files
-are merged now and then, because every reader reads all of it. Left out: vacuum, which would take old versions away.
+also the version that `--as-of` takes. One writer at a time: `itool_data.run` holds the lock, and a writer that finds a
+version it did not write itself stops. The log's own small files are merged now and then, because every reader reads all
+of it.
+
+The tables may be on an object store (`s3://bucket/prefix`): what makes a version then is a put that fails where the
+object exists, which delta-rs asks for by default. All access is delta-rs's own, with credentials and endpoint from its
+environment variables (AWS_…). Left out: vacuum, which would take old versions away.
 """
 
 import json
-import shutil
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +23,17 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from pyarrow import fs
 
 from itool_data.errors import ItoolError
 from itool_data.store.schema import LOG_SCHEMA, SCHEMAS
 
 LOG = "log"
 LOG_FILES = 64  # the log's files are merged when there are so many
+ONCE = CommitProperties(max_commit_retries=0)  # a version that another process made first is an error
 FULL_DISK = ("No space left on device", "os error 28", "Disk quota exceeded")
 
 
@@ -61,23 +69,38 @@ class Store:
     """The tables under one folder.
 
     Args:
-        folder: `RUN/tables`; need not exist before the first commit.
+        place: a folder, such as `RUN/tables`, or an object store's `s3://bucket/prefix`; need not exist before the
+            first commit.
+
+    Attributes:
+        filesystem: where `files` are, if not on this machine's disks.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, place: Path | str):
+        self.place = str(place)
+        self._remote = "://" in self.place
+        # An unreachable store is to be said after seconds, not after delta-rs's own three minutes.
+        self._options = {"max_retries": "4", "retry_timeout": "30s"} if self._remote else None
+        self.filesystem = fs.PyFileSystem(DeltaStorageHandler(self.place, self._options)) if self._remote else None
         self._last: Commit | None = None
         self._half_done = False
+        self._seen: dict[str, int] = {}  # the versions of the tables after this writer's last look
 
     def _open(self, name: str, version: int | None = None) -> DeltaTable | None:
-        path = self.folder / name
+        path = f"{self.place}/{name}"
+        # Asked first, because opening a missing folder would create it.
+        if not self._remote and not Path(path, "_delta_log").is_dir():
+            return None
         try:
-            # Asked first, because opening a missing folder would create it.
-            return DeltaTable(str(path), version=version) if (path / "_delta_log").is_dir() else None
+            return DeltaTable(path, version=version, storage_options=self._options)
         except TableNotFoundError:
             return None  # killed before its first commit
-        except DeltaError as error:
+        except (OSError, DeltaError) as error:
             raise ItoolError(f"{path}: not a readable Delta table: {_first_line(error)}") from None
+
+    def _files(self, table: DeltaTable) -> list[str]:
+        """A table's files by their paths in the filesystem."""
+        return [uri.removeprefix(f"{self.place}/") if self._remote else uri for uri in table.file_uris()]
 
     def log(self, as_of: int | None = None) -> list[Commit]:
         """All commits up to one (the newest by default), oldest first.
@@ -86,7 +109,8 @@ class Store:
             ItoolError: if there is no such commit, or a file of the log is damaged.
         """
         table = self._open(LOG)
-        rows = [row for file in table.file_uris() for row in _read_log(file)] if table is not None else []
+        files = self._files(table) if table is not None else []
+        rows = [row for file in files for row in _read_log(file, self.filesystem)]
         commits = sorted(
             (
                 Commit(
@@ -105,7 +129,7 @@ class Store:
             return commits
         if not 0 <= as_of < len(commits):
             has = f"it has 0 to {len(commits) - 1}" if commits else "nothing was committed yet"
-            raise ItoolError(f"{self.folder}: no version {as_of}; {has}")
+            raise ItoolError(f"{self.place}: no version {as_of}; {has}")
         return commits[: as_of + 1]
 
     def files(self, commit: Commit | None) -> dict[str, list[str]]:
@@ -114,7 +138,7 @@ class Store:
         found = {}
         for name in SCHEMAS:
             table = self._open(name, versions[name]) if name in versions else None
-            found[name] = table.file_uris() if table is not None else []
+            found[name] = self._files(table) if table is not None else []
         return found
 
     def recover(self) -> list[str]:
@@ -127,6 +151,7 @@ class Store:
         """
         commits = self.log()
         self._last = commits[-1] if commits else None
+        self._seen = {}
         versions = self._last.table_versions if self._last else {}
         mended = []
         with self._writing():
@@ -190,12 +215,16 @@ class Store:
         """
         commits = self.log(version)
         copy = Store(folder)
+        here, there = self.filesystem or fs.LocalFileSystem(), fs.LocalFileSystem()
+        root = "" if self._remote else f"{self.place}/"
         with copy._writing():
             for name, files in self.files(commits[-1]).items():
                 if files:
-                    shutil.copytree(self.folder / name / "_delta_log", folder / name / "_delta_log")
+                    own = folder / name / "_delta_log"
+                    own.mkdir(parents=True)
+                    fs.copy_files(f"{root}{name}/_delta_log", str(own), here, there)
                     for file in files:
-                        shutil.copy2(file, folder / name)
+                        fs.copy_files(file, str(folder / name / Path(file).name), here, there)
             copy._append(LOG, log_table(commits))
 
     @contextmanager
@@ -203,13 +232,21 @@ class Store:
         """Say in one line why the disk refused."""
         try:
             yield
+        except CommitFailedError:
+            raise self._two_writers() from None
         except (OSError, DeltaError) as error:
             if any(sign in str(error) for sign in FULL_DISK):
                 raise ItoolError(
-                    f"{self.folder}: the disk is full; free some space and run the same command again, "
+                    f"{self.place}: the disk is full; free some space and run the same command again, "
                     "everything committed so far is kept"
                 ) from None
-            raise ItoolError(f"{self.folder}: cannot write: {_first_line(error)}") from None
+            raise ItoolError(f"{self.place}: cannot write: {_first_line(error)}") from None
+
+    def _two_writers(self) -> ItoolError:
+        return ItoolError(
+            f"{self.place}: another process writes to these tables; let one of them end, "
+            "then run the same command again"
+        )
 
     def _log_tail(self) -> Commit | None:
         """The newest commit; read once, then remembered, as only this process writes."""
@@ -221,18 +258,23 @@ class Store:
     def _append(self, name: str, data: pa.Table) -> int:
         # Opened anew each time: a DeltaTable that lives on replays every commit since it was opened at each append.
         table = self._open(name)
+        if table is not None and table.version() != self._seen.get(name, table.version()):
+            raise self._two_writers()
         if table is None:
-            write_deltalake(str(self.folder / name), data)
+            path = f"{self.place}/{name}"
+            write_deltalake(path, data, storage_options=self._options, commit_properties=ONCE)
+            self._seen[name] = 0
             return 0
         if name == LOG and len(table.file_uris()) >= LOG_FILES:
             table.optimize.compact()
-        write_deltalake(table, data, mode="append")
-        return int(table.version())
+        write_deltalake(table, data, mode="append", commit_properties=ONCE)
+        self._seen[name] = int(table.version())
+        return self._seen[name]
 
 
-def _read_log(file: str) -> list[dict[str, Any]]:
+def _read_log(file: str, filesystem: fs.FileSystem | None) -> list[dict[str, Any]]:
     try:
-        rows: list[dict[str, Any]] = pq.ParquetFile(file).read().to_pylist()
+        rows: list[dict[str, Any]] = pq.ParquetFile(file, filesystem=filesystem).read().to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise ItoolError(
             f"{file}: this file of the run's log is damaged ({_first_line(error)}); restore it from a copy"
@@ -241,4 +283,7 @@ def _read_log(file: str) -> list[dict[str, Any]]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """An error's first line; where it is one of an object store, which nests them, its last line too."""
+    lines = [re.sub(r"\x1b\[\d*m|↳", "", line).strip() for line in str(error).strip().splitlines()]
+    lines = lines or [type(error).__name__]
+    return f"{lines[0]}: {lines[-1]}" if "↳" in str(error) else lines[0]

@@ -8,13 +8,14 @@ import psutil
 import pytest
 from tiny_lora import tiny_lora
 
-from itool_data.config import ModelSettings
+from itool_data.config import ModelSettings, WorkerSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.base import Policy, Request, generate
 from itool_data.policy.load import Adapter, BaseModel, adapter_hash, policy_id
-from itool_data.policy.open import change_adapter, open_policy
 from itool_data.policy.transformers import load_policy
 from itool_data.policy.vllm import VllmPolicy, load_vllm_policy
+from itool_data.workers.open import change_adapter, open_pool
+from itool_data.workers.pool import Pool
 
 START = list(range(3, 103))
 CONTINUATION = [7, 11, 2, 90]
@@ -119,14 +120,18 @@ def test_closing_gives_the_memory_back_and_another_engine_can_start(base: BaseMo
 
 
 def test_the_engine_stays_where_only_the_adapter_changes(base: BaseModel, adapters: tuple[Adapter, Adapter]) -> None:
+    def said(pool: Pool) -> tuple[tuple[int, ...], list[float]]:
+        return pool.ask(lambda desk: answers(desk.policy))
+
+    workers = WorkerSettings()
     settings = ModelSettings(policy="vllm", rows=8)
-    first = open_policy(settings, base, adapters[0])
-    second = change_adapter(first, settings, base, adapters[1])
+    first = open_pool(settings, workers, base, adapters[0])
+    second = change_adapter(first, settings, workers, base, adapters[1])
     assert second is first
-    assert answers(second)[0] == expected(base, adapters[1])[0]
+    assert said(second)[0] == expected(base, adapters[1])[0]
     second.close()
     # The transformers policy holds one adapter's weights: another policy takes its place.
     settings = ModelSettings(rows=8)
-    old = open_policy(settings, base, adapters[0])
-    new = change_adapter(old, settings, base, adapters[1])
-    assert answers(new) == expected(base, adapters[1]) and str(new.policy_id) == str(policy_id(base, adapters[1]))
+    old = open_pool(settings, workers, base, adapters[0])
+    new = change_adapter(old, settings, workers, base, adapters[1])
+    assert said(new) == expected(base, adapters[1]) and str(new.policy_id) == str(policy_id(base, adapters[1]))

@@ -16,7 +16,19 @@ async function inflate(base64) {
 }
 
 /** The fields of a node, in the order in which `trees.py` writes them. */
-const NODE_FIELDS = ["path", "text", "logprob", "prior", "visits", "q", "v", "reward", "outcome", "selfEval", "terminal"];
+const NODE_FIELDS = [
+  "path",
+  "text",
+  "logprob",
+  "prior",
+  "visits",
+  "q",
+  "v",
+  "reward",
+  "outcome",
+  "selfEval",
+  "terminal",
+];
 
 /** A node's depth-first order: paths as lists of numbers, parents before children. */
 function byPath(a, b) {

@@ -22,9 +22,23 @@ function empty(sentence, command) {
 
 /** A table: columns are texts, rows are arrays of texts, numbers or nodes; `kinds` are the rows' classes. */
 function table(columns, rows, { label, kinds = [] } = {}) {
-  const head = el("tr", {}, columns.map((column) => el("th", { scope: "col" }, column)));
-  const body = rows.map((row, i) => el("tr", { class: kinds[i] }, row.map((cell) => el("td", {}, cell ?? ""))));
-  return el("div", { class: "table" }, el("table", { "aria-label": label }, el("thead", {}, head), el("tbody", {}, body)));
+  const head = el(
+    "tr",
+    {},
+    columns.map((column) => el("th", { scope: "col" }, column)),
+  );
+  const body = rows.map((row, i) =>
+    el(
+      "tr",
+      { class: kinds[i] },
+      row.map((cell) => el("td", {}, cell ?? "")),
+    ),
+  );
+  return el(
+    "div",
+    { class: "table", role: "region", "aria-label": label, tabindex: 0 },
+    el("table", {}, el("thead", {}, head), el("tbody", {}, body)),
+  );
 }
 
 const WHOLE = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
@@ -52,6 +66,7 @@ function pValue(p) {
 }
 
 function duration(seconds) {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
@@ -60,6 +75,9 @@ function duration(seconds) {
 
 /** A step's text on one line, its line breaks seen. */
 const oneLine = (text) => text.replaceAll("\r", "␍").replaceAll("\n", "⏎").replaceAll("\t", "⇥");
+
+/** The words of a search, in small letters. */
+const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 
 /** The colour of a Q in [-limit, limit], from bad over neutral to good. */
 function qColour(q, limit) {

@@ -19,25 +19,47 @@ class Explorer {
   }
 
   button(entry, place) {
-    const meta = [entry.deltaQ === null ? NO_PAIR : `ΔQ ${entry.deltaQ.toFixed(2)}`, entry.pairs ? plural(entry.pairs, "pair") : null,
-      plural(entry.nodes, "node"), entry.right ? "✓ right seen" : null];
-    return el("button", { type: "button", onclick: () => this.open(place) },
+    const meta = [
+      entry.deltaQ === null ? NO_PAIR : `ΔQ ${entry.deltaQ.toFixed(2)}`,
+      entry.pairs ? plural(entry.pairs, "pair") : null,
+      plural(entry.nodes, "node"),
+      entry.right ? "✓" : null,
+    ];
+    return el(
+      "button",
+      { type: "button", onclick: () => this.choose(place) },
       el("span", { class: "title" }, entry.title || entry.source),
-      el("span", { class: "meta" }, meta.filter(Boolean).join(" · ")),
-      entry.classes.length ? el("span", { class: "meta" }, entry.classes.join(", ")) : null);
+      el(
+        "span",
+        { class: "meta", title: entry.right ? "A right response was found" : null },
+        meta.filter(Boolean).join(" · "),
+      ),
+      entry.classes.length ? el("span", { class: "meta" }, entry.classes.join(", ")) : null,
+    );
   }
 
   fillFilters() {
-    const counts = d3.rollup(this.entries.flatMap((entry) => (entry.classes.length ? entry.classes : [NO_PAIR])), (all) => all.length, (kind) => kind);
+    const counts = d3.rollup(
+      this.entries.flatMap((entry) => (entry.classes.length ? entry.classes : [NO_PAIR])),
+      (all) => all.length,
+      (kind) => kind,
+    );
     const kinds = [...counts].sort((a, b) => (a[0] === NO_PAIR) - (b[0] === NO_PAIR) || b[1] - a[1]);
-    byId("tree-class").append(el("option", { value: "" }, "anything"), ...kinds.map(([kind, n]) => el("option", { value: kind }, `${kind} (${n})`)));
+    byId("tree-class").append(
+      el("option", { value: "" }, "anything"),
+      ...kinds.map(([kind, n]) => el("option", { value: kind }, `${kind} (${n})`)),
+    );
     const rounds = [...new Set(this.entries.map((entry) => entry.round))].sort((a, b) => a - b);
-    byId("tree-round").append(el("option", { value: "" }, "all"), ...rounds.map((round) => el("option", { value: round }, round)));
+    byId("tree-round").append(
+      el("option", { value: "" }, "all"),
+      ...rounds.map((round) => el("option", { value: round }, round)),
+    );
     byId("tree-round-label").hidden = rounds.length < 2;
   }
 
   listen() {
-    for (const id of ["tree-search", "tree-class", "tree-round", "tree-delta"]) byId(id).addEventListener("input", () => this.filter());
+    for (const id of ["tree-search", "tree-class", "tree-round", "tree-delta"])
+      byId(id).addEventListener("input", () => this.filter());
     document.querySelector("#trees form").addEventListener("submit", (event) => event.preventDefault());
     byId("tree-previous").addEventListener("click", () => this.step(-1));
     byId("tree-next").addEventListener("click", () => this.step(1));
@@ -55,27 +77,34 @@ class Explorer {
 
   /** The texts of all trees in small letters; unpacked at the first search. */
   async allTexts() {
-    const chunks = await Promise.all(d3.range(0, this.entries.length, this.chunk).map((start) => unpack(`trees-${start / this.chunk}`)));
+    const chunks = await Promise.all(
+      d3.range(0, this.entries.length, this.chunk).map((start) => unpack(`trees-${start / this.chunk}`)),
+    );
     return chunks.flat().map((tree, place) => {
       const entry = this.entries[place];
-      return [entry.id, entry.source, entry.title, tree.target, ...tree.nodes.map((node) => node[1])].join("\n").toLowerCase();
+      return [entry.id, entry.source, entry.title, tree.target, ...tree.nodes.map((node) => node[1])]
+        .join("\n")
+        .toLowerCase();
     });
   }
 
   async filter() {
-    const words = byId("tree-search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const typed = byId("tree-search").value;
+    const words = wordsOf(typed);
     if (words.length && !this.texts) this.texts = await this.allTexts();
-    // Read after the wait: what was typed meanwhile counts, and this very call may be outdated.
+    // What was typed during the wait has a call of its own.
+    if (typed !== byId("tree-search").value) return;
     const [kind, round, delta] = [byId("tree-class").value, byId("tree-round").value, Number(byId("tree-delta").value)];
-    if (words.join(" ") !== byId("tree-search").value.toLowerCase().split(/\s+/).filter(Boolean).join(" ")) return;
     const fits = (entry, place) =>
-      (!kind || (entry.classes.length ? entry.classes.includes(kind) : kind === NO_PAIR))
-      && (!round || entry.round === Number(round))
-      && (!delta || (entry.deltaQ ?? -1) >= delta)
-      && words.every((word) => this.texts[place].includes(word));
+      (!kind || (entry.classes.length ? entry.classes.includes(kind) : kind === NO_PAIR)) &&
+      (!round || entry.round === Number(round)) &&
+      (!delta || (entry.deltaQ ?? -1) >= delta) &&
+      words.every((word) => this.texts[place].includes(word));
     this.shown = this.entries.map((_, place) => place).filter((place) => fits(this.entries[place], place));
     const kept = new Set(this.shown);
-    this.items.forEach((item, place) => { item.hidden = !kept.has(place); });
+    this.items.forEach((item, place) => {
+      item.hidden = !kept.has(place);
+    });
     byId("tree-count").textContent = `${plural(this.shown.length, "tree")} of ${count(this.entries.length)}`;
     this.place();
   }
@@ -83,7 +112,13 @@ class Explorer {
   step(by) {
     const at = this.shown.indexOf(this.current);
     const next = at < 0 ? this.shown[0] : this.shown[at + by];
-    if (next !== undefined) this.open(next);
+    if (next !== undefined) this.choose(next);
+  }
+
+  /** Open a tree that the reader chose, and make its address the page's. */
+  choose(place) {
+    history.replaceState(null, "", `#tree-${this.entries[place].id}`);
+    return this.open(place);
   }
 
   place() {
@@ -101,7 +136,8 @@ class Explorer {
     // Not scrollIntoView, which would move the page too.
     const [list, item] = [byId("tree-list"), this.items[place]];
     const above = item.offsetTop - list.offsetTop;
-    if (above < list.scrollTop || above + item.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = above - 40;
+    if (above < list.scrollTop || above + item.offsetHeight > list.scrollTop + list.clientHeight)
+      list.scrollTop = above - 40;
     this.place();
     const chunk = await unpack(`trees-${Math.floor(place / this.chunk)}`);
     if (this.current !== place) return;

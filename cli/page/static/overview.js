@@ -7,7 +7,9 @@ function showOverview(overview, benchmarks, cost) {
     overview.base,
     overview.sources.map((source) => `${source.name} (${plural(source.n, "sample")})`).join(", "),
     when && when.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" }),
-  ].filter(Boolean).join(" · ");
+  ]
+    .filter(Boolean)
+    .join(" · ");
   byId("verdict").textContent = verdict(overview, benchmarks);
   byId("tiles").append(...tiles(overview, benchmarks, cost));
   byId("details").append(
@@ -31,7 +33,8 @@ function verdict(overview, benchmarks) {
   if (!benchmarks.length) return `${found} No policy was evaluated yet.`;
   const [benchmark] = benchmarks;
   const { score, change, label } = headline(benchmark);
-  if (!change) return `${found} On ${benchmark.name}, ${label} gets ${percent(score.value)} of ${plural(score.n, "item")} right.`;
+  if (!change)
+    return `${found} On ${benchmark.name}, ${label} gets ${percent(score.value)} of ${plural(score.n, "item")} right.`;
   const moved = `On ${benchmark.name}, ${label} gets ${percent(change.after)} right, ${benchmark.reference} ${percent(change.before)}`;
   const items = `of ${plural(change.n, "item")} that both answered, ${count(change.fixed)} fixed and ${count(change.broken)} broken`;
   if (change.p >= 0.05) return `${found} ${moved}: ${items}, no difference that so many items can show.`;
@@ -41,27 +44,52 @@ function verdict(overview, benchmarks) {
 function tiles(overview, benchmarks, cost) {
   const counts = overview.counts;
   const tile = (label, figures, below, wide) =>
-    el("div", { class: wide ? "tile wide" : "tile" }, el("div", { class: "label" }, label), el("div", { class: "figure" }, figures), el("div", { class: "below" }, below));
+    el(
+      "div",
+      { class: wide ? "tile wide" : "tile" },
+      el("div", { class: "label" }, label),
+      el("div", { class: "figure" }, figures),
+      el("div", { class: "below" }, below),
+    );
   const decoded = d3.sum(cost.searches, (search) => search.decoded);
   const seconds = d3.sum(cost.stages, (stage) => stage.seconds);
   return [
     ...benchmarks.slice(0, 2).map((benchmark) => {
       const { score, change, label } = headline(benchmark);
-      const figures = change ? [el("small", {}, `${percent(change.before)} → `), percent(change.after)] : percent(score.value);
+      const figures = change
+        ? [el("small", {}, `${percent(change.before)} → `), percent(change.after)]
+        : percent(score.value);
       const below = change
         ? `change ${signed(100 * change.difference, 1)}, 95 %: ${signed(100 * change.low, 1)} to ${signed(100 * change.high, 1)}, n ${count(change.n)}`
         : `95 %: ${percent(score.low)} to ${percent(score.high)}, n ${count(score.n)}`;
-      return tile(change ? `${benchmark.name}, ${benchmark.reference} → ${label}` : `${benchmark.name}, ${label}`, figures, below, true);
+      return tile(
+        change ? `${benchmark.name}, ${benchmark.reference} → ${label}` : `${benchmark.name}, ${label}`,
+        figures,
+        below,
+        true,
+      );
     }),
-    tile("pairs", count(counts.pairs), counts.trees ? `${(counts.pairs / counts.trees).toFixed(1)} a tree` : "none mined"),
+    tile(
+      "pairs",
+      count(counts.pairs),
+      counts.trees ? `${(counts.pairs / counts.trees).toFixed(1)} a tree` : "none mined",
+    ),
     tile("trees", count(counts.trees), `${count(counts.nodes)} nodes`),
-    tile("tokens decoded", compact(decoded), decoded ? `${((1000 * counts.pairs) / decoded).toFixed(1)} pairs per 1,000` : "by the search"),
+    tile(
+      "tokens decoded",
+      compact(decoded),
+      decoded ? `${((1000 * counts.pairs) / decoded).toFixed(1)} pairs per 1,000` : "by the search",
+    ),
     seconds ? tile("time", duration(seconds), "all stages") : null,
   ].filter(Boolean);
 }
 
 function asideDetails(overview) {
   const rows = overview.rejects.map((reject) => [reject.stage, count(reject.n), reject.reason]);
-  return el("details", {}, el("summary", {}, `${plural(overview.counts.rejects, "row")} set aside`),
-    table(["stage", "rows", "for example"], rows, { label: "Rows set aside" }));
+  return el(
+    "details",
+    {},
+    el("summary", {}, `${plural(overview.counts.rejects, "row")} set aside`),
+    table(["stage", "rows", "for example"], rows, { label: "Rows set aside" }),
+  );
 }

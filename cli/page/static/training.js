@@ -6,7 +6,7 @@ function showTraining(groups, overview) {
   const body = document.querySelector("#training .body");
   if (!groups.length) {
     const command = overview.counts.pairs ? "itool train preference --run " : "itool train warmup --run ";
-    body.append(empty("No training curve was recorded yet:", command + overview.name));
+    body.append(empty("No training curve was recorded yet:", command + overview.folder));
   }
   for (const group of groups) body.append(...(group.round ? roundCurves(group) : warmupCurves(group)));
 }
@@ -17,38 +17,66 @@ function points(rows, field) {
 
 function warmupCurves(group) {
   const stages = d3.groups(group.rows, (row) => row.stage);
-  const lines = (field) => stages.map(([name, rows]) => ({ name, colour: STAGE_COLOURS[name], points: points(rows, field) }));
+  const lines = (field) =>
+    stages.map(([name, rows]) => ({ name, colour: STAGE_COLOURS[name], points: points(rows, field) }));
   return [
     el("h3", {}, "Warm-up: easy, then medium, then hard"),
-    el("div", { class: "panel" }, lineLegend(lines("loss")), el("div", { class: "charts" },
-      figure("Loss", "of the response’s tokens", (width) => lineChart(lines("loss"), width, { label: "Warm-up loss", y: { zero: true } })),
-      figure("Learning rate", "", (width) => lineChart(lines("learning_rate"), width, { label: "Warm-up learning rate", y: { tickFormat: "~e" } })))),
+    el(
+      "div",
+      { class: "panel" },
+      lineLegend(lines("loss")),
+      el(
+        "div",
+        { class: "charts" },
+        figure("Loss", "of the response’s tokens", (width) =>
+          lineChart(lines("loss"), width, { label: "Warm-up loss", y: { zero: true } }),
+        ),
+        figure("Learning rate", "", (width) =>
+          lineChart(lines("learning_rate"), width, { label: "Warm-up learning rate", y: { tickFormat: "~e" } }),
+        ),
+      ),
+    ),
   ];
 }
 
 function roundCurves(group) {
   const train = group.rows.filter((row) => row.split === "train");
   const validation = group.rows.filter((row) => row.split === "validation");
-  const both = (field) => [
-    { name: "training pairs", colour: "var(--series-2)", points: points(train, field) },
-    { name: "validation pairs", colour: "var(--series-1)", dash: "5 3", dots: true, points: points(validation, field) },
-  ].filter((line) => line.points.length);
+  const both = (field) =>
+    [
+      { name: "training pairs", colour: "var(--series-2)", points: points(train, field) },
+      {
+        name: "validation pairs",
+        colour: "var(--series-1)",
+        dash: "5 3",
+        dots: true,
+        points: points(validation, field),
+      },
+    ].filter((line) => line.points.length);
   const sides = [
     { name: "chosen", colour: "var(--good)", points: points(train, "chosen_logprob") },
     { name: "rejected", colour: "var(--bad)", dash: "5 3", points: points(train, "rejected_logprob") },
   ];
-  const chart = (caption, aside, lines, y = {}) => figure(caption, aside, (width) =>
-    lineChart(lines, width, { kept: group.kept, label: `Round ${group.round}: ${caption}`, y }));
+  const chart = (caption, aside, lines, y = {}) =>
+    figure(caption, aside, (width) =>
+      lineChart(lines, width, { kept: group.kept, label: `Round ${group.round}: ${caption}`, y }),
+    );
   const kept = group.kept ? `The dotted line is update ${group.kept}, whose adapter is kept.` : "";
   return [
     el("h3", {}, `Round ${group.round}: ${group.objective}`),
-    el("div", { class: "panel" },
+    el(
+      "div",
+      { class: "panel" },
       lineLegend(both("loss")),
-      el("div", { class: "charts" },
+      el(
+        "div",
+        { class: "charts" },
         chart("Loss", "", both("loss")),
         chart("Margin", "of chosen over rejected", both("margin")),
         chart("Accuracy", "pairs with a margin above 0", both("accuracy"), { domain: [0, 1] }),
-        el("div", {}, chart("Log-probability a token", "", sides), lineLegend(sides))),
-      el("p", { class: "note" }, kept, group.stopped ? ` Stopped early: ${group.stopped}.` : "")),
+        el("div", {}, chart("Log-probability a token", "", sides), lineLegend(sides)),
+      ),
+      el("p", { class: "note" }, kept, group.stopped ? ` Stopped early: ${group.stopped}.` : ""),
+    ),
   ];
 }

@@ -1,0 +1,88 @@
+"""The jobs that workers do for mining: scoring samples by Eq. 4, and searching them.
+
+A search's rows are made where the tree is, so that a finished tree travels as three small Arrow tables and the process
+that writes does little else. Left out: evaluation's job (`itool_eval.predict`), and who chooses the items
+(`stages.py`).
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from itool_data.config import Config
+from itool_data.perplexity import CHUNK, Score, score_samples
+from itool_data.prompt import Tokenised
+from itool_data.search.mcts import Task
+from itool_data.search.miner import Miner, SearchKind, tree_rows
+from itool_data.store.schema import SCHEMAS
+from itool_data.workers.pool import Desk
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Perplexities of gold responses."""
+
+    name = "sample"
+
+    def start(self, desk: Desk) -> "ScoreSession":
+        """Begin on a worker."""
+        return ScoreSession(desk)
+
+
+class ScoreSession:
+    """Scores samples with one policy."""
+
+    appetite = 2 * CHUNK
+
+    def __init__(self, desk: Desk):
+        self._policy = desk.policy
+
+    def run(self, waiting: deque[Tokenised]) -> Iterator[list[Score]]:
+        """Score what waits, a chunk at a time."""
+        return score_samples(self._policy, waiting)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finished tree, as rows of `trees`, `nodes` and `pairs`."""
+
+    key: str
+    requests: int
+    pairs: int
+    tables: dict[str, pa.Table]
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """Searches under a run's settings."""
+
+    config: Config
+    search: SearchKind
+    name = "tree"
+
+    def start(self, desk: Desk) -> "SearchSession":
+        """Begin on a worker."""
+        return SearchSession(self, desk)
+
+
+class SearchSession:
+    """Searches with one policy."""
+
+    def __init__(self, job: SearchJob, desk: Desk):
+        self._job = job
+        self._desk = desk
+        self._miner = Miner(desk.policy, desk.prompter, job.config, desk.judge(job.config), job.search)
+        self.appetite = self._miner.most_open
+
+    def run(self, waiting: deque[Task]) -> Iterator[list[Found]]:
+        """Search what waits; yields at every step of the policy."""
+        job, desk = self._job, self._desk
+        for trees in self._miner.run(waiting):
+            found = []
+            for tree in trees:
+                rows = tree_rows([tree], desk.policy.policy_id, desk.prompter, job.config, job.search)
+                tables = {name: pa.Table.from_pylist(rows[name], schema=SCHEMAS[name]) for name in rows}
+                found.append(Found(tree.task.tree_id, tree.requests, len(tree.found.pairs), tables))
+            yield found

@@ -1,0 +1,150 @@
+"""Who does the work of a stage: a job over a pool of policies, which may be one policy in this process.
+
+A job (a search, a perplexity pass, an evaluation) is sent to every worker once and started over what the worker has,
+its desk. It takes items from a deque, more of which may come while it runs, and gives a result for each item, by the
+item's key. Only results travel back: the caller alone writes them to the store. Left out: workers in other processes
+(`actors.py`), and how a desk comes about (`open.py`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+from itool_data.config import Config
+from itool_data.policy.base import Described, Policy, PolicyId, Usage
+from itool_data.policy.load import Adapter, find_model
+from itool_data.policy.open import open_policy, open_prompter
+from itool_data.policy.vllm import VllmPolicy
+from itool_data.prompt import Prompter
+from itool_data.search.reward import Judge
+
+T = TypeVar("T")
+
+
+class Desk:
+    """What one worker works with: a policy, its prompter, and whoever judges for it."""
+
+    def __init__(self, policy: Policy, prompter: Prompter):
+        self.policy = policy
+        self.prompter = prompter
+        self._judge: Judge | None = None
+
+    def judge(self, config: Config) -> Judge | None:
+        """Who answers self-evaluations: nobody at weight 0, the policy itself, or another model (loaded once)."""
+        if not config.reward.weight:
+            return None
+        if self._judge is None:
+            policy, prompter = self.policy, self.prompter
+            if config.reward.judge != "policy":
+                model = config.model.model_copy(update={"name": config.reward.judge, "served_name": ""})
+                base = find_model(model)
+                policy, prompter = open_policy(model, base, None), open_prompter(model, base)
+            self._judge = Judge(policy, prompter, config.reward)
+        return self._judge
+
+
+class Keyed(Protocol):
+    """An item of work, or its result: both have the same key."""
+
+    @property
+    def key(self) -> str:
+        """Names the item among a job's."""
+        ...
+
+
+ItemT = TypeVar("ItemT", bound=Keyed)
+ResultT = TypeVar("ResultT", bound=Keyed)
+
+
+class Session(Protocol[ItemT, ResultT]):
+    """A job started on a worker."""
+
+    @property
+    def appetite(self) -> int:
+        """How many items keep the worker busy."""
+        ...
+
+    def run(self, waiting: deque[ItemT]) -> Iterator[list[ResultT]]:
+        """Do the waiting items, and those that are appended meanwhile; yields often, mostly nothing."""
+        ...
+
+
+class Job(Protocol[ItemT, ResultT]):
+    """Work that can be sent to a worker (pickled)."""
+
+    name: str  # what an item is called in messages, such as `tree`
+
+    def start(self, desk: Desk) -> Session[ItemT, ResultT]:
+        """Begin on a worker."""
+        ...
+
+
+class Pool(Described, Protocol):
+    """Policies that work side by side."""
+
+    size: int  # how many
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens that all of them have worked on so far."""
+        ...
+
+    def run(self, job: Job[ItemT, ResultT], items: Sequence[ItemT]) -> Iterator[list[ResultT]]:
+        """Do every item once, in about their order; yields the results of each moment, often none.
+
+        What is under way when the caller stops is dropped.
+        """
+        ...
+
+    def ask(self, question: Callable[[Desk], T]) -> T:
+        """Call a function on one worker that has nothing under way."""
+        ...
+
+    def close(self) -> None:
+        """Let the policies go."""
+        ...
+
+
+class LocalPool:
+    """One policy in this process."""
+
+    size = 1
+
+    def __init__(self, desk: Desk):
+        self._desk = desk
+
+    @property
+    def policy_id(self) -> PolicyId:
+        """Who makes the rows."""
+        return self._desk.policy.policy_id
+
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and continuation together."""
+        return self._desk.policy.context
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens that the policy has worked on so far."""
+        return replace(self._desk.policy.usage)
+
+    def run(self, job: Job[ItemT, ResultT], items: Sequence[ItemT]) -> Iterator[list[ResultT]]:
+        """Do every item here."""
+        try:
+            yield from job.start(self._desk).run(deque(items))
+        finally:
+            self._desk.policy.reset()
+
+    def ask(self, question: Callable[[Desk], T]) -> T:
+        """Call it."""
+        return question(self._desk)
+
+    def use(self, adapter: Adapter | None) -> bool:
+        """Go on with another adapter of the same base model; False if this policy has to be opened anew for that."""
+        policy = self._desk.policy
+        return isinstance(policy, VllmPolicy) and policy.use(adapter)
+
+    def close(self) -> None:
+        """Give the policy's memory back."""
+        self._desk.policy.close()

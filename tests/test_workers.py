@@ -1,0 +1,152 @@
+"""Several workers: what one process makes, made by two to four, through kills of workers and of the process itself."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import scripted_mine
+from scripted_mine import SAMPLES, SETTINGS, open_desk
+from test_resume import Rows, mine_at_once, mined, tree_ids
+from toys import PROMPTER
+
+from itool_data.config import WorkerSettings
+from itool_data.errors import ItoolError
+from itool_data.run import write_run
+from itool_data.workers.actors import RayPool
+from itool_data.workers.open import connect
+from itool_data.workers.pool import Desk
+
+WORKER = "ray::Worker"  # how Ray names the processes of actors.Worker
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """Ray on this machine, once for all tests; its workers import what tests do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        package = connect(WorkerSettings(count=4))
+    yield package
+    package.shutdown()
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    return mine_at_once(tmp_path_factory.mktemp("at_once"))
+
+
+def pids(above: int = 0) -> list[int]:
+    """The worker processes below a process, this one by default."""
+    below = psutil.Process(above or os.getpid()).children(recursive=True)
+    found = []
+    for process in below:
+        try:
+            if process.name().startswith(WORKER) or " ".join(process.cmdline()).startswith(WORKER):
+                found.append(process.pid)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def mine(folder: Path, pool: RayPool) -> Rows:
+    with write_run(folder, None, [*SETTINGS, "mine.open_trees=4"]) as run:
+        scripted_mine.mine(run, pool)
+    return mined(folder)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_any_number_of_workers_makes_the_same(tmp_path: Path, ray: Any, expected: Rows, size: int) -> None:
+    pool = RayPool(open_desk, size)
+    try:
+        assert mine(tmp_path, pool) == expected
+        assert pool.usage.decoded == sum(row["tokens_decoded"] for row in expected["trees"])
+    finally:
+        pool.close()
+
+
+class Killer:
+    """Kills workers at random moments while something else goes on."""
+
+    def __init__(self, seed: int, kills: int):
+        self.killed: list[int] = []
+        self._moments = random.Random(seed)
+        self._left = kills
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while self._left:
+            time.sleep(self._moments.uniform(0.1, 0.6))
+            if targets := [pid for pid in pids() if pid not in self.killed]:
+                self.killed.append(self._moments.choice(targets))
+                os.kill(self.killed[-1], signal.SIGKILL)
+                self._left -= 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_workers_lose_and_double_nothing(tmp_path: Path, ray: Any, expected: Rows, seed: int) -> None:
+    pool = RayPool(partial(open_desk, delay=0.05), 3)
+    killer = Killer(seed, kills=3)
+    try:
+        assert mine(tmp_path, pool) == expected
+    finally:
+        pool.close()
+    assert killer.killed
+
+
+class Deadly(scripted_mine.Slow):
+    """Dies, as for lack of memory, whenever it is asked the seventh sample's prompt."""
+
+    def step(self) -> list[Any]:
+        if any("with 07" in PROMPTER.decode(request.prompt) for request in self._waiting):
+            os._exit(1)
+        return super().step()
+
+
+def open_deadly_desk() -> Desk:
+    return Desk(scripted_mine.policy(Deadly), PROMPTER)
+
+
+def test_a_tree_that_kills_its_workers_is_named_and_the_rest_is_kept(tmp_path: Path, ray: Any, expected: Rows) -> None:
+    pool = RayPool(open_deadly_desk, 2)
+    try:
+        with pytest.raises(ItoolError, match="3 workers died at it") as stopped:
+            mine(tmp_path, pool)
+    finally:
+        pool.close()
+    culprit = {t["tree_id"] for t in expected["trees"]} - set(tree_ids(tmp_path))
+    assert [f"tree {tree_id}" in str(stopped.value) for tree_id in culprit] == [True]
+    assert "\n" not in str(stopped.value)
+    assert mine_at_once(tmp_path) == expected
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_the_process_ends_with_its_workers_and_the_next_goes_on(
+    tmp_path: Path, expected: Rows, end: signal.Signals
+) -> None:
+    command = [sys.executable, scripted_mine.__file__, str(tmp_path), "--workers", "2", "--delay", "0.05"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    while process.poll() is None and not tree_ids(tmp_path):
+        process.stdout.readline()
+    workers = pids(process.pid)
+    # Ctrl-C reaches all processes of a terminal, the workers too.
+    os.killpg(process.pid, end) if end is signal.SIGINT else process.send_signal(end)
+    process.communicate()
+    assert process.returncode == (130 if end is signal.SIGINT else -signal.SIGKILL)
+    assert len(workers) == 2
+    _, alive = psutil.wait_procs([psutil.Process(p) for p in workers if psutil.pid_exists(p)], timeout=30)
+    assert not alive
+    assert 0 < len(tree_ids(tmp_path)) < SAMPLES
+    assert mine_at_once(tmp_path) == expected
