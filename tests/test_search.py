@@ -232,7 +232,7 @@ def test_the_miner_searches_by_best_of_n():
     policy = ScriptedPolicy({prompt: {ids_of("[f(a=1)]"): 1.0, ids_of("[f(a=2)]"): 1.0}})
     config = Config.model_validate({"mcts": {"width": 4, "budget": 100, "max_tokens": 40}, "reward": {"weight": 0}})
     wanted = [Task("tree", sample, prompt, 42, 1)]
-    (tree,) = [t for step in Miner(policy, PROMPTER, config, None, "best-of-n").run(wanted) for t in step]
+    (tree,) = [t for step in Miner(policy, PROMPTER, config, None, "best-of-n").run(deque(wanted)) for t in step]
     # Nine tokens a response, four at a time: 36, 72, 108.
     assert (tree.requests, tree.decoded) == (3, 108)
     (row,) = tree_rows([tree], policy.policy_id, PROMPTER, config, "best-of-n")["pairs"]
