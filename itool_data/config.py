@@ -179,9 +179,7 @@ class LoopSettings(Section):
     warmup: bool = Field(True, description="false: the paper's ablation without warm-up")
     rounds: int = Field(3, ge=0, description="of perplexity, search and preference training (paper: best around 3)")
     search: Literal["mcts", "sample"] = Field("mcts", description="`sample`: the paper's ablation without search")
-    benchmarks: list[str] = Field(
-        ["bfcl-v3"], description="bfcl-v3, bfcl-v4, each with -fc, bfcl-v3-own-prompt, apibank:FOLDER"
-    )
+    benchmarks: list[str] = Field(["bfcl-v3"], description="bfcl-v3, bfcl-v4, bfcl-v3-own-prompt, apibank:FOLDER")
     categories: list[str] = Field([], description="of BFCL; empty: all")
     items: int = Field(0, ge=0, description="a random sample of so many items of each benchmark; 0: all")
     processes: int = Field(0, ge=0, description="that do the preference training together; 0: one a GPU")
