@@ -248,13 +248,13 @@ class Loop:
             adapter: the policy's; None: the base model.
         """
         from itool_cli.eval import evaluate
-        from itool_eval.benchmarks import API_BANK, open_benchmark
+        from itool_eval.benchmarks import open_benchmark, version_of
 
         loop = run.config.loop
         answerer = self._load(run, adapter).pool
         for name in loop.benchmarks:
             benchmark = open_benchmark(name, run.config.model.tools)
-            categories = loop.categories if benchmark.name != API_BANK else []
+            categories = loop.categories if version_of(benchmark.name) else []
             limit = loop.items or None
             evaluate(self._console, run, answerer, benchmark, categories or None, limit)
 
