@@ -60,6 +60,7 @@ bench: setup
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.store
 	$(BIN)/python -m bench.report
+	$(BIN)/python -m bench.publish
 
 # The pages of docs/ that say what the code says.
 docs: setup
