@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from itool_cli.page.fragments import differing
+from itool_data.fragments import differences
 from itool_data.run import Run
 from itool_data.store.sql import query
 
@@ -81,7 +81,7 @@ def forest(run: Run, names: Mapping[str, str]) -> Forest:
 def _by_tree(run: Run, table: str, ids: Sequence[str]) -> dict[str, list[Row]]:
     """Rows of a table by tree; the token ids of prompts stay where they are."""
     columns = "* EXCLUDE (prompt_ids)" if table == "pairs" else "*"
-    sql = f"SELECT {columns} FROM {table} WHERE list_contains(?, tree_id) ORDER BY tree_id, path"
+    sql = f"SELECT {columns} FROM {table} WHERE tree_id IN (SELECT unnest(?)) ORDER BY tree_id, path"
     found: dict[str, list[Row]] = defaultdict(list)
     for row in query(run.store, sql, None, [list(ids)]).to_pylist():
         found[row["tree_id"]].append(row)
@@ -147,14 +147,14 @@ def _tree(tree: Row, nodes: Sequence[Row], pairs: Sequence[Row]) -> Row:
 
 
 def _pair(pair: Row, place: int) -> Row:
-    chosen, rejected = differing(pair["chosen_text"], pair["rejected_text"])
+    chosen, rejected = differences(pair["chosen_text"], pair["rejected_text"])
     return {
         "tree": place,
         "round": pair["round"],
         "path": pair["path"],
         "prefix": pair["prefix_text"],
-        "chosen": chosen,
-        "rejected": rejected,
+        "chosen": [list(piece) for piece in chosen],
+        "rejected": [list(piece) for piece in rejected],
         "qChosen": _round(pair["q_chosen"]),
         "qRejected": _round(pair["q_rejected"]),
         "similarity": _round(pair["similarity"]),
