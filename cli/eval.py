@@ -51,6 +51,7 @@ class Runnable(StrEnum):
     BFCL_V4_FC = "bfcl-v4-fc"
     BFCL_V3_OWN_PROMPT = "bfcl-v3-own-prompt"
     API_BANK = "apibank"
+    API_BANK_OWN_PROMPT = "apibank-own-prompt"
 
 
 class Scorable(StrEnum):
@@ -70,7 +71,7 @@ def run_(
         str | None, typer.Option(help="Only these, such as simple,live_simple or level-1; default: all.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="A random sample of so many items, the same for the same seed.")
+        int | None, typer.Option(min=1, help="A random sample of so many items, the same in every run.")
     ] = None,
     wanted: Annotated[
         str | None,
@@ -83,6 +84,9 @@ def run_(
     data: Annotated[
         Path | None, typer.Option(help="apibank: the folder with level-1-api.json and level-2-api.json.")
     ] = None,
+    validation: Annotated[
+        bool, typer.Option("--validation", help="Ask the items that the run set aside to tune on (bfcl:SHARE) instead.")
+    ] = False,
     trained_on: Annotated[
         bool, typer.Option("--trained-on", help="Ask also the items that this run trains on (BFCL-half).")
     ] = False,
@@ -98,16 +102,19 @@ def run_(
     from itool_cli.console import make_console
     from itool_data.errors import ItoolError
     from itool_data.run import write_run
-    from itool_eval.benchmarks import open_benchmark
+    from itool_eval.benchmarks import VALIDATION, open_benchmark
 
-    if benchmark is Runnable.API_BANK and data is None:
+    api_bank = benchmark in (Runnable.API_BANK, Runnable.API_BANK_OWN_PROMPT)
+    if api_bank and data is None:
         raise ItoolError(
-            "apibank needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
+            f"{benchmark.value} needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
+    if api_bank and validation:
+        raise ItoolError(f"{benchmark.value} has no items to tune on; --validation goes with BFCL")
+    name = benchmark.value + (f":{data}" if data else VALIDATION if validation else "")
     with write_run(run, config, settings(overrides, engine, base_url, workers, ray_address), force) as opened:
         names = categories.split(",") if categories else None
-        name = f"{benchmark.value}:{data}" if data else benchmark.value
         opened_benchmark = open_benchmark(name, opened.config.model.tools)
         with closing(_open_answerer(opened, wanted)) as answerer:
             evaluate(make_console(), opened, answerer, opened_benchmark, names, limit, trained_on)
@@ -155,17 +162,17 @@ def evaluate(
     from itool_cli.console import visible
     from itool_cli.eval_tables import show_evaluated
     from itool_cli.progress import Meter
-    from itool_eval.benchmarks import choose
-    from itool_eval.predict import answer, prepare, training_items
+    from itool_eval.benchmarks import ITEMS_SEED, choose
+    from itool_eval.predict import answer, not_asked, prepare
     from itool_eval.predictions import read_evaluated
 
-    seen = set() if trained_on else training_items(run, benchmark)
-    questions = choose(benchmark, categories, limit, run.config.seed, seen)
+    left_out = set() if trained_on else not_asked(run, benchmark)
+    questions = choose(benchmark, categories, limit, ITEMS_SEED, left_out)
     asked = prepare(run, answerer, benchmark, questions)
     done, total = len(questions) - len(asked), len(questions)
     console.print(
         f"{benchmark.name}, {answerer.policy_id}: {total} items, {done} already answered"
-        + (f"; {len(seen)} that this run trains on are left out" if seen else "")
+        + (f"; {len(left_out)} are left out, because this run has them for something else" if left_out else "")
     )
     answered, right, aside = done, 0, []
     if asked:

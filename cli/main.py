@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from itool_cli import config, data, mine, publish, report, run, show, sql, study, train
+from itool_cli import config, data, doctor, mine, publish, report, run, show, sql, study, train
 from itool_cli import eval as evaluation
 from itool_data.errors import ItoolError
 
@@ -33,6 +33,7 @@ app.command("report")(report.report)
 app.command("sql")(sql.sql)
 app.command("log")(sql.log)
 app.command("publish")(publish.publish)
+app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 
 INTERRUPTED = 130  # what shells give a process that Ctrl-C ended

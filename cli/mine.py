@@ -40,12 +40,18 @@ class Search(StrEnum):
 
     MCTS = "mcts"
     SAMPLE = "sample"
+    BEST_OF_N = "best-of-n"
 
 
 def mine(
     run: RunFolder,
     samples: Annotated[int | None, typer.Option(min=1, help="Search so many of the hardest samples.")] = None,
-    search: Annotated[Search, typer.Option(help="`sample`: the paper's ablation without search.")] = Search.MCTS,
+    search: Annotated[
+        Search,
+        typer.Option(
+            help="`sample`: the paper's ablation without search; `best-of-n`: whole responses, best against worst."
+        ),
+    ] = Search.MCTS,
     round_: Annotated[int, typer.Option("--round", min=1, help="The round of the loop.")] = 1,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost, and stop.")] = False,
     config: ConfigFile = None,
@@ -102,7 +108,7 @@ def mine_round(
         pool: of the policy that the round starts from.
         prompter: with the policy's tokenizer.
         round_: of the loop.
-        search: `mcts` or `sample`.
+        search: `mcts`, `sample` or `best-of-n`.
         samples: search so many instead of `replay.hardest` of the buffer.
         plan: say what it will cost, and stop.
     """

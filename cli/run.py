@@ -248,7 +248,7 @@ class Loop:
             adapter: the policy's; None: the base model.
         """
         from itool_cli.eval import evaluate
-        from itool_eval.benchmarks import API_BANK, open_benchmark
+        from itool_eval.benchmarks import open_benchmark, version_of
         from itool_eval.predict import Answerer, OneChat
         from itool_eval.server_chat import open_server_chat
 
@@ -260,7 +260,7 @@ class Loop:
             answerer = self._load(run, adapter).pool
         for name in loop.benchmarks:
             benchmark = open_benchmark(name, run.config.model.tools)
-            categories = loop.categories if benchmark.name != API_BANK else []
+            categories = loop.categories if version_of(benchmark.name) else []
             limit = loop.items or None
             evaluate(self._console, run, answerer, benchmark, categories or None, limit)
 

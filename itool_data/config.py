@@ -62,6 +62,20 @@ class ModelSettings(Section):
         return url.rstrip("/")
 
 
+class DataSettings(Section):
+    """Which of the imported training samples are trained on and searched."""
+
+    pool: int = Field(0, ge=0, description="a random sample of so many of them, chosen by the seed; 0: all")
+    only_calls: bool = Field(False, description="leave out those whose gold response is plain text")
+    max_overlap: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="set aside those that are as like a validation or test sample (Jaccard's index of the question's "
+        "character 5-grams); 1: none",
+    )
+
+
 class WorkerSettings(Section):
     """Who generates and scores: how many copies of the policy work side by side."""
 
@@ -76,12 +90,16 @@ class WarmupSettings(Section):
 
     samples: int = Field(0, ge=0, description="train on at most so many samples, chosen by the seed; 0: on `fraction`")
     fraction: Fraction = Field(0.9, description="share of the training samples (paper 4.1: 90 %)")
+    order: Literal["easy-to-hard", "mixed"] = Field(
+        "easy-to-hard", description="`mixed`: one stage of all difficulties, for comparison"
+    )
     epochs: Positive = Field(3, description="passes over each stage")
     batch: Positive = Field(64, description="sequences an update")
     micro_batch: Positive = Field(1, description="sequences a forward pass")
     lr_easy: float = Field(5e-5, gt=0, description="learning rate of the easy stage")
     lr_medium: float = Field(2e-5, gt=0, description="learning rate of the medium stage")
     lr_hard: float = Field(1e-5, gt=0, description="learning rate of the hard stage")
+    lr_mixed: float = Field(5e-5, gt=0, description="learning rate of the one stage of `order: mixed`")
     rank: Positive = Field(16, description="LoRA rank")
     alpha: Positive = Field(32, description="LoRA alpha")
     max_tokens: Positive = Field(4096, description="longer samples are set aside, and counted")
@@ -107,6 +125,9 @@ class MctsSettings(Section):
     gamma: float = Field(1.0, gt=0, le=1, description="discount in Eq. 9 (the paper gives none)")
     max_tokens: Positive = Field(512, description="upper bound on a response")
     draws: int = Field(4, ge=2, description="responses per sample under `--search sample` (paper 4.3.2)")
+    budget: Positive = Field(
+        1024, description="tokens per sample under `--search best-of-n`: it draws until so many are decoded"
+    )
 
 
 class RewardSettings(Section):
@@ -135,7 +156,7 @@ class MineSettings(Section):
     """How many trees are under way, and how often they are written."""
 
     open_trees: int = Field(0, ge=0, description="trees searched at once; 0: enough for twice the policy's draws")
-    commit_trees: Positive = Field(8, description="finished trees that are written together")
+    commit_trees: Positive = Field(16, description="finished trees of each worker that are written together")
     commit_seconds: float = Field(20.0, gt=0, description="finished trees wait at most so long to be written")
 
 
@@ -178,9 +199,15 @@ class LoopSettings(Section):
     samples: int = Field(0, ge=0, description="read so many of each data set; 0: all")
     warmup: bool = Field(True, description="false: the paper's ablation without warm-up")
     rounds: int = Field(3, ge=0, description="of perplexity, search and preference training (paper: best around 3)")
-    search: Literal["mcts", "sample"] = Field("mcts", description="`sample`: the paper's ablation without search")
+    search: Literal["mcts", "sample", "best-of-n"] = Field(
+        "mcts",
+        description="`sample`: the paper's ablation without search; `best-of-n`: the best against the worst of whole "
+        "responses, by their outcome",
+    )
     benchmarks: list[str] = Field(
-        ["bfcl-v3"], description="bfcl-v3, bfcl-v4, each with -fc, bfcl-v3-own-prompt, apibank:FOLDER"
+        ["bfcl-v3"],
+        description="bfcl-v3, bfcl-v4, each with -fc, bfcl-v3-own-prompt, all with :validation for what bfcl:SHARE set "
+        "aside; apibank:FOLDER, apibank-own-prompt:FOLDER",
     )
     categories: list[str] = Field([], description="of BFCL; empty: all")
     items: int = Field(0, ge=0, description="a random sample of so many items of each benchmark; 0: all")
@@ -198,6 +225,7 @@ class Config(Section):
     )
     loop: LoopSettings = LoopSettings()
     model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
     workers: WorkerSettings = WorkerSettings()
     warmup: WarmupSettings = WarmupSettings()
     replay: ReplaySettings = ReplaySettings()

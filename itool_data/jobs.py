@@ -1,13 +1,14 @@
 """The jobs that workers do for mining: scoring samples by Eq. 4, and searching them.
 
-A search's rows are made where the tree is, so that a finished tree travels as three small Arrow tables and the process
-that writes does little else. Left out: evaluation's job (`itool_eval.predict`), and who chooses the items
-(`stages.py`).
+A search's rows are made where the tree is, so that a finished tree travels as three small Arrow streams and the process
+that writes does little else (Ray's own way with Arrow tables would take it half a millisecond each). Left out:
+evaluation's job (`itool_eval.predict`), and who chooses the items (`stages.py`).
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -46,12 +47,12 @@ class ScoreSession:
 
 @dataclass(frozen=True)
 class Found:
-    """A finished tree, as rows of `trees`, `nodes` and `pairs`."""
+    """A finished tree, and its rows of `trees`, `nodes` and `pairs` as Arrow IPC streams."""
 
     key: str
     requests: int
     pairs: int
-    tables: dict[str, pa.Table]
+    streams: dict[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,22 @@ class SearchSession:
             found = []
             for tree in trees:
                 rows = tree_rows([tree], desk.policy.policy_id, desk.prompter, job.config, job.search)
-                tables = {name: pa.Table.from_pylist(rows[name], schema=SCHEMAS[name]) for name in rows}
-                found.append(Found(tree.task.tree_id, tree.requests, len(tree.found.pairs), tables))
+                streams = {name: _pack(name, rows[name]) for name in rows}
+                found.append(Found(tree.task.tree_id, tree.requests, len(tree.found.pairs), streams))
             yield found
+
+
+def _pack(name: str, rows: list[dict[str, Any]]) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, SCHEMAS[name]) as stream:
+        stream.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS[name]))
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def tables(found: Sequence[Found]) -> dict[str, pa.Table]:
+    """The rows of finished trees, together, by table."""
+    return {
+        name: pa.concat_tables([pa.ipc.open_stream(tree.streams[name]).read_all() for tree in found])
+        for name in found[0].streams
+    }

@@ -25,9 +25,10 @@ from itool_data.store.tables import Store
 # The sections of the settings that each operation's results depend on.
 DEPENDS = {
     "import": (),
-    "warmup": ("model", "warmup"),
-    "perplexity": ("model", "replay"),
-    "mine": ("model", "replay", "mcts", "reward", "pairs"),
+    "overlap": ("data",),
+    "warmup": ("model", "data", "warmup"),
+    "perplexity": ("model", "data", "replay"),
+    "mine": ("model", "data", "replay", "mcts", "reward", "pairs"),
     "preference": ("model", "preference"),
     "eval": ("model", "eval"),
     "stage": (),

@@ -14,7 +14,7 @@ from typing import Any, Literal
 # A value that JSON can hold; recursive aliases need Python 3.12, so the leaves are all we can say here.
 JSON = Any
 Role = Literal["system", "user", "assistant", "tool"]
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
 
 
 def canonical_json(value: JSON) -> str:
@@ -71,7 +71,8 @@ class Sample:
         target: the gold response as text, in the source's call format rendered by `calls.render`.
         calls: the gold calls; empty when the gold response is plain text.
         accepted: per gold call what counts as right; empty means exactly `calls`.
-        split: `train`, or `test` for items that may never be trained on (BFCL-half).
+        split: `train`, or `validation` (to tune settings on) and `test` for items that may never be trained on
+            (BFCL-half).
     """
 
     source: str

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
-from itool_data.jobs import Found, ScoreJob, SearchJob
+from itool_data.jobs import Found, ScoreJob, SearchJob, tables
+from itool_data.overlap import NearDuplicate, near_duplicates
 from itool_data.perplexity import hardest, replay_buffer
 from itool_data.policy.base import Described, derive_seed
 from itool_data.prompt import Prompter, Tokenised, tokenise
@@ -122,23 +121,53 @@ def _recorded(run: Run, stage: str) -> set[tuple[str, str, int, str]]:
     return {(r["source"], r["file"], r["line"], r["field"]) for r in query(run.store, sql, None, [stage]).to_pylist()}
 
 
+def training_samples(run: Run) -> list[Sample]:
+    """The samples that are trained on and searched: of the split `train`, what `data.*` leaves.
+
+    Near-duplicates of held-out samples go first and are recorded in `rejects`, once each; the pool is drawn from the
+    rest.
+    """
+    settings = run.config.data
+    samples = read_samples(run.store, "split = 'train'")
+    if settings.max_overlap < 1:
+        found = near_duplicates(samples, read_samples(run.store, "split != 'train'"), settings.max_overlap)
+        record_rejects(run, "overlap", [_overlap(one) for one in found])
+        near = {one.sample.sample_id for one in found}
+        samples = [s for s in samples if s.sample_id not in near]
+    if settings.only_calls:
+        samples = [s for s in samples if s.calls]
+    if settings.pool:
+        ordered = sorted(samples, key=lambda s: derive_seed(run.config.seed, "pool", s.sample_id))
+        pool = {s.sample_id for s in ordered[: settings.pool]}
+        samples = [s for s in samples if s.sample_id in pool]
+    return samples
+
+
+def _overlap(found: NearDuplicate) -> Reject:
+    held_out = found.held_out
+    reason = f"overlap {found.similarity:.2f} with the {held_out.split} sample {held_out.source} {held_out.source_id}"
+    return Reject(found.sample.source, found.sample.source_id, 0, f"sample {found.sample.sample_id}", reason)
+
+
 def warmup_stages(run: Run, prompter: Prompter) -> tuple[dict[str, list[tuple[list[int], list[int]]]], list[Tokenised]]:
-    """Choose the warm-up's samples and sort them by difficulty.
+    """Choose the warm-up's samples and sort them by difficulty, unless they are to be one mixed stage.
 
     Returns:
-        (prompt ids, response ids) by difficulty, and the samples that were too long.
+        (prompt ids, response ids) by stage, and the samples that were too long.
     """
     settings, seed = run.config.warmup, run.config.seed
-    samples = read_samples(run.store, "split = 'train'")
+    samples = training_samples(run)
     ordered = sorted(samples, key=lambda s: derive_seed(seed, "warmup", s.sample_id))
     chosen = ordered[: settings.samples or max(1, round(settings.fraction * len(ordered)))]
-    stages: dict[str, list[tuple[list[int], list[int]]]] = {"easy": [], "medium": [], "hard": []}
+    mixed = settings.order == "mixed"
+    names = ("mixed",) if mixed else ("easy", "medium", "hard")
+    stages: dict[str, list[tuple[list[int], list[int]]]] = {name: [] for name in names}
     too_long = []
     for t in tokenise(prompter, chosen):
         if len(t) > settings.max_tokens:
             too_long.append(t)
         else:
-            stages[difficulty(t.sample)].append((t.prompt, t.response))
+            stages["mixed" if mixed else difficulty(t.sample)].append((t.prompt, t.response))
     return stages, too_long
 
 
@@ -160,7 +189,7 @@ def _perplexities(run: Run, policy: Described, round_: int) -> dict[str, float]:
 
 def replay(run: Run, policy: Described, prompter: Prompter, round_: int) -> Buffer:
     """Draw the round's replay buffer and find what of it has no perplexity under this policy yet."""
-    samples = replay_buffer(read_samples(run.store, "split = 'train'"), run.config.replay.fraction, run.config.seed)
+    samples = replay_buffer(training_samples(run), run.config.replay.fraction, run.config.seed)
     scored = _perplexities(run, policy, round_)
     missing = tokenise(prompter, [s for s in samples if s.sample_id not in scored])
     fits = [t for t in missing if len(t) <= policy.context]
@@ -212,7 +241,7 @@ def tasks(
         prompter: with its tokenizer.
         buffer: of the round.
         round_: of the loop.
-        search: `mcts` or `sample`.
+        search: `mcts`, `sample` or `best-of-n`.
         limit: search so many instead of `replay.hardest` of the buffer.
     """
     in_buffer = {s.sample_id: s for s in buffer.samples}
@@ -255,14 +284,14 @@ def mine(run: Run, pool: Pool, wanted: Sequence[Task], search: SearchKind) -> It
         nonlocal waiting, last
         finished, waiting, last = waiting, [], time.monotonic()
         if finished:
-            rows = {name: pa.concat_tables([f.tables[name] for f in finished]) for name in finished[0].tables}
-            run.store.commit("mine", rows, round=round_, policy=policy, search=search)
+            run.store.commit("mine", tables(finished), round=round_, policy=policy, search=search)
 
     settings = run.config.mine
+    together = settings.commit_trees * pool.size  # a commit takes the same time whatever its size
     try:
         for finished in pool.run(SearchJob(run.config, search), wanted):
             waiting += finished
-            if len(waiting) >= settings.commit_trees or time.monotonic() - last > settings.commit_seconds:
+            if len(waiting) >= together or time.monotonic() - last > settings.commit_seconds:
                 commit()
             yield finished
     finally:

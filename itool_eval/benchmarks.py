@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
 from itool_data.prompt import ToolStyle, sample_messages
-from itool_data.sample import Sample
+from itool_data.sample import Sample, Split
+from itool_data.sources import apibank as apibank_source
 from itool_data.sources import bfcl as bfcl_source
 from itool_eval.apibank import items as apibank_items
 from itool_eval.apibank.aggregate import summarise as summarise_api_bank
@@ -32,7 +33,10 @@ from itool_eval.summary import Summary, tally
 from itool_eval.verdicts import Verdict
 
 API_BANK = "apibank"
+API_BANK_OWN_PROMPT = "apibank-own-prompt"
 OWN_PROMPT = "bfcl-v3-own-prompt"
+VALIDATION = ":validation"  # how the name of a benchmark ends whose items are those that the run set aside to tune on
+ITEMS_SEED = 42  # of the random sample of items: the same in every run, so that runs of several seeds can be paired
 # BFCL's "FC": functions offered as tools and called natively, scored apart from calls as text.
 NATIVE = {f"{version}-fc": version for version in Version}
 
@@ -71,12 +75,14 @@ class Benchmark:
         source: as `open_benchmark` takes it.
         scorers: who decides; no category is scored by two of them.
         questions: a category's items, in the data's order.
+        split: which of the run's samples its items may be; items that are no samples of the run are `test`.
     """
 
     name: str
     source: str
     scorers: Sequence[ReplyScorer]
     questions: Callable[[str], list[Question]]
+    split: Split = "test"
 
     @property
     def categories(self) -> list[str]:
@@ -134,6 +140,21 @@ def api_bank(folder: Path) -> Benchmark:
     return Benchmark(API_BANK, f"{API_BANK}:{folder.absolute()}", [ApiBankScorer(folder)], questions)
 
 
+def api_bank_own_prompt(folder: Path, tools: ToolStyle) -> Benchmark:
+    """API-Bank (AST) in the prompt that the run trains and searches with, for the same reason as BFCL."""
+
+    def questions(category: str) -> list[Question]:
+        path = folder / apibank_items.LEVELS[category].file
+        samples = [sample for sample in apibank_source.read(str(path)) if isinstance(sample, Sample)]
+        return [
+            Question(category, sample.source_id, i, partial(one_reply, Prompt(sample_messages(sample, tools))))
+            for i, sample in enumerate(samples)
+        ]
+
+    source = f"{API_BANK_OWN_PROMPT}:{folder.absolute()}"
+    return Benchmark(API_BANK_OWN_PROMPT, source, [ApiBankScorer(folder)], questions)
+
+
 def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
     """BFCL v3's single-turn Python items in the prompt that the run trains and searches with, by the official rules.
 
@@ -158,18 +179,20 @@ def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
 
 def version_of(benchmark: str) -> Version | None:
     """The BFCL version whose rules a benchmark is scored by; None for another benchmark."""
-    if benchmark == OWN_PROMPT:
+    name = benchmark.removesuffix(VALIDATION)
+    if name == OWN_PROMPT:
         return Version.V3
-    if benchmark in NATIVE:
-        return NATIVE[benchmark]
-    return Version(benchmark) if benchmark in set(Version) else None
+    if name in NATIVE:
+        return NATIVE[name]
+    return Version(name) if name in set(Version) else None
 
 
 def open_benchmark(name: str, tools: ToolStyle) -> Benchmark:
-    """A benchmark by its name: `bfcl-v3`, `bfcl-v4`, both with `-fc`, `bfcl-v3-own-prompt`, or `apibank:FOLDER`.
+    """A benchmark by its name.
 
     Args:
-        name: the name.
+        name: `bfcl-v3`, `bfcl-v4`, both with `-fc`, `bfcl-v3-own-prompt`, all of them also with `:validation` for the
+            items that the run set aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`.
         tools: how the run's own prompt writes functions.
 
     Raises:
@@ -178,14 +201,17 @@ def open_benchmark(name: str, tools: ToolStyle) -> Benchmark:
     kind, _, folder = name.partition(":")
     if kind == API_BANK and folder:
         return api_bank(Path(folder))
-    if name == OWN_PROMPT:
-        return bfcl_own_prompt(tools)
-    if name in NATIVE:
-        return bfcl(NATIVE[name], native_calls=True)
-    if name not in set(Version):
+    if kind == API_BANK_OWN_PROMPT and folder:
+        return api_bank_own_prompt(Path(folder), tools)
+    version = version_of(name)
+    if version is None:
         names = ", ".join([*Version, *NATIVE, OWN_PROMPT])
-        raise ItoolError(f"{name!r} is no benchmark; there are {names} and {API_BANK}:FOLDER")
-    return bfcl(Version(name))
+        raise ItoolError(
+            f"{name!r} is no benchmark; there are {names} (and these with {VALIDATION}), {API_BANK}:FOLDER and "
+            f"{API_BANK_OWN_PROMPT}:FOLDER"
+        )
+    benchmark = bfcl_own_prompt(tools) if kind == OWN_PROMPT else bfcl(version, native_calls=kind in NATIVE)
+    return replace(benchmark, name=name, source=name, split="validation") if name.endswith(VALIDATION) else benchmark
 
 
 def choose(
@@ -201,7 +227,7 @@ def choose(
         benchmark: whose questions.
         categories: their names, all by default.
         limit: take so many; which ones depends on the seed alone, and a larger limit takes them too.
-        seed: of the run.
+        seed: of the random sample.
         leave_out: category and id of items that are not asked.
 
     Raises:
@@ -225,11 +251,10 @@ def choose(
 def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     """All scores of one policy's verdicts on one benchmark."""
     version = version_of(benchmark)
-    if version is None:
-        return summarise_api_bank(verdicts)
-    summary = summarise_bfcl(tally(verdicts), version)
-    if benchmark in NATIVE:
+    summary = summarise_bfcl(tally(verdicts), version) if version else summarise_api_bank(verdicts)
+    name = benchmark.removesuffix(VALIDATION)
+    if name in NATIVE:
         return replace(summary, era=f"{summary.era}, native function calling (FC): compare with FC only")
-    if benchmark == OWN_PROMPT:
+    if name in (OWN_PROMPT, API_BANK_OWN_PROMPT):
         return replace(summary, era=f"{summary.era}, in the run's own prompt: compare with nothing but the same")
     return summary

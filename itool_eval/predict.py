@@ -20,7 +20,7 @@ from itool_data.sample import Reject
 from itool_data.stages import record_rejects
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk
-from itool_eval.benchmarks import API_BANK, Benchmark, Question, open_benchmark
+from itool_eval.benchmarks import Benchmark, Question, open_benchmark, version_of
 from itool_eval.chat import Chat, PolicyChat, Refusal, Reply
 from itool_eval.conversation import Conversation, Prompt
 from itool_eval.predictions import Answer, prediction_row
@@ -142,18 +142,25 @@ class OneChat:
         """Nothing to do: the chat goes with it."""
 
 
-def training_items(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
-    """Category and id of the items that are among the run's training samples (BFCL-half), in any version's naming."""
-    if benchmark.name == API_BANK:
+def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
+    """Category and id of the items that a run must not be asked.
+
+    Those that it trains on or tunes on (BFCL-half), in any version's naming; where a benchmark's validation items are
+    asked, all that are not the run's validation samples.
+    """
+    if version_of(benchmark.name) is None:
         return set()
-    sql = "SELECT source, source_id FROM samples WHERE split = 'train' AND starts_with(source, 'bfcl:')"
-    found = set()
+    sql = "SELECT source, source_id, split FROM samples WHERE starts_with(source, 'bfcl:')"
+    splits: dict[tuple[str, str], str] = {}
     for row in query(run.store, sql).to_pylist():
         category, item = row["source"].partition(":")[2], row["source_id"]
-        found.add((category, item))
+        splits[category, item] = row["split"]
         if category == "simple":  # v4's name of it
-            found.add(("simple_python", item.replace("simple", "simple_python")))
-    return {key for key in found if key[0] in benchmark.categories}
+            splits["simple_python", item.replace("simple", "simple_python")] = row["split"]
+    if benchmark.split == "test":
+        return {key for key, split in splits.items() if split != "test" and key[0] in benchmark.categories}
+    everything = {(q.category, q.id) for category in benchmark.categories for q in benchmark.questions(category)}
+    return {key for key in everything if splits.get(key) != benchmark.split}
 
 
 def prepare(run: Run, answerer: Answerer, benchmark: Benchmark, questions: Sequence[Question]) -> list[Asked]:

@@ -2,8 +2,8 @@
 
 TRL's SFTTrainer does the training; the loss is on the response's tokens only (Eq. 2), end-of-turn included. Each
 stage has its own learning rate and a cosine schedule, writes checkpoints, and leaves its adapter behind, so that a
-killed run goes on inside the stage it was in, and each stage can be evaluated (Figure 5). Left out: choosing the
-samples (the caller does) and full fine-tuning.
+killed run goes on inside the stage it was in, and each stage can be evaluated (Figure 5). A single stage `mixed` of all
+difficulties is what the order is compared with. Left out: choosing the samples (the caller does) and full fine-tuning.
 """
 
 import json
@@ -21,7 +21,7 @@ from itool_data.policy.memory import keep_freed_memory
 from itool_train.checkpoints import keep_adapter, last_checkpoint
 from itool_train.trainer_arguments import common_arguments
 
-STAGES = ("easy", "medium", "hard")
+STAGES = ("easy", "medium", "hard", "mixed")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def warm_up(
 
     Args:
         base: the model to adapt.
-        stages: examples by difficulty; an empty stage is passed over.
+        stages: examples by difficulty, or all of them as `mixed`; an empty stage is passed over.
         settings: learning rates, sizes, LoRA's rank.
         seed: of the order of the examples and the adapter's initial weights.
         device: `cpu` or `cuda`.
@@ -169,7 +169,13 @@ def _train_stage(
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
     from trl import SFTConfig, SFTTrainer
 
-    rate = {"easy": settings.lr_easy, "medium": settings.lr_medium, "hard": settings.lr_hard}[name]
+    rates = {
+        "easy": settings.lr_easy,
+        "medium": settings.lr_medium,
+        "hard": settings.lr_hard,
+        "mixed": settings.lr_mixed,
+    }
+    rate = rates[name]
     started = time.monotonic()
     set_seed(seed)
     on_gpu = device == "cuda"

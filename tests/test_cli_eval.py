@@ -317,3 +317,6 @@ def test_api_bank_is_shown_with_both_denominators(itool: Command, tmp_path: Path
     assert "API-Bank (AST)" in said and " 135 " in said and " 119 " in said and "different samples" in said
     assert "no BFCL predictions" in itool("eval", "export", "--run", tmp_path / "run", "--to", tmp_path, code=1)
     assert "needs --data" in itool("eval", "run", "apibank", "--run", tmp_path / "run", code=1)
+    wanted = ("eval", "run", "apibank-own-prompt", "--run", tmp_path / "run")
+    assert "apibank-own-prompt needs --data" in itool(*wanted, code=1)
+    assert "no items to tune on" in itool(*wanted, "--data", tmp_path, "--validation", code=1)

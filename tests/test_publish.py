@@ -359,6 +359,17 @@ def test_a_killed_publication_is_finished_by_the_same_command(
     assert hub.received == sum(h.size for h in held if h.sha256)
 
 
+def test_a_failure_while_reading_back_leaves_only_the_tag_to_do(itool: Itool, one_round: Path, hub: HubServer) -> None:
+    hub.fail(r"(GET|HEAD) .*/resolve/", 418, after=3)
+    one_line(itool("publish", "--run", one_round, "--repo", REPO), "reading back", "status 418")
+    assert len(repository(hub).commits) == 2 and repository(hub).tags == {}
+    hub.heal()
+    received = hub.received
+    assert itool("publish", "--run", one_round, "--repo", REPO)[0] == 0
+    assert hub.received == received
+    assert repository(hub).tags == {"round-1": repository(hub).commits[1][0]}
+
+
 def test_another_content_than_was_sent_is_found(itool: Itool, one_round: Path, hub: HubServer) -> None:
     hub.corrupt = "data/steps/train-00000-of-00001.parquet"
     one_line(itool("publish", "--run", one_round, "--repo", REPO), hub.corrupt, "is not what was sent")
@@ -384,6 +395,13 @@ def test_a_hub_that_is_not_there_is_told_in_one_line(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     one_line(itool("publish", "--run", one_round, "--repo", REPO, "--dry-run"), "cannot be reached")
+
+
+def test_a_hub_without_xet_storage_is_told_in_one_line(
+    itool: Itool, one_round: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
+    one_line(itool("publish", "--run", one_round, "--repo", REPO), "HF_HUB_DISABLE_XET=1")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from toys import PROMPTER, ids_of, toy_sample
 from itool_data.config import Config, MctsSettings, PairSettings, RewardSettings
 from itool_data.policy.base import Completion, Draw, Request, derive_seed
 from itool_data.policy.scripted import ScriptedPolicy
-from itool_data.search.mcts import Assess, Task, mcts, path_text, sample_responses
-from itool_data.search.miner import Miner, most_and_least_probable, tree_rows
-from itool_data.search.pairs import extract_pairs
+from itool_data.search.mcts import Assess, Task, best_of_n, mcts, path_text, sample_responses
+from itool_data.search.miner import Miner, tree_rows
+from itool_data.search.pairs import best_and_worst, extract_pairs, most_and_least_probable
 from itool_data.search.tree import action_value, state_value
 
 PLAIN = RewardSettings(weight=0)
@@ -195,6 +195,49 @@ def test_the_ablation_pairs_the_most_with_the_least_probable_of_four():
     assert asked == [""]
     (pair,) = most_and_least_probable(root).pairs
     assert (PROMPTER.decode(pair.chosen.step), PROMPTER.decode(pair.rejected.step)) == ("[g()]", "[f(a=3)]")
+
+
+def test_best_of_n_draws_until_the_budget_is_spent_and_pairs_the_best_with_the_worst():
+    # A response of nine tokens with its end; a budget of 19 takes two draws, and then two more.
+    batches = [["[f(a=3)]", "[f(a=2)]"], ["[f(a=1)]", "[g(c=1)]"], ["never", "asked"]]
+    seeds, answer = [], None
+    settings = MctsSettings(width=2, budget=19)
+    growth = best_of_n(task(), settings, RewardSettings(weight=0, outcome="prefix"), PROMPTER.decode)
+    while True:
+        try:
+            wanted = growth.send(answer)
+        except StopIteration as done:
+            root = done.value
+            break
+        texts = batches[len(seeds)]
+        seeds.append(list(wanted.seeds))
+        answer = Completion(wanted.request_id, tuple(map(draw, texts)), 0, 0)
+    assert seeds == [[derive_seed(42, 1, toy_sample().sample_id, "", n) for n in some] for some in ((0, 1), (2, 3))]
+    assert (root.visits, len(root.children)) == (4, 4)
+    (pair,) = best_and_worst(root, lambda n: PROMPTER.decode(n.step), PairSettings()).pairs
+    assert (PROMPTER.decode(pair.chosen.step), PROMPTER.decode(pair.rejected.step)) == ("[f(a=1)]", "[g(c=1)]")
+
+
+@pytest.mark.parametrize(("texts", "pairs"), [(["[f(a=1)]", "[f(a=2)]"], 1), (["[f(a=2)]", "[f(a=3)]"], 0)])
+def test_best_of_n_keeps_a_pair_that_is_alike_but_for_a_value_and_none_of_equal_worth(texts, pairs):
+    growth = best_of_n(task(), MctsSettings(budget=1), PLAIN, PROMPTER.decode)
+    root, _ = play(growth, {"": list(map(draw, texts))})
+    found = best_and_worst(root, lambda n: PROMPTER.decode(n.step), PairSettings(max_similarity=0.5))
+    assert len(found.pairs) == pairs
+
+
+def test_the_miner_searches_by_best_of_n():
+    sample = toy_sample()
+    prompt = tuple(PROMPTER.prompt_ids(sample))
+    policy = ScriptedPolicy({prompt: {ids_of("[f(a=1)]"): 1.0, ids_of("[f(a=2)]"): 1.0}})
+    config = Config.model_validate({"mcts": {"width": 4, "budget": 100, "max_tokens": 40}, "reward": {"weight": 0}})
+    wanted = [Task("tree", sample, prompt, 42, 1)]
+    (tree,) = [t for step in Miner(policy, PROMPTER, config, None, "best-of-n").run(deque(wanted)) for t in step]
+    # Nine tokens a response, four at a time: 36, 72, 108.
+    assert (tree.requests, tree.decoded) == (3, 108)
+    (row,) = tree_rows([tree], policy.policy_id, PROMPTER, config, "best-of-n")["pairs"]
+    assert (row["chosen_text"], row["rejected_text"]) == ("[f(a=1)]", "[f(a=2)]")
+    assert row["chosen_terminal"] and row["error_class"] == "Parameter Value"
 
 
 RESPONSES = st.dictionaries(

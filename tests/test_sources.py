@@ -88,7 +88,39 @@ def apibank_row() -> dict:
     return {"instruction": instruction, "input": f"{json.dumps(api)}\n{asked}", "output": output}
 
 
-ROWS = {"toolace": toolace_row, "xlam": xlam_row, "": openai_row, "seal_tools": seal_row, "apibank": apibank_row}
+TALK = [{"from": "human", "value": "Hi."}, {"from": "gpt", "value": "Hello."}]
+
+
+def sharegpt_row() -> dict:
+    schema = {"type": "object", "properties": {"with": {"type": "array", "items": {"type": "string"}}}}
+    call = {"name": "recipes", "arguments": {"with": ["rice"]}}
+    turns = ("human", "Recipes?"), ("function_call", json.dumps(call)), ("observation", "fry"), ("gpt", "Fried rice.")
+    return {
+        "conversations": [{"from": who, "value": value} for who, value in turns],
+        "tools": json.dumps([{"name": "recipes", "description": "Recipes", "parameters": schema}]),
+    }
+
+
+def toolrl_row() -> dict:
+    said = {"description": "a town", "type": "str", "default": ""}
+    parameters = json.dumps({"to": said, "by": {**said, "default": "train"}})
+    dialogue = (
+        "<user> Fares to Bonn? </user>\n\n<think> I call <tool_call> now. </think>\n<tool_call>\n"
+        '{"name": "Find Fares", "parameters": {"to": "Bonn"}}\n</tool_call>\n<obs> 12 euros </obs>\n\n'
+        "<think> Done. </think>\n<response> 12 euros. </response>\n\n<user> Rome and Oslo? </user>"
+    )
+    calls = "\n".join(json.dumps({"name": "Find Fares", "parameters": {"to": town}}) for town in ("Rome", "Oslo"))
+    return {
+        "instruction": f"1. Name: Find Fares\nDescription: Fares\nby train\nParameters: {parameters}\n\n**Steps**",
+        "input": f"**Dialogue Records History**\n{dialogue}",
+        "output": f"<think> Two. </think>\n<tool_call>\n{calls}\n</tool_call>",
+    }
+
+
+ROWS = {
+    "toolace": toolace_row, "xlam": xlam_row, "": openai_row, "seal_tools": seal_row, "apibank": apibank_row,
+    "sharegpt": sharegpt_row, "toolrl": toolrl_row,
+}  # fmt: skip
 
 
 def write(folder: Path, name: str, rows: list) -> str:
@@ -197,6 +229,35 @@ def test_apibank_finds_tools_and_reads_loose_values(tmp_path):
     assert sample.calls[0].arguments == {"at": "New York"}
 
 
+def test_sharegpt_calls_and_replies_are_samples(tmp_path):
+    call, reply = read(tmp_path, "sharegpt", sharegpt_row())
+    assert call.calls == (ToolCall("recipes", {"with": ["rice"]}),)
+    assert (reply.target, [m.role for m in reply.messages]) == ("Fried rice.", ["user", "assistant", "tool"])
+    assert reply.messages[1] == Message("assistant", call.target)
+    several = json.dumps([{"name": "recipes", "arguments": {"with": [what]}} for what in ("rice", "eggs")])
+    first = next(iter(read(tmp_path, "sharegpt", changed(sharegpt_row(), ["conversations", 1, "value"], several))))
+    assert [c.arguments["with"] for c in first.calls] == [["rice"], ["eggs"]]
+    plain = changed(sharegpt_row(), ["tools"], "")
+    assert [s.target for s in read(tmp_path, "sharegpt", changed(plain, ["conversations"], TALK))] == ["Hello."]
+
+
+def test_toolrl_has_calls_without_thoughts(tmp_path):
+    (sample,) = read(tmp_path, "toolrl", toolrl_row())
+    assert sample.calls == (ToolCall("Find Fares", {"to": "Rome"}), ToolCall("Find Fares", {"to": "Oslo"}))
+    assert [(m.role, m.content) for m in sample.messages] == [
+        ("user", "Fares to Bonn?"),
+        ("assistant", "[Find Fares(to='Bonn')]"),
+        ("tool", "12 euros"),
+        ("assistant", "12 euros."),
+        ("user", "Rome and Oslo?"),
+    ]
+    (tool,) = sample.tools
+    assert (tool.name, tool.description) == ("Find Fares", "Fares\nby train")
+    assert tool.parameters["required"] == ["to"] and list(tool.parameters["properties"]) == ["to", "by"]
+    answer = "<think> no <tool_call> needed </think><response> To where? </response>"
+    assert [s.target for s in read(tmp_path, "toolrl", changed(toolrl_row(), ["output"], answer))] == ["To where?"]
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_a_json_array_is_read_like_json_lines(tmp_path, name):
     file = tmp_path / "rows.json"
@@ -216,6 +277,8 @@ def test_a_json_array_is_read_like_json_lines(tmp_path, name):
         ("apibank:apibank/lv3-api-train.json", 831, 76, "train"),
         ("seal_tools:seal_tools/dev.json", 697, 3, "train"),
         ("seal_tools:seal_tools/test_in_domain.json", 698, 2, "test"),
+        ("sharegpt:glaive/glaive_toolcall_en_demo.json", 957, 0, "train"),
+        ("toolrl:toolrl/rlla_sft.json", 391, 9, "train"),
     ],
 )
 def test_real_files(shared_data, source, samples, rejects, split):
@@ -225,7 +288,9 @@ def test_real_files(shared_data, source, samples, rejects, split):
     assert (len(good), len(rows) - len(good)) == (samples, rejects)
     assert {s.split for s in good} == {split}
     assert len({s.source_id for s in good}) == samples
-    assert all(tuple(parse(s.target)) == s.calls for s in good)
+    assert all(tuple(parse(s.target)) == s.calls for s in good if s.calls)
+    plain = {"sharegpt": 746, "toolrl": 54}
+    assert sum(not s.calls for s in good) == plain.get(name, 0)
 
 
 # ---- bad rows
@@ -267,6 +332,16 @@ BAD = [
     ("", ["messages", 4, "content"], "", "messages[4].content", "empty"),
     ("", ["messages", 1, "content"], "\udfff", "row", "surrogate"),
     ("seal_tools", ["id"], 1, "id", "expected text"),
+    ("sharegpt", ["tools"], "{}", "tools", "expected a list"),
+    ("sharegpt", ["conversations", 0, "from"], "bot", "conversations[0].from", "'bot'"),
+    ("sharegpt", ["conversations", 1, "value"], "recipes()", "conversations[1].value", "invalid JSON"),
+    ("sharegpt", ["conversations", 1, "value"], '{"name": "f"}', "conversations[1].value.arguments", "missing"),
+    ("sharegpt", ["conversations", 3, "value"], "", "conversations[3].value", "empty"),
+    ("toolrl", ["input"], "hi", "input", "no part in tags"),
+    ("toolrl", ["output"], "<think> a </think>", "output", "no part in tags"),
+    ("toolrl", ["output"], "<tool_call>\n</tool_call>", "output", "no call"),
+    ("toolrl", ["output"], "<tool_call>\n{]\n</tool_call>", "output", "invalid JSON"),
+    ("toolrl", ["instruction"], "no tools", "output", "not offered"),
     ("seal_tools", ["conversations"], [], "conversations", "expected 2 turns, found 0"),
     ("seal_tools", ["conversations", 0, "value"], "hello", "conversations[0].value", "holds no api_list"),
     ("seal_tools", ["conversations", 1, "value"], "__import__('os')", "conversations[1].value", "not a Python literal"),
@@ -330,10 +405,13 @@ def test_loading_is_lazy(tmp_path):
     ("source", "words"),
     [
         ("nope", ["'nope'", "toolace", "hf:USER/NAME"]),
-        ("bfcl:x", ["'bfcl:x'"]),
+        ("bfcl:x", ["bfcl:x: expected the share"]),
+        ("bfcl:1", ["bfcl:1: expected the share"]),
         ("hf:", ["'hf:'"]),
         ("apibank", ["API-Bank", "https://", "apibank:PATH"]),
         ("seal_tools", ["https://", "seal_tools:PATH"]),
+        ("sharegpt", ["https://", "sharegpt:PATH"]),
+        ("toolrl", ["https://", "toolrl:PATH"]),
         ("toolace:/nowhere/x.json", ["/nowhere/x.json", "No such file"]),
         ("/nowhere/x.jsonl", ["/nowhere/x.jsonl", "No such file"]),
         ("xlam:/nowhere/x.csv", ["/nowhere/x.csv", "'.csv'", ".jsonl"]),

@@ -55,6 +55,23 @@ def test_bfcl_families_stay_together():
     assert (bfcl.split_of("simple_0"), bfcl.split_of("simple_1")) == ("test", "train")
 
 
+def test_a_share_of_the_training_families_is_set_aside():
+    share = 0.12
+    ids = [f"live_simple_{n}-{n // 2}-{v}" for n in range(400) for v in range(3)]
+    whole, small, large = ({i: bfcl.split_of(i, share) for i in ids} for share in (0.0, 0.12, 0.3))
+    assert {i for i, split in small.items() if split == "test"} == {i for i, split in whole.items() if split == "test"}
+    aside = [{i for i, split in some.items() if split == "validation"} for some in (whole, small, large)]
+    assert aside[0] == set() and aside[1] < aside[2]
+    training = sum(split == "train" for split in whole.values())
+    assert len(aside[1]) / training == pytest.approx(share, abs=0.05)
+    families = {i.rpartition("-")[0]: set() for i in ids}
+    for i, split in large.items():
+        families[i.rpartition("-")[0]].add(split)
+    assert all(len(splits) == 1 for splits in families.values())
+    counts = Counter(s.split for s in load(f"bfcl:{share}") if isinstance(s, Sample))
+    assert counts == {"test": 1180, "train": 1043, "validation": 124}
+
+
 def test_bfcl_answers():
     called = tool("f", "", {"type": "dict", "properties": {k: {} for k in "abcde"}, "required": ["a", "b"]}, "f")
     answer = {

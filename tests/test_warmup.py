@@ -61,6 +61,12 @@ def test_stages_run_from_easy_to_hard_with_their_rates_and_the_loss_falls(base, 
     assert results[0].loss < seen[0].loss / 2
 
 
+def test_one_mixed_stage_has_its_own_rate(base, tmp_path):
+    mixed = {"mixed": [e for stage in STAGES.values() for e in stage]}
+    _, results, _ = train(base, tmp_path, mixed, SETTINGS.model_copy(update={"lr_mixed": 3e-3}))
+    assert [(r.stage, r.samples, r.learning_rate) for r in results] == [("mixed", 14, 3e-3)]
+
+
 def test_the_adapter_is_named_by_its_content_and_loads_as_a_policy(base, tmp_path):
     adapter, results, _ = train(base, tmp_path)
     assert adapter.name == f"warmup-{adapter_hash(adapter)}"

@@ -17,11 +17,13 @@ import pytest
 import scripted_mine
 from scripted_mine import SAMPLES, SETTINGS, open_desk
 from test_resume import Rows, mine_at_once, mined, tree_ids
+from toy_loop import run_until
 from toys import PROMPTER
 
 from itool_data.config import WorkerSettings
 from itool_data.errors import ItoolError
-from itool_data.run import write_run
+from itool_data.run import open_run, write_run
+from itool_data.store.sql import query
 from itool_data.workers.actors import RayPool
 from itool_data.workers.open import connect
 from itool_data.workers.pool import Desk
@@ -150,3 +152,40 @@ def test_the_process_ends_with_its_workers_and_the_next_goes_on(
     assert not alive
     assert 0 < len(tree_ids(tmp_path)) < SAMPLES
     assert mine_at_once(tmp_path) == expected
+
+
+def command(*arguments: object, cache: Path) -> str:
+    """Run `itool` in a process of its own; returns what it said."""
+    code = "from itool_cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=os.environ | {"ITOOL_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_on_the_machines_of_a_cluster(tmp_path: Path, toy_run: Path) -> None:
+    """The second node finds the model for itself and gets the adapter's files: they come to be in its cache."""
+    before, run, cache = toy_run, tmp_path / "run", tmp_path / "cache"
+    run_until(before, "perplexity-1", run)
+    pipe, script = subprocess.PIPE, Path(__file__).with_name("ray_cluster.py")
+    cluster = subprocess.Popen([sys.executable, script], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert cluster.stdout is not None
+    try:
+        address = cluster.stdout.readline().strip()
+        said = command("mine", "--run", run, "--workers", 2, "--ray-address", address, cache=cache)
+    finally:
+        cluster.communicate("")
+    assert "2 workers, each" in said
+    assert round_1(run) == round_1(before)
+    (policy,) = {row["policy"] for row in round_1(run)}
+    assert [folder.name for folder in cache.glob("adapter-*") if folder.is_dir()] == [f"adapter-{policy[-12:]}"]
+
+
+def round_1(run: Path) -> list[dict[str, Any]]:
+    """The first round's nodes and who made them."""
+    sql = "SELECT policy, n.* FROM nodes n JOIN trees t USING (tree_id) WHERE round = 1 ORDER BY tree_id, path"
+    return [{**row, "q": pytest.approx(row["q"])} for row in query(open_run(run).store, sql).to_pylist()]

@@ -99,7 +99,8 @@ class _Children:
 
     def find(self, parent: str, step_ids: Sequence[int]) -> str:
         """The path of the child that a step leads to."""
-        return next(str(n["path"]) for n in self._by_parent[parent] if n["step_ids"] == step_ids)
+        path: str = next(n["path"] for n in self._by_parent[parent] if n["step_ids"] == step_ids)
+        return path
 
 
 def _ends(pair: Row, children: _Children) -> Row:

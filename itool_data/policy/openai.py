@@ -92,7 +92,7 @@ class ServerPolicy:
         room = min(request.max_tokens, self.context - len(request.prompt))
         for index, seed in enumerate(request.seeds):
             body = self.body(list(request.prompt), room, request.temperature)
-            body |= {"seed": seed % _SEEDS, "logprobs": 0, "return_token_ids": True}
+            body |= {"seed": seed % _SEEDS, "logprobs": 0, "return_token_ids": True, "ignore_eos": request.ignore_stop}
             self._server.submit(f"{request.request_id}\x00{index}", Ask(PATH, body, _read_draw))
 
     def step(self) -> list[Completion]:

@@ -312,8 +312,10 @@ def _start(base: BaseModel, device: str, max_rows: int, max_rank: int) -> "LLMEn
     own: dict[str, Any] = {"dtype": "bfloat16"}
     if device == "cpu":
         # Compiling takes a compiler and a minute and a half; eager starts in seconds.
-        own = {"dtype": "float32", "enforce_eager": True, "block_size": CPU_BLOCK}
-        own |= {"kv_cache_memory_bytes": CPU_CACHE_BYTES}
+        own = {"dtype": "float32", "enforce_eager": True}
+        own |= {"block_size": CPU_BLOCK, "kv_cache_memory_bytes": CPU_CACHE_BYTES}
+        # vLLM rewinds a draw's generator when it has computed a part of the prompt, which a CPU's generator cannot.
+        own |= {"enable_chunked_prefill": False}
     if max_rank:
         own |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": max_rank}
     arguments = EngineArgs(

@@ -15,7 +15,6 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -202,16 +201,19 @@ class Hub:
         """Say in one line what the Hub would not do, and what to do about it."""
         try:
             yield
-        except (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError, RuntimeError) as error:
+        except (httpx2.HTTPError, OSError, RuntimeError) as error:
             # The client wraps what went wrong with a file.
             cause = error.__cause__ if isinstance(error, RuntimeError | LocalEntryNotFoundError) else error
             if isinstance(cause, HfHubHTTPError):
                 raise ItoolError(f"{self.url}: {doing}: {self._answer(cause)}") from None
-            if isinstance(cause, httpx2.HTTPError | OfflineModeIsEnabled):
+            if isinstance(cause, httpx2.HTTPError | ConnectionError):
+                xet = "; a server without Xet storage needs HF_HUB_DISABLE_XET=1" if "xet-" in str(cause) else ""
                 raise ItoolError(
-                    f"{self._api.endpoint}: {doing}: cannot be reached ({_first_line(cause)}); the same command goes "
-                    "on when it can, and --to writes to a folder meanwhile"
+                    f"{self._api.endpoint}: {doing}: cannot be reached ({_first_line(cause)}){xet}; the same command "
+                    "goes on when it can, and --to writes to a folder meanwhile"
                 ) from None
+            if isinstance(cause, OSError):
+                raise ItoolError(f"{self.url}: {doing}: {_first_line(cause)}") from None
             raise
         except HFValidationError as error:
             raise ItoolError(f"--repo {self._repo_id}: {_first_line(error)}") from None

@@ -68,11 +68,11 @@ class _Search:
     def seed(self, path: tuple[int, ...], draw: int) -> int:
         return derive_seed(self.task.seed, self.task.round, self.task.sample.sample_id, path_text(path), draw)
 
-    def request(self, node: Node, ids: tuple[int, ...], draws: int) -> Request:
+    def request(self, node: Node, ids: tuple[int, ...], draws: Sequence[int]) -> Request:
         return Request(
             request_id=f"{self.task.tree_id}/{path_text(node.path)}",
             prompt=(*self.task.prompt, *ids),
-            seeds=[self.seed(node.path, draw) for draw in range(draws)],
+            seeds=[self.seed(node.path, draw) for draw in draws],
             max_tokens=self.mcts.max_tokens - len(ids),
             temperature=self.mcts.temperature,
             group=self.task.tree_id,
@@ -123,7 +123,7 @@ def _expand(search: _Search, path: Sequence[Node]) -> Generator[Request | Assess
     """Give the last node of a path its children, with their rewards and first values."""
     node = path[-1]
     ids = tuple(token for ancestor in path for token in ancestor.step)
-    completion = yield search.request(node, ids, search.mcts.width)
+    completion = yield search.request(node, ids, range(search.mcts.width))
     assert isinstance(completion, Completion)
     last_level = len(node.path) + 1 == search.mcts.depth
     merged: dict[tuple[int, ...], list[Draw]] = {}
@@ -178,19 +178,43 @@ def sample_responses(task: Task, settings: MctsSettings, reward: RewardSettings,
         A root whose children are the distinct responses; their Q is their own R, for the record only.
     """
     search = _Search(task, settings, reward, decode)
-    root = Node()
-    completion = yield search.request(root, (), settings.draws)
+    draws = yield from _draw(search, range(settings.draws))
+    return (yield from _rank(search, draws))
+
+
+def best_of_n(task: Task, settings: MctsSettings, reward: RewardSettings, decode: Decode) -> Growth:
+    """What a search has to beat: whole responses, `width` at a time, until `budget` tokens are decoded.
+
+    Returns:
+        A root whose children are the distinct responses; their Q is their own R.
+    """
+    search = _Search(task, settings, reward, decode)
+    draws: list[Draw] = []
+    while sum(len(draw.ids) for draw in draws) < settings.budget:
+        draws += yield from _draw(search, range(len(draws), len(draws) + settings.width))
+    return (yield from _rank(search, draws))
+
+
+def _draw(search: _Search, numbers: Sequence[int]) -> Generator[Request | Assess, Answer, tuple[Draw, ...]]:
+    """Draw whole responses; a draw's number gives its seed."""
+    completion = yield search.request(Node(), (), numbers)
     assert isinstance(completion, Completion)
+    return completion.draws
+
+
+def _rank(search: _Search, draws: Sequence[Draw]) -> Growth:
+    """Make a root of whole responses, equal ones one child, with their rewards."""
+    root = Node()
     merged: dict[tuple[int, ...], list[Draw]] = {}
-    for draw in completion.draws:
+    for draw in draws:
         merged.setdefault(draw.ids, []).append(draw)
-    texts = {ids: decode(ids) for ids in merged}
+    texts = {ids: search.decode(ids) for ids in merged}
     yield from search.self_evals(list(texts.values()), ())
-    for index, (ids, draws) in enumerate(merged.items()):
-        o, c, r = search.state(texts[ids], True, draws[0].finish == "stop")
-        child = Node((index,), ids, sum(draws[0].logprobs), 1.0, True, o, c, r, r, len(draws), 0.0, r)
+    for index, (ids, same) in enumerate(merged.items()):
+        o, c, r = search.state(texts[ids], True, same[0].finish == "stop")
+        child = Node((index,), ids, sum(same[0].logprobs), 1.0, True, o, c, r, r, len(same), 0.0, r)
         root.children.append(child)
     for child, prior in zip(root.children, priors([k.logprob for k in root.children]), strict=True):
         child.prior = prior
-    backup([root], settings.gamma, rollouts=settings.draws)
+    backup([root], search.mcts.gamma, rollouts=len(draws))
     return root

@@ -16,12 +16,13 @@ from itool_data.match import prefix_error, response_error
 from itool_data.policy.base import Completion, Policy, PolicyId, Request
 from itool_data.prompt import Prompter
 from itool_data.sample import Sample
-from itool_data.search.mcts import Answer, Assess, Growth, Task, mcts, path_text, sample_responses
-from itool_data.search.pairs import Pair, PairSet, extract_pairs
+from itool_data.search.mcts import Answer, Assess, Growth, Task, best_of_n, mcts, path_text, sample_responses
+from itool_data.search.pairs import Pair, PairSet, best_and_worst, extract_pairs, most_and_least_probable
 from itool_data.search.reward import Judge
 from itool_data.search.tree import Node
 
-SearchKind = Literal["mcts", "sample"]
+SearchKind = Literal["mcts", "sample", "best-of-n"]
+_GROW = {"mcts": mcts, "sample": sample_responses, "best-of-n": best_of_n}
 # What a tree depends on besides its sample and policy.
 TREE_SECTIONS = ("mcts", "reward", "pairs")
 
@@ -56,7 +57,7 @@ class Miner:
         prompter: with the policy's tokenizer.
         config: the run's settings.
         judge: answers self-evaluations; None when `reward.weight` is 0.
-        search: `mcts`, or `sample` for the paper's ablation without search.
+        search: `mcts`, `sample` for the paper's ablation without search, or `best-of-n`.
 
     Attributes:
         most_open: trees searched at once.
@@ -99,8 +100,7 @@ class Miner:
             yield finished
 
     def _start(self, task: Task) -> None:
-        grow = mcts if self._search == "mcts" else sample_responses
-        growth = grow(task, self._config.mcts, self._config.reward, self._prompter.decode)
+        growth = _GROW[self._search](task, self._config.mcts, self._config.reward, self._prompter.decode)
         opened = self._open[task.tree_id] = _Open(Tree(task, Node(), PairSet()), growth)
         self._resume(opened, None)
 
@@ -144,22 +144,16 @@ class Miner:
     def _finish(self, tree: Tree, root: Node) -> None:
         tree.root = root
         tree.seconds = time.monotonic() - tree.started
-        if self._search == "mcts":
-            tree.found = extract_pairs(root, lambda n: self._prompter.decode(n.step), self._config.pairs)
-        else:
-            tree.found = most_and_least_probable(root)
+        tree.found = self._pairs(root)
         del self._open[tree.task.tree_id]
         self._policy.release(tree.task.tree_id)
         self._finished.append(tree)
 
-
-def most_and_least_probable(root: Node) -> PairSet:
-    """The paper's pair without search (4.3.2): the most against the least probable of the sampled responses."""
-    if len(root.children) < 2:
-        return PairSet()
-    chosen = max(root.children, key=lambda n: n.logprob)
-    rejected = min(root.children, key=lambda n: n.logprob)
-    return PairSet([Pair(root, chosen, rejected, 0.0)])
+    def _pairs(self, root: Node) -> PairSet:
+        if self._search == "sample":
+            return most_and_least_probable(root)
+        extract = extract_pairs if self._search == "mcts" else best_and_worst
+        return extract(root, lambda n: self._prompter.decode(n.step), self._config.pairs)
 
 
 def tree_rows(

@@ -53,6 +53,23 @@ def extremes(node: Node) -> tuple[Node, Node] | None:
     return best, worst
 
 
+def most_and_least_probable(root: Node) -> PairSet:
+    """The paper's pair without search (4.3.2): the most against the least probable of the sampled responses."""
+    if len(root.children) < 2:
+        return PairSet()
+    chosen = max(root.children, key=lambda n: n.logprob)
+    rejected = min(root.children, key=lambda n: n.logprob)
+    return PairSet([Pair(root, chosen, rejected, 0.0)])
+
+
+def best_and_worst(root: Node, text: Callable[[Node], str], settings: PairSettings) -> PairSet:
+    """The pair of best-of-N: the sampled responses with the highest and the lowest R, by the bounds on Q alone.
+
+    Two responses of which one is right are mostly alike but for a value, so similarity says nothing against them.
+    """
+    return extract_pairs(root, text, settings.model_copy(update={"max_similarity": 1.0}))
+
+
 def extract_pairs(root: Node, text: Callable[[Node], str], settings: PairSettings) -> PairSet:
     """Collect the pairs of a tree.
 

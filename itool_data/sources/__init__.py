@@ -1,8 +1,9 @@
 """Data sets: a SOURCE string names one, and `load` yields its samples in order.
 
     toolace  xlam              from the Hugging Face Hub; toolace:PATH, xlam:PATH from a file in the set's own form
-    apibank:PATH  seal_tools:PATH   from a file in the set's own form
-    bfcl                       BFCL v3's single-turn Python items, from the pinned wheel
+    apibank:PATH  seal_tools:PATH  sharegpt:PATH  toolrl:PATH   from a file in the set's own form
+    bfcl[:SHARE]               BFCL v3's single-turn Python items, from the pinned wheel; a share of the training half
+                               is set aside for validation
     PATH.jsonl  PATH.json      a file in the OpenAI form (messages, tools)
     hf:USER/NAME[:SPLIT]       a data set on the Hub in the OpenAI form; the split is train unless given
 
@@ -14,13 +15,15 @@ from collections.abc import Callable, Iterator
 
 from itool_data.errors import ItoolError
 from itool_data.sample import Reject, Sample
-from itool_data.sources import apibank, bfcl, openai_jsonl, seal_tools, toolace, xlam
+from itool_data.sources import apibank, bfcl, openai_jsonl, seal_tools, sharegpt, toolace, toolrl, xlam
 
 OWN_FORM: dict[str, Callable[[str | None], Iterator[Sample | Reject]]] = {
     "toolace": toolace.read,
     "xlam": xlam.read,
     "apibank": apibank.read,
     "seal_tools": seal_tools.read,
+    "sharegpt": sharegpt.read,
+    "toolrl": toolrl.read,
 }
 
 
@@ -33,14 +36,14 @@ def load(source: str) -> Iterator[Sample | Reject]:
     name, _, rest = source.partition(":")
     if name in OWN_FORM:
         return OWN_FORM[name](rest or None)
-    if source == "bfcl":
-        return bfcl.read()
+    if name == "bfcl":
+        return bfcl.read(bfcl.validation_share(rest))
     if name == "hf" and rest:
         hub_name, _, split = rest.partition(":")
         return openai_jsonl.read_from_hub(hub_name, split or "train")
     if source.endswith((".jsonl", ".json")):
         return openai_jsonl.read(source)
     raise ItoolError(
-        f"unknown data source {source!r}; give {', '.join(OWN_FORM)} or bfcl, one of the first four with :PATH, "
+        f"unknown data source {source!r}; give {', '.join(OWN_FORM)} (with :PATH for a file), bfcl or bfcl:SHARE, "
         "a .jsonl or .json file in the OpenAI form, or hf:USER/NAME[:SPLIT]"
     )

@@ -8,7 +8,9 @@ Every item is yielded, marked `train` or `test` by the SHA-256 of its id's famil
 id `live_simple_4-3-0` ends with index, family and variant, and variants ask the same functions in other words, so the
 family (`live_simple_3`) falls on one side as a whole; other ids are their own family. Hashing whole ids instead would
 leave 470 of 1,126 test items with a tool list that is also in train; by families it is 84 of 1,180 (and 62 of them,
-mostly `simple` against `multiple`, share a question but never the tools with it).
+mostly `simple` against `multiple`, share a question but never the tools with it). Whoever tunes settings needs items
+for it that are not the test half: `bfcl:SHARE` marks about that share of the training families `validation`, by the
+hash's next four bytes, so that a smaller share's families are among a larger one's.
 """
 
 import hashlib
@@ -17,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from itool_data import assets
+from itool_data.errors import ItoolError
 from itool_data.sample import JSON, AcceptedCall, Message, Reject, Sample, Split, Tool, ToolCall
 from itool_data.sources.rows import BadRowError, NumberedRow, convert, expect, get, read_lines
 from itool_data.sources.tools import render_python, tool
@@ -39,19 +42,42 @@ SINGLE_TOOL = ("bfcl:simple", "bfcl:live_simple")
 LIVE_ID = re.compile(r"(.+)_\d+-(\d+)-\d+")
 
 
-def read() -> Iterator[Sample | Reject]:
+def read(validation: float = 0.0) -> Iterator[Sample | Reject]:
     """Yield all items of the eight categories.
+
+    Args:
+        validation: the share of the training half that is set aside.
 
     Raises:
         ItoolError: the wheel cannot be fetched.
     """
     data = assets.bfcl_data()
     for category in CATEGORIES:
-        yield from read_category(data, category)
+        yield from read_category(data, category, validation)
 
 
-def read_category(data: Path, category: str) -> Iterator[Sample | Reject]:
+def validation_share(text: str) -> float:
+    """Read the share of `bfcl:SHARE`; none is 0.
+
+    Raises:
+        ItoolError: it is no number from 0 to below 1.
+    """
+    try:
+        share = float(text or 0)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise ItoolError(f"bfcl:{text}: expected the share of the training half to set aside, such as bfcl:0.1")
+    return share
+
+
+def read_category(data: Path, category: str, validation: float = 0.0) -> Iterator[Sample | Reject]:
     """Yield the items of one category from a BFCL data folder.
+
+    Args:
+        data: the folder.
+        category: of the eight.
+        validation: the share of the training half that is set aside.
 
     Raises:
         ItoolError: a file cannot be read.
@@ -60,16 +86,19 @@ def read_category(data: Path, category: str) -> Iterator[Sample | Reject]:
     source = f"bfcl:{category}"
 
     def read_row(row: dict[str, JSON], line: int) -> Iterator[Sample]:
-        yield _sample(source, row)
+        yield _sample(source, row, validation)
 
     yield from convert(source, name, _with_answers(data / name, data / "possible_answer" / name), read_row)
 
 
-def split_of(item_id: str) -> Split:
-    """The half an item falls in, by the hash of its id's family."""
+def split_of(item_id: str, validation: float = 0.0) -> Split:
+    """The half an item falls in, by the hash of its id's family; of the training half, a share is set aside."""
     live = LIVE_ID.fullmatch(item_id)
     family = f"{live[1]}_{live[2]}" if live else item_id
-    return "test" if hashlib.sha256(family.encode()).digest()[0] % 2 else "train"
+    digest = hashlib.sha256(family.encode()).digest()
+    if digest[0] % 2:
+        return "test"
+    return "validation" if int.from_bytes(digest[1:5]) < validation * 2**32 else "train"
 
 
 def accepted_call(called: Tool, answer: dict[str, JSON], field: str) -> AcceptedCall:
@@ -111,7 +140,7 @@ def _with_answers(questions: Path, answers: Path) -> Iterator[NumberedRow]:
         yield line, {**row, "ground_truth": by_id.get(row.get("id"))} if isinstance(row, dict) else row
 
 
-def _sample(source: str, row: dict[str, JSON]) -> Sample:
+def _sample(source: str, row: dict[str, JSON], validation: float) -> Sample:
     item_id = get(row, "id", str)
     tools = tuple(_tool(function, f"function[{i}]") for i, function in enumerate(get(row, "function", list)))
     calls, accepted = [], []
@@ -131,7 +160,7 @@ def _sample(source: str, row: dict[str, JSON]) -> Sample:
         target=render_python(calls, "ground_truth"),
         calls=tuple(calls),
         accepted=tuple(accepted),
-        split=split_of(item_id),
+        split=split_of(item_id, validation),
     )
 
 

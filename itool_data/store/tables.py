@@ -34,6 +34,8 @@ from itool_data.store.schema import LOG_SCHEMA, SCHEMAS
 LOG = "log"
 LOG_FILES = 64  # the log's files are merged when there are so many
 ONCE = CommitProperties(max_commit_retries=0)  # a version that another process made first is an error
+# Every append reads the log entries since the last checkpoint; at Delta's own 100 they take most of a commit's time.
+CHECKPOINTS = {"delta.checkpointInterval": "10"}
 FULL_DISK = ("No space left on device", "os error 28", "Disk quota exceeded")
 
 
@@ -262,7 +264,9 @@ class Store:
             raise self._two_writers()
         if table is None:
             path = f"{self.place}/{name}"
-            write_deltalake(path, data, storage_options=self._options, commit_properties=ONCE)
+            write_deltalake(
+                path, data, configuration=CHECKPOINTS, storage_options=self._options, commit_properties=ONCE
+            )
             self._seen[name] = 0
             return 0
         if name == LOG and len(table.file_uris()) >= LOG_FILES:

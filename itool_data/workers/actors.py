@@ -25,6 +25,7 @@ T = TypeVar("T")
 SLICE_SECONDS = 0.25  # a worker's results come back about so often
 WAIT_SECONDS = 0.25  # the caller hears from `run` at least so often
 CALLS = 2  # of a worker under way: one that runs and one that waits
+AHEAD = 2  # times what keeps a worker busy it gets at most: what is finished in a slice is replaced only after the next
 SUSPECT = 2  # deaths after which an item gets a worker to itself
 DEATHS = 3  # of an item's workers, or of each worker in a row at its start, after which the work stops
 
@@ -41,19 +42,17 @@ class Worker:
         self._waiting: deque[Any] = deque()
         self._stream: Iterator[list[Any]] | None = None
 
-    def desk(self) -> Desk:
-        """Open the desk at the first call."""
-        if self._desk is None:
-            self._desk = self._open_desk()
-        return self._desk
+    def open(self) -> None:
+        """Open the desk; the calls after this one wait for it."""
+        self._own_desk()
 
     def ask(self, question: Callable[[Desk], T]) -> T:
         """Call a function."""
-        return question(self.desk())
+        return question(self._own_desk())
 
     def start(self, job: Job[Any, Any]) -> int:
         """Start a job; returns how many items keep this worker busy."""
-        self._session = job.start(self.desk())
+        self._session = job.start(self._own_desk())
         return self._session.appetite
 
     def work(self, items: Sequence[Any]) -> tuple[list[Any], Usage]:
@@ -69,13 +68,18 @@ class Worker:
                 self._stream = None
             else:
                 results += finished
-        return results, self.desk().policy.usage
+        return results, self._own_desk().policy.usage
 
     def stop(self) -> None:
         """Drop the job and all that is under way."""
         self._waiting.clear()
         self._session = self._stream = None
-        self.desk().policy.reset()
+        self._own_desk().policy.reset()
+
+    def _own_desk(self) -> Desk:
+        if self._desk is None:
+            self._desk = self._open_desk()
+        return self._desk
 
 
 class _WorkerDiedError(Exception):
@@ -135,7 +139,7 @@ class RayPool:
         self._arguments = (open_desk, threads)
         self._gone = Usage()  # of workers that died
         self._deaths = 0  # in a row, of workers that were just starting
-        self._seats = [_Seat(self._actors.remote(*self._arguments)) for _ in range(size)]
+        self._seats = [self._new_seat() for _ in range(size)]
         self.policy_id, self.context = self.ask(_describe)
 
     @property
@@ -187,7 +191,7 @@ class RayPool:
             free = [
                 seat
                 for seat in self._seats
-                if len(seat.held) < min(seat.appetite, most) and not (suspects and suspects & seat.held.keys())
+                if len(seat.held) < min(AHEAD * seat.appetite, most) and not (suspects and suspects & seat.held.keys())
             ]
             if not free:
                 break
@@ -249,8 +253,13 @@ class RayPool:
             raise ItoolError(f"workers die while they start ({death}); give them more memory, or take fewer --workers")
         self._ray.kill(seat.actor)  # it may be out of reach only
         self._gone += seat.usage
-        new = self._seats[self._seats.index(seat)] = _Seat(self._actors.remote(*self._arguments))
+        new = self._seats[self._seats.index(seat)] = self._new_seat()
         return new
+
+    def _new_seat(self) -> _Seat:
+        actor = self._actors.remote(*self._arguments)
+        actor.open.remote()  # all at once; what fails in it fails again in the first call that is waited for
+        return _Seat(actor)
 
     def _get(self, call: Any) -> Any:
         """The answer to a call.

@@ -23,6 +23,11 @@ from itool_data.workers.pool import Desk, LocalPool, Pool
 OBJECT_STORE = 256 * 2**20  # bytes of Ray's own memory on this machine; what travels is small
 
 
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def open_pool(settings: ModelSettings, workers: WorkerSettings, base: BaseModel, adapter: Adapter | None) -> Pool:
     """Open the policies of a base model and an adapter (None: the base model itself).
 
@@ -35,7 +40,7 @@ def open_pool(settings: ModelSettings, workers: WorkerSettings, base: BaseModel,
     from itool_data.workers.actors import RayPool
 
     ray = connect(workers)
-    cores = int(ray.cluster_resources().get("CPU", 0)) if workers.address else len(os.sched_getaffinity(0))
+    cores = int(ray.cluster_resources().get("CPU", 0)) if workers.address else usable_cores()
     gpus = int(ray.cluster_resources().get("GPU", 0))
     on_gpus = settings.device == "cuda" or (settings.device == "auto" and gpus > 0)
     if on_gpus and workers.count > gpus:
@@ -142,7 +147,7 @@ def connect(workers: WorkerSettings) -> Any:
     if ray.is_initialized():
         return ray
     if not workers.address:
-        cores = max(workers.count, len(os.sched_getaffinity(0)))
+        cores = max(workers.count, usable_cores())
         ray.init("local", num_cpus=cores, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet)
         return ray
     try:

@@ -38,6 +38,8 @@ class Desk:
             policy, prompter = self.policy, self.prompter
             if config.reward.judge != "policy":
                 model = config.model.model_copy(update={"name": config.reward.judge, "served_name": ""})
+                if model.policy == "vllm":  # it runs one engine a process
+                    model = model.model_copy(update={"policy": "transformers"})
                 base = find_model(model)
                 policy, prompter = open_policy(model, base, None), open_prompter(model, base)
             self._judge = Judge(policy, prompter, config.reward)

@@ -81,6 +81,13 @@ def test_a_draw_is_its_seed_s_whatever_runs_beside_it_and_whatever_is_cached(pol
     assert len({draw for draws in together for draw in draws}) == 24
 
 
+def test_more_prompt_tokens_than_a_step_computes(policy: VllmPolicy) -> None:
+    requests = [Request(f"r{i}", prompt(230, i), [i], 6, 1.0) for i in range(24)]
+    together = [ids(c) for c in generate(policy, requests)]
+    policy.reset()
+    assert together == [ids(generate(policy, [r])[0]) for r in requests]
+
+
 def test_what_requests_share_is_computed_once_by_whole_blocks(policy: VllmPolicy) -> None:
     policy.usage = type(policy.usage)()
     start = prompt(70)

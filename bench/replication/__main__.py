@@ -1,0 +1,57 @@
+"""Runs the arms of docs/replication_plan.md that have no result yet, and prints the tables of docs/results.md.
+
+python -m bench.replication                    # goes on where it was, in the plan's order
+python -m bench.replication --until round-3    # up to this arm (of the first seed unless --seed says another)
+python -m bench.replication --list             # what is done and what is not
+python -m bench.replication --report           # prints the tables and puts them into docs/results.md
+"""
+
+import argparse
+from pathlib import Path
+
+from rich.table import Table
+
+from bench.replication.arms import Replication
+from bench.replication.plan import API_BANK, DATA, SEEDS, arms
+from bench.replication.report import report, write_report
+from bench.replication.results import Results
+from bench.shared import shared_data
+from itool_cli.console import make_console
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BASE = ROOT / "configs" / "replication" / "base.yaml"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.replication", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--until", metavar="ARM", help="stop after this arm")
+    parser.add_argument("--seed", type=int, default=SEEDS[0], help="which seed's arm --until means")
+    parser.add_argument("--root", type=Path, default=Path("runs/replication"), help="where the run folders are")
+    parser.add_argument("--data", type=Path, help="the folder of the data sets (see docs/replication_plan.md)")
+    parser.add_argument("--list", action="store_true", help="say what is done")
+    parser.add_argument("--report", action="store_true", help="make the tables")
+    options = parser.parse_args()
+    console, plan, results = make_console(), arms(), Results()
+    if options.report:
+        write_report(results, ROOT / "docs" / "results.md")
+        print(report(results))
+        return
+    if options.list:
+        table = Table("arm", "seed", "tier", "done")
+        for arm in plan:
+            table.add_row(arm.name, str(arm.seed), arm.tier, "yes" if (arm.name, arm.seed) in results.facts else "")
+        console.print(table)
+        return
+    last = [i for i, arm in enumerate(plan) if (arm.name, arm.seed) == (options.until, options.seed)]
+    if options.until and not last:
+        parser.error(f"--until {options.until}: no such arm of seed {options.seed}; --list names them")
+    data = options.data or shared_data()
+    sources = [source.format(data=data) for source in DATA]
+    replication = Replication(console, options.root, BASE, sources, f"{API_BANK}:{data / 'apibank'}", results, plan)
+    for arm in plan[: last[0] + 1] if last else plan:
+        if (arm.name, arm.seed) not in results.facts:
+            replication.do(arm)
+
+
+if __name__ == "__main__":
+    main()

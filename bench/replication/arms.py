@@ -1,0 +1,150 @@
+"""Runs the arms of the plan that have no result yet, as run folders of `itool run` and their variants.
+
+Everything resumes: a finished arm is passed over, one that was stopped goes on where its last commit was. Left out:
+what the arms are (`plan.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench.replication import plan
+from bench.replication.plan import MAIN, Arm
+from bench.replication.results import Results
+from itool_cli.run import Loop, finished, stage_names
+from itool_cli.variants import Variant, do_until, do_variant
+from itool_data.policy.load import Adapter, find_model, policy_id
+from itool_data.run import Run, open_run, write_run
+from itool_data.store.sql import query
+from itool_eval.benchmarks import VALIDATION
+from itool_eval.compare import Outcome, outcomes
+from itool_eval.predictions import read_evaluated
+
+STUDY = "replication"
+
+
+@dataclass
+class Replication:
+    """Where everything is.
+
+    Attributes:
+        console: where progress goes.
+        root: the folder of the seeds' main runs.
+        config: the settings that all arms share.
+        sources: the data sets, as `loop.sources` has them.
+        api_bank: API-Bank, as `loop.benchmarks` has it.
+        results: what came of the arms so far.
+        arms: the plan.
+    """
+
+    console: Console
+    root: Path
+    config: Path
+    sources: Sequence[str]
+    api_bank: str
+    results: Results
+    arms: Sequence[Arm]
+
+    def do(self, arm: Arm) -> None:
+        """Do what is missing of an arm, and keep what came of it."""
+        self.console.rule(f"{arm.name}, seed {arm.seed}", style="bold")
+        self._main(arm.seed)
+        parent = self._folder(arm.parent, arm.seed)
+        changes = (*arm.changes, *self._rates(arm), *self._budget(arm))
+        if arm.leaves:
+            do_until(self.console, parent, arm.leaves)
+            variant = Variant(f"{STUDY}/{arm.name}", arm.leaves, changes)
+            folder = do_variant(self.console, parent, variant, arm.until)
+        else:
+            folder = parent
+            with write_run(folder, None, list(changes)):
+                pass  # takes the settings over
+            do_until(self.console, folder, arm.until)
+        run = open_run(folder)
+        found = self._evaluated(arm, run) if arm.until.startswith("evaluate") else {}
+        self.results.add(_facts(arm, run), found)
+
+    def _main(self, seed: int) -> None:
+        """Make a seed's main run and import its data, unless that is done."""
+        folder = self.root / f"seed-{seed}"
+        settings = [f"seed={seed}", f"loop.sources=[{', '.join(self.sources)}]"]
+        with write_run(folder, None if (folder / "config.yaml").is_file() else self.config, settings):
+            pass
+        do_until(self.console, folder, "import")
+
+    def _folder(self, name: str, seed: int) -> Path:
+        """The folder of the arm of a name."""
+        if name == MAIN:
+            return self.root / f"seed-{seed}"
+        arm = next(a for a in self.arms if (a.name, a.seed) == (name, seed))
+        parent = self._folder(arm.parent, seed)
+        return parent / "studies" / STUDY / name if arm.leaves else parent
+
+    def _rates(self, arm: Arm) -> tuple[str, ...]:
+        """The learning rate that the validation items chose for the arm's group; all seeds take the first one's."""
+        if not arm.rates:
+            return ()
+        best = self.results.best_rate(plan.tried(arm.rates), plan.SEEDS[0], plan.VALIDATION)
+        assert best is not None, f"{arm.name} comes before the tuning of {arm.rates} in the plan"
+        return plan.rate_changes(arm.rates, best)
+
+    def _budget(self, arm: Arm) -> tuple[str, ...]:
+        if not arm.tokens_of:
+            return ()
+        facts = self.results.facts[arm.tokens_of, arm.seed]
+        return (f"mcts.budget={round(facts['tokens_decoded'] / facts['trees'])}",)
+
+    def _evaluated(self, arm: Arm, run: Run) -> dict[str, list[Outcome]]:
+        """The outcomes of the arm's policy; asks what no stage of its run asks."""
+        base = find_model(run.config.model)
+        adapter = None if arm.policy == "base" else run.adapter(base, _round_of(arm.until) + 1)
+        if arm.policy == "base":
+            self._ask(run.folder, adapter, [])
+        if arm.api_bank:
+            self._ask(run.folder, adapter, [f"loop.benchmarks=[{self.api_bank}]", f"loop.items={plan.API_BANK_ITEMS}"])
+        evaluated = read_evaluated(run, adapter.content if adapter else "base")
+        tuning = arm.tier == "tuning"
+        return {e.benchmark: outcomes(e.verdicts) for e in evaluated if e.benchmark.endswith(VALIDATION) == tuning}
+
+    def _ask(self, folder: Path, adapter: Adapter | None, changes: list[str]) -> None:
+        """Ask a policy; the run's own settings stay as they are."""
+        changed = open_run(folder, None, changes).config
+        with write_run(folder, None, []) as run:
+            Loop(self.console, folder).evaluate(Run(run.folder, changed, run.store), adapter)
+
+
+def _facts(arm: Arm, run: Run) -> dict[str, Any]:
+    """What an arm was and took: settings, samples, tokens, pairs, and the seconds of its last round's stages."""
+    round_ = _round_of(arm.until)
+    base = find_model(run.config.model)
+    mined = query(
+        run.store,
+        "SELECT count(*) AS trees, coalesce(sum(tokens_decoded), 0)::BIGINT AS tokens_decoded, "
+        "coalesce(sum(pairs), 0)::BIGINT AS pairs FROM trees WHERE round = ?",
+        None,
+        [max(round_, 1)],
+    ).to_pylist()[0]
+    warmups = [c.info["stages"] for c in run.store.log() if c.operation == "warmup" and "stages" in c.info]
+    stages = warmups[-1] if warmups and arm.policy == "newest" else []
+    seconds = finished(run.store.log(), stage_names(run.config.loop))
+    settings = run.config
+    return {
+        "arm": arm.name,
+        "seed": arm.seed,
+        "tier": arm.tier,
+        "policy": str(policy_id(base, None if arm.policy == "base" else run.adapter(base, round_ + 1))),
+        "lr": {s["stage"]: s["learning_rate"] for s in stages} | {"preference": settings.preference.lr},
+        "loss": settings.preference.loss,
+        "sft_samples": sum(s["samples"] for s in stages),
+        "sft_tokens": sum(s["tokens"] for s in stages),
+        **(mined if round_ or arm.until.startswith("mine") else {}),
+        "seconds": {name: spent for name, spent in seconds.items() if _round_of(name) == round_},
+    }
+
+
+def _round_of(stage: str) -> int:
+    """The round a stage belongs to; everything up to the first evaluation is round 0."""
+    return int(stage.rpartition("-")[2]) if "-" in stage else 0

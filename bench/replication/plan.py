@@ -1,0 +1,189 @@
+"""The arms of docs/replication_plan.md in the order in which they run, and the comparisons that are made of them.
+
+An arm is a run folder and the last of its stages, of `itool run`. Most are variants: they leave the seed's main run, or
+another arm, at the end of a stage and change a setting. Left out: doing it (`arms.py`) and what came of it
+(`results.py`, `report.py`).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SEEDS = (1, 2)
+DATA = (
+    "bfcl:0.12",
+    "apibank:{data}/apibank/lv3-api-train.json",
+    "seal_tools:{data}/seal_tools/dev.json",
+    "sharegpt:{data}/glaive/glaive_toolcall_en_demo.json",
+    "toolrl:{data}/toolrl/rlla_sft.json",
+    # Test items: never trained on, and what is like them is not trained on either.
+    "apibank:{data}/apibank/level-1-api.json",
+    "apibank:{data}/apibank/level-2-api.json",
+)
+BFCL = "bfcl-v3-own-prompt"
+VALIDATION = f"{BFCL}:validation"
+API_BANK = "apibank-own-prompt"
+API_BANK_ITEMS = 120
+
+SFT_RATES = (5e-4, 1e-3, 2e-3)
+PREFERENCE_RATES = (5e-5, 1e-4, 2e-4)
+LOSSES = ("simpo", "dpo", "ipo", "orpo")
+POOL, WARMUP, ROUNDS = 600, 160, 3  # as in configs/replication/base.yaml
+TUNING_SAMPLES = "warmup.samples=80"
+EVERYTHING = ("loop.rounds=0", "warmup.order=mixed", "warmup.samples=0", "warmup.fraction=1.0")
+
+MAIN = ""  # the name of a seed's main run
+Tier = Literal["tuning", "main", "ablation"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm.
+
+    Attributes:
+        name: also that of its folder.
+        seed: of its run.
+        tier: `tuning` arms are asked the validation items, the others the test items.
+        until: the last stage to do.
+        parent: the arm whose run it leaves, or the main run.
+        leaves: the stage at whose end it leaves; empty: it does not, but goes on in its parent's folder.
+        changes: its settings, as `--set` takes them.
+        rates: the group of tuning arms whose best learning rate it takes.
+        tokens_of: the arm whose searches' mean number of decoded tokens is its budget.
+        policy: which policy counts: the one after `until`, or the base model.
+        api_bank: asked API-Bank too.
+    """
+
+    name: str
+    seed: int
+    tier: Tier
+    until: str
+    parent: str = MAIN
+    leaves: str = ""
+    changes: tuple[str, ...] = ()
+    rates: str = ""
+    tokens_of: str = ""
+    policy: Literal["newest", "base"] = "newest"
+    api_bank: bool = False
+
+
+def rate_changes(group: str, rate: float) -> tuple[str, ...]:
+    """The settings that give a group its learning rate; the hard stage's is half, as the paper lowers it too."""
+    if group == "easy-to-hard":
+        return (f"warmup.lr_easy={rate:g}", f"warmup.lr_medium={rate:g}", f"warmup.lr_hard={rate / 2:g}")
+    return (f"warmup.lr_mixed={rate:g}",) if group == "mixed" else (f"preference.lr={rate:g}",)
+
+
+def tried(group: str) -> dict[str, float]:
+    """The learning rates that are tried for a group, as many for each, by the name of the arm that does."""
+    rates = SFT_RATES if group in ("easy-to-hard", "mixed") else PREFERENCE_RATES
+    return {f"tune-{group}-{rate:g}": rate for rate in rates}
+
+
+def arms() -> list[Arm]:
+    """All arms, what matters most first."""
+    first = SEEDS[0]
+    plan = [
+        *_tune("easy-to-hard", "import", "evaluate-0", ("loop.rounds=0", TUNING_SAMPLES)),
+        *_before_pairs(first),
+        *_tune("mixed", "import", "evaluate-0", ("loop.rounds=0", TUNING_SAMPLES, "warmup.order=mixed")),
+        _everything(first),
+        *_tune("simpo", "mine-1", "evaluate-1", ("loop.rounds=1",)),
+        *_rounds(first),
+    ]
+    for seed in SEEDS[1:]:
+        plan += [*_before_pairs(seed), _everything(seed), *_rounds(seed)]
+    return [*plan, *_ablations(first)]
+
+
+def _tune(group: str, leaves: str, until: str, changes: tuple[str, ...], parent: str = MAIN) -> list[Arm]:
+    asked = (f"loop.benchmarks=[{VALIDATION}]", "loop.items=0")
+    return [
+        Arm(name, SEEDS[0], "tuning", until, parent, leaves, (*changes, *asked, *rate_changes(group, rate)))
+        for name, rate in tried(group).items()
+    ]
+
+
+def _before_pairs(seed: int) -> list[Arm]:
+    """What needs no learning rate of the preference training."""
+    raw = [Arm("raw", seed, "main", "evaluate-0", policy="base", api_bank=True)] if seed == SEEDS[0] else []
+    return [
+        Arm("warm-up", seed, "main", "evaluate-0", rates="easy-to-hard", api_bank=True),
+        *raw,
+        Arm("mined-1", seed, "main", "mine-1"),
+    ]
+
+
+def _everything(seed: int) -> Arm:
+    return Arm("sft-everything", seed, "main", "evaluate-0", MAIN, "import", EVERYTHING, "mixed", api_bank=True)
+
+
+def _rounds(seed: int) -> list[Arm]:
+    numbers = range(1, ROUNDS + 1)
+    return [Arm(f"round-{n}", seed, "main", f"evaluate-{n}", rates="simpo", api_bank=n == ROUNDS) for n in numbers]
+
+
+def _ablations(seed: int) -> list[Arm]:
+    one = "loop.rounds=1"
+    best_of_n = (one, "loop.search=best-of-n")
+    found: list[Arm] = [
+        Arm("mixed", seed, "ablation", "evaluate-0", MAIN, "import", ("loop.rounds=0", "warmup.order=mixed"), "mixed"),
+        Arm("best-of-n-mined", seed, "ablation", "mine-1", MAIN, "perplexity-1", best_of_n, tokens_of="mined-1"),
+        *_tune("best-of-n", "mine-1", "evaluate-1", (), "best-of-n-mined"),
+        Arm("best-of-n", seed, "ablation", "evaluate-1", "best-of-n-mined", rates="best-of-n"),
+    ]
+    for loss in LOSSES[1:]:
+        own = (one, f"preference.loss={loss}")
+        found += _tune(loss, "mine-1", "evaluate-1", own)
+        found.append(Arm(loss, seed, "ablation", "evaluate-1", MAIN, "mine-1", own, loss))
+    found += [
+        *(
+            Arm(name, seed, "ablation", "evaluate-1", MAIN, "perplexity-1", (one, change), "simpo")
+            for name, change in (
+                ("terminal", "reward.outcome=terminal"),
+                ("self-evaluation", "reward.weight=1"),
+                ("cooler", "mcts.temperature=0.7"),
+            )
+        ),
+        Arm("sft-everything-round-1", seed, "ablation", "evaluate-1", "sft-everything", "evaluate-0", (one,), "simpo"),
+    ]
+    for share in (0.25, 0.5):
+        data = (f"data.pool={POOL * share:g}", f"warmup.samples={WARMUP * share:g}")
+        name = f"{100 * share:g}-percent"
+        found += [
+            Arm(f"sft-{name}", seed, "ablation", "evaluate-0", MAIN, "import", (data[0], *EVERYTHING), "mixed"),
+            Arm(f"warm-up-{name}", seed, "ablation", "evaluate-0", MAIN, "import", (one, *data)),
+            Arm(f"round-1-{name}", seed, "ablation", "evaluate-1", f"warm-up-{name}"),
+        ]
+    return found
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A question and the two arms that answer it, on every seed that has both."""
+
+    question: str
+    before: str
+    after: str
+
+
+COMPARISONS = (
+    Comparison("warm-up against the raw model", "raw", "warm-up"),
+    Comparison("easy-to-hard against one mixed stage", "mixed", "warm-up"),
+    Comparison("warm-up + 3 rounds against SFT on everything (the main claim)", "sft-everything", "round-3"),
+    Comparison("1 round against none", "warm-up", "round-1"),
+    Comparison("2 rounds against 1", "round-1", "round-2"),
+    Comparison("3 rounds against 2", "round-2", "round-3"),
+    Comparison("3 rounds against none", "warm-up", "round-3"),
+    Comparison("a round on top of SFT on everything", "sft-everything", "sft-everything-round-1"),
+    Comparison("MCTS pairs against best-of-N pairs", "best-of-n", "round-1"),
+    Comparison("DPO against SimPO", "round-1", "dpo"),
+    Comparison("IPO against SimPO", "round-1", "ipo"),
+    Comparison("ORPO against SimPO", "round-1", "orpo"),
+    Comparison("outcome at the end only against graded prefixes", "round-1", "terminal"),
+    Comparison("with self-evaluation against without", "round-1", "self-evaluation"),
+    Comparison("search at temperature 0.7 against 1.0", "round-1", "cooler"),
+    Comparison("a round on 25 % of the data", "warm-up-25-percent", "round-1-25-percent"),
+    Comparison("a round on 50 % of the data", "warm-up-50-percent", "round-1-50-percent"),
+    Comparison("SFT on 100 % against 50 % of the data", "sft-50-percent", "sft-everything"),
+    Comparison("SFT on 50 % against 25 % of the data", "sft-25-percent", "sft-50-percent"),
+)

@@ -1,0 +1,166 @@
+"""The tables of docs/results.md from the kept outcomes: scores, paired comparisons, error classes, costs; as Markdown.
+
+Comparisons are paired by item: McNemar's exact p and Newcombe's interval for each seed, and over all seeds that have
+both arms the mean difference with a bootstrap over items (seeds share the items: an item is drawn with all its seeds).
+Left out: running anything (`arms.py`), and what the numbers mean (docs/results.md).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bench.replication.plan import API_BANK, BFCL, COMPARISONS, SEEDS, VALIDATION, Arm, arms, tried
+from bench.replication.results import Results
+from itool_eval.compare import Outcome, compare
+from itool_eval.errors import ErrorClass
+from itool_eval.scores import Interval, Tally, wilson
+
+DRAWS = 10_000
+BEGIN, END = "<!-- made by python -m bench.replication --report -->\n", "\n<!-- until here -->"
+
+
+def report(results: Results) -> str:
+    """All tables that the results so far give, and what has not run."""
+    parts = [
+        _tuning(results),
+        *(_scores(results, benchmark) for benchmark in (BFCL, API_BANK)),
+        _comparisons(results),
+        _classes(results),
+        _costs(results),
+        _missing(results),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def write_report(results: Results, page: Path) -> None:
+    """Put the tables between the two marks of a page, in place of what is there."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert begin and end, f"{page} lacks {BEGIN} or {END}"
+    page.write_text(f"{before}{begin}\n{report(results)}\n{end}{after}", encoding="utf-8")
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join([f"**{title}**", "", *lines])
+
+
+def _done(results: Results, benchmark: str) -> Iterator[tuple[Arm, list[Outcome]]]:
+    for arm in arms():
+        if found := results.outcomes(arm.name, arm.seed, benchmark):
+            yield arm, found
+
+
+def _tuning(results: Results) -> str:
+    rows = []
+    for group in ("easy-to-hard", "mixed", "simpo", "best-of-n", "dpo", "ipo", "orpo"):
+        rates = tried(group)
+        asked = [results.outcomes(arm, SEEDS[0], VALIDATION) for arm in rates]
+        if not any(asked):
+            continue
+        best = results.best_rate(rates, SEEDS[0], VALIDATION)
+        cells = [
+            f"{rate:g}: {sum(o.valid for o in some)}/{len(some)}" if some else f"{rate:g}: not run yet"
+            for rate, some in zip(rates.values(), asked, strict=True)
+        ]
+        rows.append([group, *cells, f"{best:g}" if best else "open"])
+    head = ["group", "rate: right", "", "", "chosen"]
+    return _table("Learning rates: right validation items", head, rows)
+
+
+def _scores(results: Results, benchmark: str) -> str:
+    rows = []
+    for arm, found in _done(results, benchmark):
+        tally = Tally(sum(o.valid for o in found), len(found))
+        interval = wilson(tally)
+        rows.append(
+            [arm.name, str(arm.seed), f"{tally.correct}/{tally.n}", _percent(tally.share), _interval(interval)]
+        )  # fmt: skip
+    return _table(f"Right items, {benchmark}", ["arm", "seed", "right", "%", "95 % interval"], rows)
+
+
+def _comparisons(results: Results) -> str:
+    rows = []
+    for benchmark in (BFCL, API_BANK):
+        for wanted in COMPARISONS:
+            pairs = [(results.outcomes(wanted.before, s, benchmark), results.outcomes(wanted.after, s, benchmark))
+                     for s in SEEDS]  # fmt: skip
+            both = {seed: pair for seed, pair in zip(SEEDS, pairs, strict=True) if all(pair)}
+            for seed, (before, after) in both.items():
+                change = compare(before, after).overall
+                rows.append(
+                    [
+                        wanted.question, benchmark, str(seed), str(change.n), str(change.fixed), str(change.broken),
+                        _points(change.difference), _interval(change.interval), f"{change.p:.2g}",
+                    ]
+                )  # fmt: skip
+            if len(both) > 1:
+                mean, interval = over_seeds(list(both.values()))
+                rows.append(
+                    [wanted.question, benchmark, "all", "", "", "", _points(mean), _interval(interval), ""]
+                )  # fmt: skip
+    head = ["question", "benchmark", "seed", "n", "fixed", "broken", "points", "95 % interval", "McNemar p"]
+    return _table("Comparisons by item (after minus before)", head, rows)
+
+
+def over_seeds(pairs: Sequence[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> tuple[float, Interval]:
+    """The mean difference of the share of right items over seeds, and its 95 % interval by a bootstrap over items.
+
+    Args:
+        pairs: each seed's outcomes before and after; only items that all of them have count.
+    """
+    by_item = [
+        ({(o.category, o.id): o.valid for o in before}, {(o.category, o.id): o.valid for o in after})
+        for before, after in pairs
+    ]
+    items = sorted(set.intersection(*(set(one) for pair in by_item for one in pair)))
+    # [items]: an item's mean change over the seeds.
+    changes = np.array([np.mean([float(after[i]) - float(before[i]) for before, after in by_item]) for i in items])
+    generator = np.random.default_rng(42)
+    means = changes[generator.integers(len(changes), size=(DRAWS, len(changes)))].mean(axis=1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(changes.mean()), Interval(float(low), float(high))
+
+
+def _classes(results: Results) -> str:
+    rows = []
+    for arm, found in _done(results, BFCL):
+        counts = Counter(o.error_class for o in found if not o.valid)
+        rows.append([arm.name, str(arm.seed), *(str(counts[name]) for name in ErrorClass)])
+    return _table("Wrong BFCL items by error class", ["arm", "seed", *(name.value for name in ErrorClass)], rows)
+
+
+def _costs(results: Results) -> str:
+    rows = []
+    for arm in arms():
+        facts = results.facts.get((arm.name, arm.seed))
+        if facts and arm.tier != "tuning":
+            spent = ", ".join(f"{stage} {seconds / 60:.1f}" for stage, seconds in facts["seconds"].items())
+            mined = [str(facts.get(key, "")) for key in ("trees", "tokens_decoded", "pairs")]
+            rows.append([arm.name, str(arm.seed), str(facts["sft_samples"]), f"{facts['sft_tokens']:,}", *mined, spent])
+    head = ["arm", "seed", "SFT samples", "SFT tokens", "trees", "tokens decoded", "pairs", "minutes by stage"]
+    return _table("What the arms took", head, rows)
+
+
+def _missing(results: Results) -> str:
+    lines = []
+    for seed in SEEDS:
+        names = [arm.name for arm in arms() if arm.seed == seed and (arm.name, seed) not in results.facts]
+        lines += [f"Not run yet, seed {seed}: {', '.join(names)}."] if names else []
+    return "\n\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}"
+
+
+def _interval(interval: Interval) -> str:
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"

@@ -1,0 +1,183 @@
+"""bench.replication: a plan that holds together, arms that run and resume at toy size, and what is kept and shown."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from toy_loop import write_config
+
+from bench.replication import plan
+from bench.replication.arms import Replication
+from bench.replication.plan import Arm
+from bench.replication.report import over_seeds, report
+from bench.replication.results import Results
+from itool_cli.console import make_console
+from itool_cli.run import stage_names
+from itool_data.config import load_config
+from itool_data.run import open_run
+from itool_eval.compare import Outcome
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def outcomes(*valid: bool, error_class: str = "Parameter Value") -> list[Outcome]:
+    return [Outcome("simple", f"simple_{i}", right, None if right else error_class) for i, right in enumerate(valid)]
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_arm_comes_after_what_it_needs():
+    done: set[tuple[str, int]] = set()
+    for arm in plan.arms():
+        key = (arm.name, arm.seed)
+        assert key not in done, f"{key} twice"
+        if arm.parent:
+            assert (arm.parent, arm.seed) in done
+        if arm.rates:
+            assert {(name, plan.SEEDS[0]) for name in plan.tried(arm.rates)} <= done
+        if arm.tokens_of:
+            assert (arm.tokens_of, arm.seed) in done
+        done.add(key)
+    for wanted in plan.COMPARISONS:
+        assert {(wanted.before, 1), (wanted.after, 1)} <= done, wanted
+    assert {a.name for a in plan.arms() if a.seed == 2} >= {"sft-everything", "round-3"}
+
+
+def test_every_arms_settings_and_stages_exist_and_only_tuning_sees_validation_items():
+    base = ROOT / "configs" / "replication" / "base.yaml"
+    assert (load_config(base, []).data.pool, load_config(base, []).warmup.samples) == (plan.POOL, plan.WARMUP)
+    for arm in plan.arms():
+        config = load_config(base, list(arm.changes))
+        stages = stage_names(config.loop)
+        assert arm.until in stages and (not arm.leaves or arm.leaves in stages), arm
+        assert (config.loop.benchmarks == [plan.VALIDATION]) == (arm.tier == "tuning")
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_results_are_read_back_and_an_arm_that_is_done_again_takes_its_own_place(tmp_path):
+    results = Results(tmp_path)
+    results.add({"arm": "a", "seed": 1}, {"x": outcomes(True, False), "y": outcomes(False)})
+    results.add({"arm": "a", "seed": 2}, {"x": outcomes(True)})
+    results.add({"arm": "a", "seed": 1, "pairs": 3}, {"x": outcomes(False)})
+    again = Results(tmp_path)
+    assert again.facts == {("a", 1): {"arm": "a", "seed": 1, "pairs": 3}, ("a", 2): {"arm": "a", "seed": 2}}
+    assert (again.outcomes("a", 1, "x"), again.outcomes("a", 1, "y")) == (outcomes(False), [])
+    assert again.outcomes("a", 2, "x") == outcomes(True)
+
+
+def test_the_best_rate_is_the_smaller_of_equals_and_none_before_all_are_tried(tmp_path):
+    results, rates = Results(tmp_path), {"low": 0.1, "middle": 0.2, "high": 0.3}
+    results.add({"arm": "high", "seed": 1}, {"v": outcomes(True, True, False)})
+    results.add({"arm": "middle", "seed": 1}, {"v": outcomes(False, True, True)})
+    assert results.best_rate(rates, 1, "v") is None
+    results.add({"arm": "low", "seed": 1}, {"v": outcomes(True, False, False)})
+    assert results.best_rate(rates, 1, "v") == 0.2
+
+
+# --- the tables -------------------------------------------------------------------------------------------------------
+
+
+def test_over_seeds_pairs_by_item_and_its_interval_shrinks_with_items():
+    # Item 0 is fixed on both seeds, item 1 on one, item 2 is broken on one, item 3 stays: (1 + 0.5 - 0.5 + 0) / 4.
+    first = (outcomes(False, False, True, True), outcomes(True, True, True, True))
+    second = (outcomes(False, True, True, True), outcomes(True, True, False, True))
+    mean, few = over_seeds([first, second])
+    assert mean == pytest.approx(0.25) and few.low < 0.25 < few.high
+    many = [tuple([Outcome(o.category, f"{o.id}-{n}", o.valid, None) for n in range(50) for o in side] for side in pair)
+            for pair in (first, second)]  # fmt: skip
+    mean, narrow = over_seeds(many)
+    assert mean == pytest.approx(0.25) and narrow.high - narrow.low < (few.high - few.low) / 3
+
+
+def test_the_report_shows_what_is_there_and_names_what_is_not(tmp_path):
+    results = Results(tmp_path)
+    assert "Not run yet, seed 1: tune-easy-to-hard-0.0005," in report(results)
+    facts = {"sft_samples": 4, "sft_tokens": 1000, "seconds": {"evaluate-0": 90.0}}
+    for seed in plan.SEEDS:
+        results.add(
+            {"arm": "sft-everything", "seed": seed, **facts}, {plan.BFCL: outcomes(*[True] * 10, *[False] * 10)}
+        )
+        results.add({"arm": "round-3", "seed": seed, **facts}, {plan.BFCL: outcomes(*[True] * 15, *[False] * 5)})
+    shown = report(results)
+    assert "| sft-everything | 1 | 10/20 | 50.0 | 29.9 to 70.1 |" in shown
+    claim = "| warm-up + 3 rounds against SFT on everything (the main claim) | bfcl-v3-own-prompt |"
+    assert f"{claim} 1 | 20 | 5 | 0 | +25.0 |" in shown and f"{claim} all |" in shown
+    classes = next(line for line in shown.splitlines() if line.startswith("| arm | seed | Parameter Value"))
+    assert f"| round-3 | 2 | 5 |{' 0 |' * (classes.count('|') - 4)}" in shown
+    missing = shown.rpartition("Not run yet, seed 2")[2]
+    assert "round-2" in missing and "sft-everything" not in missing
+
+
+def test_the_pages_tables_are_those_of_the_kept_results():
+    assert report(Results()) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def replication(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Replication]:
+    """A replication at toy size: a warm-up, a variant of it, a round, and best-of-N with the search's budget."""
+    config = write_config(tmp_path, rounds=1)
+    settings = json.loads(config.read_text())
+    settings["warmup"]["epochs"] = 2
+    config.write_text(json.dumps(settings))
+    (source,), (benchmark,) = settings["loop"]["sources"], settings["loop"]["benchmarks"]
+    arms = [
+        Arm("warm-up", 1, "main", "evaluate-0", api_bank=True),
+        Arm("raw", 1, "main", "evaluate-0", policy="base"),
+        Arm("mixed", 1, "main", "evaluate-0", leaves="import", changes=("warmup.order=mixed", "loop.rounds=0")),
+        Arm("mined-1", 1, "main", "mine-1"),
+        Arm("round-1", 1, "main", "evaluate-1"),
+        Arm("best-of-n-mined", 1, "main", "mine-1", leaves="perplexity-1", changes=("loop.search=best-of-n",),
+            tokens_of="mined-1"),
+        Arm("best-of-n", 1, "main", "evaluate-1", parent="best-of-n-mined"),
+    ]  # fmt: skip
+    monkeypatch.setattr(plan, "API_BANK_ITEMS", 5)
+    own = f"apibank-own-prompt:{as_published(Path(benchmark.partition(':')[2]), tmp_path / 'published')}"
+    yield Replication(make_console(), tmp_path / "root", config, [source], own, Results(tmp_path / "results"), arms)
+
+
+def as_published(toy: Path, folder: Path) -> Path:
+    """The toy's items with their dialogue and functions as API-Bank writes them."""
+    folder.mkdir()
+    api = {"apiCode": "f", "description": "", "parameters": {"a": {"type": "int"}}}
+    for level in ("level-1-api.json", "level-2-api.json"):
+        rows = json.loads((toy / level).read_text())
+        changed = [
+            {**row, "instruction": f"API descriptions:\n{json.dumps(api)}", "input": f"User: {row['input']}\n"}
+            for row in rows
+        ]
+        (folder / level).write_text(json.dumps(changed))
+    return folder
+
+
+def test_arms_run_as_run_folders_and_their_outcomes_are_kept(replication: Replication, tmp_path: Path):
+    for arm in replication.arms:
+        replication.do(arm)
+    results = Results(tmp_path / "results")
+    assert set(results.facts) == {(arm.name, 1) for arm in replication.arms}
+    asked = {name: len(results.outcomes(name, 1, "apibank")) for name, _ in results.facts}
+    assert asked == {name: 0 if "mined" in name else 12 for name in asked}
+    # The own-prompt items of the arm that is asked them, and the run's settings are as before.
+    assert len(results.outcomes("warm-up", 1, "apibank-own-prompt")) == 5
+    main = tmp_path / "root" / "seed-1"
+    assert open_run(main).config.loop.items == 0
+    facts = {name: row for (name, _), row in results.facts.items()}
+    assert len({row["policy"] for row in facts.values()}) == 5, "mined arms have their parents' policies"
+    assert facts["mixed"]["lr"]["mixed"] == pytest.approx(5e-5) and "mixed" not in facts["warm-up"]["lr"]
+    assert facts["warm-up"]["sft_samples"] == facts["mixed"]["sft_samples"] > 0 == facts["raw"]["sft_samples"]
+    assert facts["mined-1"]["trees"] == facts["best-of-n-mined"]["trees"] > 0
+    # Each best-of-N tree stops at the first batch past the budget, which is the search's mean.
+    budget = open_run(main / "studies" / "replication" / "best-of-n-mined").config.mcts.budget
+    assert budget == round(facts["mined-1"]["tokens_decoded"] / facts["mined-1"]["trees"])
+    per_tree = facts["best-of-n-mined"]["tokens_decoded"] / facts["best-of-n-mined"]["trees"]
+    assert budget <= per_tree < budget + 4 * 16
+    before = (main / "tables").stat().st_mtime, Results(tmp_path / "results").facts
+    replication.do(replication.arms[0])  # all there: asks and trains nothing
+    assert open_run(main).store.log()[-1].operation == "stage"
+    assert Results(tmp_path / "results").facts == before[1]
