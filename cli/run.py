@@ -249,15 +249,9 @@ class Loop:
         """
         from itool_cli.eval import evaluate
         from itool_eval.benchmarks import open_benchmark, version_of
-        from itool_eval.predict import Answerer, OneChat
-        from itool_eval.server_chat import open_server_chat
 
         loop = run.config.loop
-        answerer: Answerer
-        if run.config.model.policy == "openai":
-            answerer = OneChat(open_server_chat(run.config.model, adapter))
-        else:
-            answerer = self._load(run, adapter).pool
+        answerer = self._load(run, adapter).pool
         for name in loop.benchmarks:
             benchmark = open_benchmark(name, run.config.model.tools)
             categories = loop.categories if version_of(benchmark.name) else []

@@ -206,7 +206,7 @@ class LoopSettings(Section):
     )
     benchmarks: list[str] = Field(
         ["bfcl-v3"],
-        description="bfcl-v3, bfcl-v4, each with -fc, bfcl-v3-own-prompt, all with :validation for what bfcl:SHARE set "
+        description="bfcl-v3, bfcl-v4, bfcl-v3-own-prompt, all with :validation for what bfcl:SHARE set "
         "aside; apibank:FOLDER, apibank-own-prompt:FOLDER",
     )
     categories: list[str] = Field([], description="of BFCL; empty: all")

@@ -98,7 +98,7 @@ class PolicyChat:
             ItoolError: if functions are to be called natively, for which a policy's prompt has no form.
         """
         if prompt.tools:
-            raise ItoolError("native function calling needs a server that does it: --policy openai --base-url URL")
+            raise ItoolError("native function calling is a server's: itool eval run … --policy openai --base-url URL")
         ids = self._prompter.chat_ids(prompt.messages)
         room = min(max_tokens, self._policy.context - len(ids) - _MARGIN)
         if room < 1:

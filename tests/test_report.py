@@ -13,7 +13,6 @@ import pytest
 import scripted_mine
 from chromium import chromium, opened
 from outcomes import Itool, one_line
-from toys import PROMPTER
 
 from itool_cli.page.policies import labels, trainings
 from itool_cli.report import write_report
@@ -56,7 +55,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = {prompt: {**answers, scripted_mine.ids_of(HOSTILE): 1.0} for prompt, answers in usual._table.items()}
     settings = [*scripted_mine.SETTINGS, "mcts.max_tokens=120", "mcts.width=5"]
     with write_run(folder, None, settings) as run:
-        scripted_mine.mine(run, LocalPool(Desk(ScriptedPolicy(table), PROMPTER)))
+        scripted_mine.mine(run, LocalPool(Desk(ScriptedPolicy(table), scripted_mine.PROMPTER)))
     return folder
 
 
