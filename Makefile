@@ -53,7 +53,7 @@ lint: setup
 lock: setup
 	$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra dev --no-annotate --no-header --no-emit-find-links \
 		--no-emit-index-url --no-emit-trusted-host --output-file constraints.txt pyproject.toml
-	sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' constraints.txt
+	sed -i -e 's/^\(torch==[0-9.]*\)+cpu$$/\1/' -e '/^itool @ /d' constraints.txt
 
 bench: setup
 	$(BIN)/python -m bench.search
