@@ -64,7 +64,7 @@ class VllmServer:
         command = [
             sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(embedded_model()),
             "--host", "127.0.0.1", "--port", str(self.port), "--dtype", "float32", "--max-model-len", "2048",
-            "--enforce-eager", "--enable-prompt-tokens-details", "--enable-lora", "--max-lora-rank", "8",
+            "--enforce-eager", "--no-enable-chunked-prefill", "--enable-prompt-tokens-details", "--enable-lora", "--max-lora-rank", "8",
             "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
         ]  # fmt: skip
         with self._log.open("a") as log:
