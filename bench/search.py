@@ -209,6 +209,13 @@ def main() -> None:
     print(f"the same {ours.usage.decoded:,} tokens without the trees' dependencies", flush=True)
     raw = raw_seconds(policy, ours)
     print(f"utilisation {raw / ours.seconds:.3f}: {ours.seconds:.0f} s for the search, {raw:.0f} s without", flush=True)
+    stored = sum(len(n.step) for t in ours.trees for n in t.root.walk())
+    distinct = distinct_prompt_tokens(ours.requests)
+    print(
+        f"{ours.usage.decoded} tokens decoded, {stored} of them in nodes; {ours.usage.prefilled} prefilled, "
+        f"{distinct} distinct; {len(ours.requests)} requests, {ours.pairs} pairs",
+        flush=True,
+    )
     policy.close()
 
     slower: Policy
@@ -220,12 +227,8 @@ def main() -> None:
         slower = SequentialPolicy(base, adapter)
     theirs = search(slower, prompter, config, tasks)
 
-    stored = sum(len(n.step) for t in ours.trees for n in t.root.walk())
-    distinct = distinct_prompt_tokens(ours.requests)
     print(
-        f"ours: {ours.seconds:.0f} s, {ours.usage.decoded} tokens decoded, {ours.usage.prefilled} prefilled "
-        f"({distinct} distinct), {len(ours.requests)} requests, {ours.pairs} pairs; raw {raw:.0f} s\n"
-        f"slower: {theirs.seconds:.0f} s, {theirs.usage.decoded} decoded, {theirs.usage.prefilled} prefilled, "
+        f"{theirs.seconds:.0f} s, {theirs.usage.decoded} tokens decoded, {theirs.usage.prefilled} prefilled, "
         f"{theirs.pairs} pairs"
     )
     figures = {

@@ -119,19 +119,22 @@ def test_every_page_is_in_the_index() -> None:
         assert page.name == "README.md" or f"]({page.name})" in index, page.name
 
 
-def test_the_tree_of_files_names_files_that_exist() -> None:
-    """An entry is a name and what it is; two blanks of indent are a folder deeper."""
+def test_the_tree_of_files_is_that_of_the_packages() -> None:
+    """An entry is a name and what it is; two blanks of indent are a folder deeper; a folder may stand for its files."""
     (tree,) = (block for block in blocks(ROOT / "README.md", "") if "sample.py" in block)
     folders: list[str] = []
+    named = set()
     for line in tree.splitlines():
         match = re.match(r"( *)(\S+)", line)
         assert match
-        folders[len(match[1]) // 2 :] = [match[2]]
-        assert (ROOT / "/".join(folders)).exists(), line
-    named = {line.split()[0] for line in tree.splitlines()}
-    for path in sorted((ROOT / "itool_data").rglob("*.py")):
-        listed = path.name == "__init__.py" or path.parent.name == "sources" or path.name in named
-        assert listed, f"{path.relative_to(ROOT)} is not in the README's tree of files"
+        folders[len(match[1]) // 2 :] = [match[2].rstrip("/")]
+        named.add(path := ROOT.joinpath(*folders))
+        assert path.exists(), line
+    whole = {path for path in named if not any(path in other.parents for other in named)}
+    for package in ("itool_data", "itool_train", "itool_eval", "cli"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            listed = path.name == "__init__.py" or path in named or any(parent in whole for parent in path.parents)
+            assert listed, f"{path.relative_to(ROOT)} is not in the README's tree of files"
 
 
 def test_code_named_by_the_method_page_exists() -> None:
