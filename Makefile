@@ -61,6 +61,7 @@ bench: setup
 	$(BIN)/python -m bench.store
 	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.publish
+	$(BIN)/python -m bench.workers
 
 # The pages of docs/ that say what the code says.
 docs: setup

@@ -20,6 +20,7 @@ from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
 from itool_data.store.tables import Commit
+from itool_data.workers.pool import Desk, LocalPool
 from itool_eval.predictions import read_evaluated
 from itool_eval.scores import Tally, wilson
 
@@ -54,7 +55,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = {prompt: {**answers, scripted_mine.ids_of(HOSTILE): 1.0} for prompt, answers in usual._table.items()}
     settings = [*scripted_mine.SETTINGS, "mcts.max_tokens=120", "mcts.width=5"]
     with write_run(folder, None, settings) as run:
-        scripted_mine.mine(run, ScriptedPolicy(table))
+        scripted_mine.mine(run, LocalPool(Desk(ScriptedPolicy(table), scripted_mine.PROMPTER)))
     return folder
 
 

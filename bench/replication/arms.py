@@ -1,7 +1,8 @@
 """Runs the arms of the plan that have no result yet, as run folders of `itool run` and their variants.
 
-Everything resumes: a finished arm is passed over, one that was stopped goes on where its last commit was. Left out:
-what the arms are (`plan.py`).
+Everything resumes: a finished arm is passed over, one that was stopped goes on where its last commit was. Where the
+results of earlier arms are kept and their run folders are not, the folders that an arm builds on are made again. Left
+out: what the arms are (`plan.py`).
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from bench.replication.plan import MAIN, Arm
 from bench.replication.results import Results
 from itool_cli.run import Loop, finished, stage_names
 from itool_cli.variants import Variant, do_until, do_variant
+from itool_data.config import LoopSettings
 from itool_data.policy.load import Adapter, find_model, policy_id
 from itool_data.run import Run, open_run, write_run
 from itool_data.store.sql import query
@@ -24,6 +26,7 @@ from itool_eval.compare import Outcome, outcomes
 from itool_eval.predictions import read_evaluated
 
 STUDY = "replication"
+STAGES = stage_names(LoopSettings(rounds=plan.ROUNDS))
 
 
 @dataclass
@@ -51,21 +54,33 @@ class Replication:
     def do(self, arm: Arm) -> None:
         """Do what is missing of an arm, and keep what came of it."""
         self.console.rule(f"{arm.name}, seed {arm.seed}", style="bold")
+        run = open_run(self._reach(arm))
+        found = self._evaluated(arm, run) if arm.until.startswith("evaluate") else {}
+        self.results.add(_facts(arm, run), found)
+
+    def _reach(self, arm: Arm) -> Path:
+        """Bring an arm's run to its last stage, and before that the runs that it builds on, in case they are gone."""
         self._main(arm.seed)
+        if before := self._before(arm):
+            self._reach(before[-1])
         parent = self._folder(arm.parent, arm.seed)
         changes = (*arm.changes, *self._rates(arm), *self._budget(arm))
         if arm.leaves:
             do_until(self.console, parent, arm.leaves)
             variant = Variant(f"{STUDY}/{arm.name}", arm.leaves, changes)
-            folder = do_variant(self.console, parent, variant, arm.until)
-        else:
-            folder = parent
-            with write_run(folder, None, list(changes)):
-                pass  # takes the settings over
-            do_until(self.console, folder, arm.until)
-        run = open_run(folder)
-        found = self._evaluated(arm, run) if arm.until.startswith("evaluate") else {}
-        self.results.add(_facts(arm, run), found)
+            folder: Path = do_variant(self.console, parent, variant, arm.until)
+            return folder
+        with write_run(parent, None, list(changes)):
+            pass  # takes the settings over
+        do_until(self.console, parent, arm.until)
+        return parent
+
+    def _before(self, arm: Arm) -> list[Arm]:
+        """The arms that bring the run of an arm's parent on, as far as the arm needs it."""
+        owners = [a for a in self.arms if a.seed == arm.seed and (a.name if a.leaves else a.parent) == arm.parent]
+        if arm.leaves:
+            return [a for a in owners if STAGES.index(a.until) <= STAGES.index(arm.leaves)]
+        return owners[: owners.index(arm)]
 
     def _main(self, seed: int) -> None:
         """Make a seed's main run and import its data, unless that is done."""

@@ -37,6 +37,8 @@ def open_pool(settings: ModelSettings, workers: WorkerSettings, base: BaseModel,
     """
     if workers.count == 1 and not workers.address:
         return LocalPool(Desk(open_policy(settings, base, adapter), open_prompter(settings, base)))
+    if settings.policy == "openai":
+        raise ItoolError("a server batches by itself: leave --workers and --ray-address out, or raise model.rows")
     from itool_data.workers.actors import RayPool
 
     ray = connect(workers)
