@@ -63,7 +63,7 @@ def configuration() -> str:
     for name, field in Config.model_fields.items():
         section = getattr(default, name)
         if not hasattr(section, "model_dump"):
-            parts.append(f"`{name}` (default {section}): {field.description}.\n")
+            parts.append(f"`{name}` (default: {_value(section)}): {field.description}.\n")
             continue
         rows = []
         for key, inner in type(section).model_fields.items():

@@ -120,16 +120,17 @@ def test_every_page_is_in_the_index() -> None:
 
 
 def test_the_tree_of_files_is_that_of_the_packages() -> None:
-    """An entry is a name and what it is; two blanks of indent are a folder deeper; a folder may stand for its files."""
+    """A line is names and what they are; two blanks of indent are a folder deeper; a folder may stand for its files."""
     (tree,) = (block for block in blocks(ROOT / "README.md", "") if "sample.py" in block)
     folders: list[str] = []
     named = set()
     for line in tree.splitlines():
-        match = re.match(r"( *)(\S+)", line)
+        match = re.match(r"( *)((?:\S+, )*\S+)", line)
         assert match
-        folders[len(match[1]) // 2 :] = [match[2].rstrip("/")]
-        named.add(path := ROOT.joinpath(*folders))
-        assert path.exists(), line
+        for name in match[2].split(", "):
+            folders[len(match[1]) // 2 :] = [name.rstrip("/")]
+            named.add(path := ROOT.joinpath(*folders))
+            assert path.exists(), line
     whole = {path for path in named if not any(path in other.parents for other in named)}
     for package in ("itool_data", "itool_train", "itool_eval", "cli"):
         for path in sorted((ROOT / package).rglob("*.py")):
