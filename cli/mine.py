@@ -148,7 +148,7 @@ def mine_round(
     fact |= {"prefill_tokens": usage.prefilled, "decode_tokens": usage.decoded, "seconds": time.monotonic() - searching}
     _show_fact(console, estimate, fact)
     made_by = {"round": round_, "policy": str(pool.policy_id), "search": search}
-    run.store.commit("mine", {}, **made_by, plan=asdict(estimate), rates=asdict(rates), fact=fact)
+    run.store.commit("mine", {}, **made_by, plan=asdict(estimate), rates=asdict(rates), workers=pool.size, fact=fact)
     console.print(f"mining took {duration(time.monotonic() - started)}")
     _summary(console, run, round_)
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,9 @@ def test_an_adapter_that_fits(itool: Itool, base: Path, tmp_path: Path) -> None:
         opened.store.commit("warmup", {}, adapter="adapters/first")
     adapter(folder / "adapters" / "first", {"base_model_name_or_path": "base"})
     assert "already done, adapters/first" in itool("train", "warmup", "--run", folder)[1]
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+def test_the_vllm_policy_without_vllm(itool: Itool, base: Path, run: Path) -> None:
+    outcome = itool("mine", "--run", run, "--policy", "vllm", "--force", "--set", f"model.name={base}")
+    one_line(outcome, "model.policy is vllm, which is not installed", "itool[vllm]", "docs/policies.md")

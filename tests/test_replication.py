@@ -127,7 +127,7 @@ def replication(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rep
     settings = json.loads(config.read_text())
     (source,), (benchmark,) = settings["loop"]["sources"], settings["loop"]["benchmarks"]
     arms = [
-        Arm("warm-up", 1, "main", "evaluate-0", changes=("warmup.epochs=3",), api_bank=True),
+        Arm("warm-up", 1, "main", "evaluate-0", changes=("warmup.checkpoint_seconds=30",), api_bank=True),
         Arm("raw", 1, "main", "evaluate-0", policy="base"),
         Arm("mixed", 1, "main", "evaluate-0", leaves="import", changes=("warmup.order=mixed", "loop.rounds=0")),
         Arm("mined-1", 1, "main", "mine-1"),
@@ -183,6 +183,6 @@ def test_arms_run_as_run_folders_and_their_outcomes_are_kept(replication: Replic
     # The results are kept and the folders are lost, as on another machine: the next arm makes those it builds on.
     shutil.rmtree(tmp_path / "root")
     replication.do(next(arm for arm in replication.arms if arm.name == "best-of-n-mined"))
-    assert open_run(main).config.warmup.epochs == 3
+    assert open_run(main).config.warmup.checkpoint_seconds == 30
     again = Results(tmp_path / "results").facts["best-of-n-mined", 1]
     assert again == {**facts["best-of-n-mined"], "seconds": again["seconds"]}

@@ -45,7 +45,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     config = write_config(folder)
     settings = json.loads(config.read_text())
     settings["mine"] |= {"open_trees": 4}
-    settings["model"] |= {"patience": 20.0, "timeout": 20.0, "rows": 8}
+    settings["model"] |= {"patience": 300.0, "timeout": 60.0, "rows": 8}
     config.write_text(json.dumps(settings))
     return Toy(config, folder / "run")
 
@@ -194,7 +194,7 @@ def test_a_server_that_restarts_is_waited_for(itool: Itool, toy: Toy, tmp_path: 
     first.wait()
     time.sleep(1)
     second = subprocess.Popen(start, stdout=subprocess.DEVNULL)
-    said, _ = client.communicate(timeout=120)
+    said, _ = client.communicate(timeout=600)
     second.kill()
     second.wait()
     assert client.returncode == 0, said

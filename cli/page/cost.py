@@ -1,6 +1,7 @@
 """The report's cost: time by stage, tokens by round, plan against fact, and how busy the search kept the machine.
 
-Utilisation is decoded tokens a second of the whole search over those of full batches, as measured just before it.
+Utilisation is decoded tokens a second of the whole search over those of full batches on all
+workers, as one of them was measured just before it.
 Left out: time that killed processes had spent (`itool_cli.run.finished`).
 """
 
@@ -59,10 +60,11 @@ def _plan(commit: Commit) -> dict[str, Any]:
     """A search's plan and fact, and its utilisation; a round that was interrupted has several searches."""
     plan, rates, fact = commit.info["plan"], commit.info["rates"], commit.info["fact"]
     speed = fact["decode_tokens"] / fact["seconds"] if fact["seconds"] else 0.0
+    full = rates["decode"] * commit.info["workers"]
     return {
         "round": commit.info["round"],
         "plan": plan,
         "fact": fact,
         "rates": rates,
-        "utilisation": speed / rates["decode"] if rates["decode"] else None,
+        "utilisation": speed / full if full else None,
     }

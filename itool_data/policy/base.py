@@ -39,7 +39,8 @@ class Request:
         temperature: 0 takes the most probable token.
         group: requests of one group share the prefix that the group's first request had as its prompt; the policy
             keeps what it computed for them until `release(group)`. "" shares nothing with other requests.
-        ignore_stop: go on over an end-of-turn, so that every draw is as long as `max_tokens`: for measurements.
+        ignore_stop: go on over an end-of-turn, so that every draw is as long as `max_tokens`: for measurements of
+            models that run here.
     """
 
     request_id: str

@@ -8,11 +8,13 @@ running engine. Left out: engines over several GPUs, models that do not fit one,
 
 import gc
 import importlib.util
+import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from itool_data.errors import ItoolError
@@ -107,7 +109,7 @@ class VllmPolicy:
         try:
             self._engine.add_lora(lora)
         except ValueError as error:
-            raise ItoolError(f"{adapter.path}: vLLM cannot use this adapter: {error}") from None
+            raise ItoolError(f"{adapter.path}: vLLM cannot use this adapter: {shorten(str(error), 300)}") from None
         return lora
 
     def _load_merged(self, adapter: Adapter | None) -> None:
@@ -255,8 +257,6 @@ def _logprobs(output: "RequestOutput", tokens: tuple[int, ...], continuation: Se
 
 def lora_rank(adapter: Adapter) -> int:
     """The rank of an adapter, as its PEFT settings have it."""
-    import json
-
     config = json.loads((adapter.path / "adapter_config.json").read_text(encoding="utf-8"))
     return int(max([config["r"], *(config.get("rank_pattern") or {}).values()]))
 
@@ -333,8 +333,7 @@ def _start(base: BaseModel, device: str, max_rows: int, max_rank: int) -> "LLMEn
     try:
         return LLMEngine.from_engine_args(arguments)
     except (ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ItoolError(f"{base.name}: vLLM cannot run it: {reason}") from None
+        raise ItoolError(f"{base.name}: vLLM cannot run it: {shorten(str(error), 300)}") from None
 
 
 @contextmanager

@@ -276,7 +276,9 @@ class RayPool:
             if isinstance(error.cause, ItoolError):
                 raise error.cause from None
             raise  # a defect; Ray's text holds the worker's traceback
-        except (RayActorError, OutOfMemoryError) as error:
+        except OutOfMemoryError:
+            raise _WorkerDiedError("Ray stopped it, because its machine ran out of memory") from None
+        except RayActorError as error:
             raise _WorkerDiedError(_last_words(error)) from None
         except RayError as error:
             raise ItoolError(f"Ray: {_last_words(error)}; the same command goes on from the last commit") from None

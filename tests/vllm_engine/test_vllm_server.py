@@ -13,7 +13,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,6 @@ from itool_data.policy.served import adapter_name
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
 from itool_data.store.tables import Store
-
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: make test-vllm"),
-]
 
 STARTS = 300  # seconds within which a server is there
 SMALL = [
@@ -64,7 +58,8 @@ class VllmServer:
         command = [
             sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(embedded_model()),
             "--host", "127.0.0.1", "--port", str(self.port), "--dtype", "float32", "--max-model-len", "2048",
-            "--enforce-eager", "--enable-prompt-tokens-details", "--enable-lora", "--max-lora-rank", "8",
+            "--enforce-eager", "--no-enable-chunked-prefill", "--enable-prompt-tokens-details", "--enable-lora",
+            "--max-lora-rank", "8",
             "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
         ]  # fmt: skip
         with self._log.open("a") as log:

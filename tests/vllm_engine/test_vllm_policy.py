@@ -1,6 +1,8 @@
 """The vllm policy on a tiny random model, against the transformers policy and against itself."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,3 +188,12 @@ def test_a_sequence_that_does_not_fit_is_not_scored(policy: VllmPolicy) -> None:
     assert len(policy.score([prompt(200)], [prompt(56)])[0]) == 56
     with pytest.raises(ItoolError, match="200 \\+ 57 tokens cannot be scored in a context of 256"):
         policy.score([prompt(200)], [prompt(57)])
+
+
+def test_a_model_that_vllm_cannot_run_is_named_with_the_reason(base: BaseModel, tmp_path: Path) -> None:
+    shutil.copytree(base.path, tmp_path, dirs_exist_ok=True)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace("LlamaForCausalLM", "NoSuchModel"))
+    with pytest.raises(ItoolError, match=r"^other: vLLM cannot run it: .*NoSuchModel.* not supported") as refused:
+        load_vllm_policy(BaseModel(tmp_path, "other", "0"), None, "cpu", 4)
+    assert "\n" not in str(refused.value)
