@@ -30,7 +30,9 @@ def trees(draw) -> list[StepPair]:
         prefixes = [tuple(draw(st.lists(TOKEN, min_size=1, max_size=12)))]
         for _ in range(draw(st.integers(1, 5))):
             prefix = draw(st.sampled_from(prefixes))
-            chosen, rejected = draw(STEP), draw(STEP)
+            chosen = draw(STEP)
+            # Equal steps make no pair, and leave of the gradient what rounding makes of two equal halves.
+            rejected = draw(STEP.filter(lambda step, chosen=chosen: step != chosen))
             pairs.append(StepPair(f"{t}/{len(pairs)}", str(t), prefix, chosen, rejected))
             prefixes += [prefix + chosen, prefix + rejected]
     return pairs
