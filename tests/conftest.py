@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fault_proxy import Fault, FaultProxy
+from openai_server import OpenAIServer
 from outcomes import Itool, Outcome
 from toy_loop import write_config
 
@@ -74,3 +76,18 @@ def run(tmp_path: Path) -> Path:
         opened.store.commit("mine", {"pairs": [{"pair_id": "a", "q_chosen": 0.5, "prompt_ids": [1, 2]}]}, round=1)
         opened.store.commit("mine", {"pairs": [{"pair_id": 'b,"\n', "q_chosen": None, "prompt_ids": []}]}, round=2)
     return folder
+
+
+@pytest.fixture
+def proxied(request: pytest.FixtureRequest) -> Iterator[Callable[[Callable[[int, bytes], Fault | None]], FaultProxy]]:
+    """Makes proxies before the test file's own `server`."""
+    server: OpenAIServer = request.getfixturevalue("server")
+    made = []
+
+    def make(plan: Callable[[int, bytes], Fault | None]) -> FaultProxy:
+        made.append(FaultProxy(server.url, plan).start())
+        return made[-1]
+
+    yield make
+    for proxy in made:
+        proxy.stop()

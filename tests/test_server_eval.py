@@ -1,11 +1,11 @@
 """Benchmarks answered by an OpenAI-compatible server: what it is asked, what is stored, and that a key is nowhere."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_proxy import Fault, FaultProxy
+from fault_proxy import Fault
 from openai_server import OpenAIServer, RefusedError, Said
 from outcomes import Itool, one_line
 
@@ -37,20 +37,6 @@ def server() -> Iterator[OpenAIServer]:
     server.context = 100_000
     yield server
     server.stop()
-
-
-@pytest.fixture
-def proxied(server: OpenAIServer) -> Iterator[Callable[[Callable[[int, bytes], Fault | None]], FaultProxy]]:
-    """Makes proxies before the server."""
-    made = []
-
-    def make(plan: Callable[[int, bytes], Fault | None]) -> FaultProxy:
-        made.append(FaultProxy(server.url, plan).start())
-        return made[-1]
-
-    yield make
-    for proxy in made:
-        proxy.stop()
 
 
 def evaluate(itool: Itool, run: Path, url: str, *options: object, benchmark: str = "bfcl-v3") -> tuple[int, str, str]:

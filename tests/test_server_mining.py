@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_proxy import Fault, FaultProxy
+from fault_proxy import Fault
 from openai_server import OpenAIServer, toy_server
 from outcomes import Itool, one_line
 from tiny_lora import tiny_lora
@@ -55,20 +55,6 @@ def server(toy: Toy) -> Iterator[OpenAIServer]:
     server = toy_server(toy.config).start()
     yield server
     server.stop()
-
-
-@pytest.fixture
-def proxied(server: OpenAIServer) -> Iterator[Callable[[Callable[[int, bytes], Fault | None]], FaultProxy]]:
-    """Makes proxies before the server."""
-    made = []
-
-    def make(plan: Callable[[int, bytes], Fault | None]) -> FaultProxy:
-        made.append(FaultProxy(server.url, plan).start())
-        return made[-1]
-
-    yield make
-    for proxy in made:
-        proxy.stop()
 
 
 def prepare(itool: Itool, toy: Toy, folder: Path) -> Path:

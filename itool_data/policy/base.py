@@ -7,10 +7,12 @@ how a prompt is built (`prompt.py`), and any policy (one file each beside this o
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal, Protocol
 
 import numpy as np
+
+from itool_data.errors import ItoolError
 
 FinishReason = Literal["stop", "length"]
 
@@ -89,6 +91,55 @@ class Usage:
 
     def __sub__(self, other: "Usage") -> "Usage":
         return Usage(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass
+class Gathering:
+    """A request whose draws are made one by one, elsewhere."""
+
+    request: Request
+    draws: dict[int, Draw] = field(default_factory=dict)
+    prefilled: int = 0
+    reused: int = 0
+
+    def add(self, index: int, draw: Draw, prefilled: int, reused: int, usage: Usage) -> Completion | None:
+        """Take a draw and what its prompt cost, which also goes to `usage`; returns the request's end with the last."""
+        self.draws[index] = draw
+        self.prefilled += prefilled
+        self.reused += reused
+        usage.prefilled += prefilled
+        usage.reused += reused
+        usage.decoded += len(draw.ids)
+        if len(self.draws) < len(self.request.seeds):
+            return None
+        draws = tuple(self.draws[i] for i in range(len(self.draws)))
+        return Completion(self.request.request_id, draws, self.prefilled, self.reused)
+
+
+def check_prompt(request: Request, context: int) -> None:
+    """Refuse a request whose prompt is empty or leaves no room in the context.
+
+    Raises:
+        ItoolError: naming the request and its length.
+    """
+    if not 0 < len(request.prompt) < context:
+        raise ItoolError(
+            f"request {request.request_id}: a prompt of {len(request.prompt)} tokens does not fit the context of "
+            f"{context}; set the sample aside"
+        )
+
+
+def check_sequence(prompt: Sequence[int], continuation: Sequence[int], context: int) -> None:
+    """Refuse to score after an empty prompt, or beyond the context.
+
+    Raises:
+        ItoolError: naming both lengths.
+    """
+    if not prompt or len(prompt) + len(continuation) > context:
+        raise ItoolError(
+            f"a sequence of {len(prompt)} + {len(continuation)} tokens cannot be scored in a context of "
+            f"{context}; set the sample aside"
+        )
 
 
 class Described(Protocol):

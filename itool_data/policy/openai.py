@@ -8,12 +8,22 @@ can be evaluated), and groups, for which the server keeps what it likes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from itool_data.config import ModelSettings
 from itool_data.errors import ItoolError
-from itool_data.policy.base import Completion, Draw, FinishReason, PolicyId, Request, Usage
+from itool_data.policy.base import (
+    Completion,
+    Draw,
+    FinishReason,
+    Gathering,
+    PolicyId,
+    Request,
+    Usage,
+    check_prompt,
+    check_sequence,
+)
 from itool_data.policy.load import Adapter, BaseModel, load_tokenizer, policy_id
 from itool_data.policy.served import Served, listing, serve_adapter, served_models
 from itool_data.policy.server import OPENING_PATIENCE, Ask, Refused, Server
@@ -25,16 +35,6 @@ PROBE = "The answer is: {'naïve': [1.5, true]} →"
 _HOT = 2.0  # the most that vLLM takes
 _NEAR = 0.5  # nats between two computations of one log-probability, in half precision too
 _SEEDS = 2**63  # vLLM's are signed
-
-
-@dataclass
-class _Job:
-    """A request under way."""
-
-    request: Request
-    draws: dict[int, Draw] = field(default_factory=dict)
-    prefilled: int = 0
-    reused: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ServerPolicy:
         self._id = policy_id
         # A scored sequence is all prompt to the server, which draws one token more.
         self._context = context - 1
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Gathering] = {}
 
     @property
     def policy_id(self) -> PolicyId:
@@ -83,12 +83,8 @@ class ServerPolicy:
         Raises:
             ItoolError: if the prompt leaves no room in the context, or is empty.
         """
-        if not 0 < len(request.prompt) < self.context:
-            raise ItoolError(
-                f"request {request.request_id}: a prompt of {len(request.prompt)} tokens does not fit the context of "
-                f"{self.context}; set the sample aside"
-            )
-        self._jobs[request.request_id] = _Job(request)
+        check_prompt(request, self.context)
+        self._jobs[request.request_id] = Gathering(request)
         room = min(request.max_tokens, self.context - len(request.prompt))
         for index, seed in enumerate(request.seeds):
             body = self.body(list(request.prompt), room, request.temperature)
@@ -103,16 +99,10 @@ class ServerPolicy:
             job = self._jobs[request_id]
             if isinstance(drawn, Refused):
                 raise ItoolError(f"{self._server.base_url}: refuses to complete {request_id}: {drawn.reason}")
-            job.draws[int(index)] = drawn.draw
-            job.prefilled += drawn.prefilled
-            job.reused += drawn.reused
-            self.usage.prefilled += drawn.prefilled
-            self.usage.reused += drawn.reused
-            self.usage.decoded += len(drawn.draw.ids)
-            if len(job.draws) == len(job.request.seeds):
+            completion = job.add(int(index), drawn.draw, drawn.prefilled, drawn.reused, self.usage)
+            if completion is not None:
                 del self._jobs[request_id]
-                draws = tuple(job.draws[i] for i in range(len(job.draws)))
-                finished.append(Completion(request_id, draws, job.prefilled, job.reused))
+                finished.append(completion)
         self.usage.steps += 1
         return finished
 
@@ -140,11 +130,7 @@ class ServerPolicy:
         options: dict[tuple[int, ...], list[int]] = {}
         whole: list[int] = []
         for i, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True)):
-            if not prompt or len(prompt) + len(continuation) > self.context:
-                raise ItoolError(
-                    f"a sequence of {len(prompt)} + {len(continuation)} tokens cannot be scored in a context of "
-                    f"{self.context}; set the sample aside"
-                )
+            check_sequence(prompt, continuation, self.context)
             if len(continuation) == 1:
                 options.setdefault(tuple(prompt), []).append(i)
             else:

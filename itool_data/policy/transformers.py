@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from itool_data.errors import ItoolError
-from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, uniforms
+from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, check_prompt, check_sequence, uniforms
 from itool_data.policy.load import load_model, stop_ids
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
@@ -110,11 +110,7 @@ class TransformersPolicy:
         Raises:
             ItoolError: if the prompt leaves no room in the context, or is empty.
         """
-        if not 0 < len(request.prompt) < self.context:
-            raise ItoolError(
-                f"request {request.request_id}: a prompt of {len(request.prompt)} tokens does not fit the context of "
-                f"{self.context}; set the sample aside"
-            )
+        check_prompt(request, self.context)
         key = request.group
         if not key:
             self._anonymous += 1
@@ -340,11 +336,7 @@ class TransformersPolicy:
         """
         passes: dict[tuple[int, ...], list[int]] = {}
         for i, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True)):
-            if not prompt or len(prompt) + len(continuation) > self.context:
-                raise ItoolError(
-                    f"a sequence of {len(prompt)} + {len(continuation)} tokens cannot be scored in a context of "
-                    f"{self.context}; set the sample aside"
-                )
+            check_sequence(prompt, continuation, self.context)
             tokens = (*prompt, *continuation[:-1])  # the last token is predicted, never read
             passes.setdefault(tokens, []).append(i)
         results: list[list[float]] = [[] for _ in prompts]

@@ -13,12 +13,12 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from itool_data.errors import ItoolError
-from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage
+from itool_data.policy.base import Completion, Draw, Gathering, PolicyId, Request, Usage, check_prompt, check_sequence
 from itool_data.policy.load import Adapter, BaseModel, load_model, policy_id, stop_ids
 from itool_data.policy.memory import return_freed_memory
 
@@ -34,16 +34,6 @@ CPU_CACHE_BYTES = 2 << 30
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the sizes that vLLM makes room for
 MAX_TEMPERATURE = 2.0  # of vLLM's SamplingParams
 SEED_BITS = (1 << 63) - 1  # its GPU sampler keeps seeds as signed 64-bit numbers
-
-
-@dataclass
-class _Job:
-    """A request under way."""
-
-    request: Request
-    draws: dict[int, Draw] = field(default_factory=dict)
-    prefilled: int = 0
-    reused: int = 0
 
 
 class VllmPolicy:
@@ -67,7 +57,7 @@ class VllmPolicy:
         self._max_rank = max_rank
         self._lora: LoRARequest | None = None
         self._lora_ids: dict[str, int] = {}  # adapter's content -> the engine's number for it
-        self._jobs: dict[str, tuple[_Job, int]] = {}  # engine request -> whose draw it is
+        self._jobs: dict[str, tuple[Gathering, int]] = {}  # engine request -> whose draw it is
         self._scored: dict[str, RequestOutput | None] = {}
         self._done: list[Completion] = []
         self._submitted = 0
@@ -123,17 +113,13 @@ class VllmPolicy:
         Raises:
             ItoolError: if the prompt leaves no room in the context, or is empty, or the temperature is too high.
         """
-        if not 0 < len(request.prompt) < self.context:
-            raise ItoolError(
-                f"request {request.request_id}: a prompt of {len(request.prompt)} tokens does not fit the context of "
-                f"{self.context}; set the sample aside"
-            )
+        check_prompt(request, self.context)
         if request.temperature > MAX_TEMPERATURE:
             raise ItoolError(
                 f"vLLM draws at temperatures up to {MAX_TEMPERATURE}, not {request.temperature}; "
                 "lower mcts.temperature or set model.policy to transformers"
             )
-        job = _Job(request)
+        job = Gathering(request)
         for draw, seed in enumerate(request.seeds):
             name = self._add(
                 request.prompt,
@@ -196,17 +182,11 @@ class VllmPolicy:
         (drawn,) = output.outputs
         ids = tuple(drawn.token_ids)
         logprobs = tuple(row[token].logprob for row, token in zip(drawn.logprobs, ids, strict=True))
-        job.draws[draw] = Draw(ids, logprobs, "stop" if drawn.finish_reason == "stop" else "length")
         reused = output.num_cached_tokens
-        prefilled = len(job.request.prompt) - reused
-        job.reused += reused
-        job.prefilled += prefilled
-        self.usage.reused += reused
-        self.usage.prefilled += prefilled
-        self.usage.decoded += len(ids)
-        if len(job.draws) == len(job.request.seeds):
-            draws = tuple(job.draws[i] for i in range(len(job.draws)))
-            self._done.append(Completion(job.request.request_id, draws, job.prefilled, job.reused))
+        made = Draw(ids, logprobs, "stop" if drawn.finish_reason == "stop" else "length")
+        completion = job.add(draw, made, len(job.request.prompt) - reused, reused, self.usage)
+        if completion is not None:
+            self._done.append(completion)
 
     def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
         """Return the log-probability of each continuation token; draws under way go on meanwhile.
@@ -220,11 +200,7 @@ class VllmPolicy:
         """
         passes: dict[tuple[int, ...], list[int]] = {}
         for i, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True)):
-            if not prompt or len(prompt) + len(continuation) > self.context:
-                raise ItoolError(
-                    f"a sequence of {len(prompt)} + {len(continuation)} tokens cannot be scored in a context of "
-                    f"{self.context}; set the sample aside"
-                )
+            check_sequence(prompt, continuation, self.context)
             if continuation:
                 passes.setdefault((*prompt, *continuation[:-1]), []).append(i)
         names = {}
