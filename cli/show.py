@@ -14,10 +14,22 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from itool_data.sample import Sample
+    from itool_data.store.lookup import Kind
     from itool_data.store.tables import Store
 
 app = typer.Typer(help="One sample, tree or pair of a run.", no_args_is_help=True)
 LISTED = 10
+# Those most worth a look, by kind of record.
+_LISTS: dict["Kind", str] = {
+    "sample": "SELECT sample_id, source, difficulty, perplexity, messages FROM samples "
+    "LEFT JOIN (SELECT sample_id, arg_max(perplexity, round) AS perplexity FROM perplexity GROUP BY sample_id) "
+    "USING (sample_id) ORDER BY perplexity DESC NULLS LAST, sample_id",
+    "tree": "SELECT tree_id, t.round, search, nodes, pairs, delta_q, messages FROM trees t "
+    "JOIN samples USING (sample_id) LEFT JOIN (SELECT tree_id, max(q_chosen - q_rejected) AS delta_q "
+    "FROM pairs GROUP BY tree_id) USING (tree_id) ORDER BY delta_q DESC NULLS LAST, tree_id",
+    "pair": "SELECT pair_id, round, q_chosen - q_rejected AS delta_q, error_class AS breaks, chosen_text AS chosen, "
+    "rejected_text AS rejected FROM pairs ORDER BY delta_q DESC, pair_id",
+}
 
 Id = Annotated[
     str | None,
@@ -32,21 +44,11 @@ def sample(run: RunFolder, id_: Id = None) -> None:
     Without an id: those with the highest perplexity.
     """
     from itool_cli import record_views as views
-    from itool_cli.console import make_console
-    from itool_data.store.lookup import find
 
-    store, console = _open(run), make_console()
-    if id_ is None:
-        rows = _ask(
-            store,
-            "SELECT sample_id, source, difficulty, perplexity, messages FROM samples "
-            "LEFT JOIN (SELECT sample_id, arg_max(perplexity, round) AS perplexity FROM perplexity GROUP BY sample_id) "
-            "USING (sample_id) ORDER BY perplexity DESC NULLS LAST, sample_id LIMIT ?",
-            LISTED,
-        )
-        _list(console, "sample", run, rows)
+    found = _one("sample", run, id_)
+    if found is None:
         return
-    row = find(store, "sample", id_)
+    console, store, row = found
     whole = _sample(store, row["sample_id"])
     views.show_facts(
         console,
@@ -71,21 +73,11 @@ def tree(run: RunFolder, id_: Id = None) -> None:
     Without an id: those with the largest difference of Q in a pair.
     """
     from itool_cli import record_views as views
-    from itool_cli.console import make_console
-    from itool_data.store.lookup import find
 
-    store, console = _open(run), make_console()
-    if id_ is None:
-        rows = _ask(
-            store,
-            "SELECT tree_id, t.round, search, nodes, pairs, delta_q, messages FROM trees t "
-            "JOIN samples USING (sample_id) LEFT JOIN (SELECT tree_id, max(q_chosen - q_rejected) AS delta_q "
-            "FROM pairs GROUP BY tree_id) USING (tree_id) ORDER BY delta_q DESC NULLS LAST, tree_id LIMIT ?",
-            LISTED,
-        )
-        _list(console, "tree", run, rows)
+    found = _one("tree", run, id_)
+    if found is None:
         return
-    row = find(store, "tree", id_)
+    console, store, row = found
     views.show_facts(
         console,
         f"tree {row['tree_id']}",
@@ -112,20 +104,11 @@ def pair(run: RunFolder, id_: Id = None) -> None:
     Without an id: those with the largest difference of Q.
     """
     from itool_cli import record_views as views
-    from itool_cli.console import make_console
-    from itool_data.store.lookup import find
 
-    store, console = _open(run), make_console()
-    if id_ is None:
-        rows = _ask(
-            store,
-            "SELECT pair_id, round, q_chosen - q_rejected AS delta_q, error_class AS breaks, chosen_text AS chosen, "
-            "rejected_text AS rejected FROM pairs ORDER BY delta_q DESC, pair_id LIMIT ?",
-            LISTED,
-        )
-        _list(console, "pair", run, rows)
+    found = _one("pair", run, id_)
+    if found is None:
         return
-    row = find(store, "pair", id_)
+    console, store, row = found
     views.show_facts(
         console,
         f"pair {row['pair_id']}",
@@ -141,10 +124,17 @@ def pair(run: RunFolder, id_: Id = None) -> None:
     views.show_pair(console, row)
 
 
-def _open(run: Any) -> "Store":
+def _one(kind: "Kind", run: Any, id_: str | None) -> tuple["Console", "Store", dict[str, Any]] | None:
+    """The record of an id, and where to show it; without an id a list is shown, and there is no record."""
+    from itool_cli.console import make_console
     from itool_data.run import open_run
+    from itool_data.store.lookup import find
 
-    return open_run(run).store
+    console, store = make_console(), open_run(run).store
+    if id_ is not None:
+        return console, store, find(store, kind, id_)
+    _list(console, kind, run, _ask(store, f"{_LISTS[kind]} LIMIT {LISTED}"))
+    return None
 
 
 def _ask(store: "Store", sql: str, *parameters: object) -> list[dict[str, Any]]:

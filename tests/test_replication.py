@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from toy_loop import write_config
 
 from bench.replication import plan
@@ -156,8 +157,13 @@ def as_published(toy: Path, folder: Path) -> Path:
 
 
 def test_arms_run_as_run_folders_and_their_outcomes_are_kept(replication: Replication, tmp_path: Path):
-    for arm in replication.arms:
-        replication.do(arm)
+    elsewhere = tmp_path / "root" / "seed-1" / "studies" / "replication" / ".mixed.lock"
+    elsewhere.parent.mkdir(parents=True)
+    with FileLock(elsewhere):  # another process works on this arm
+        while replication.do_next():
+            pass
+    assert [arm.name for arm in replication.arms if (arm.name, 1) not in replication.results.facts] == ["mixed"]
+    replication.do_all()
     results = Results(tmp_path / "results")
     assert set(results.facts) == {(arm.name, 1) for arm in replication.arms}
     asked = {name: len(results.outcomes(name, 1, "apibank")) for name, _ in results.facts}

@@ -47,10 +47,9 @@ def main() -> None:
         parser.error(f"--until {options.until}: no such arm of seed {options.seed}; --list names them")
     data = options.data or shared_data()
     sources = [source.format(data=data) for source in DATA]
-    replication = Replication(console, options.root, BASE, sources, f"{API_BANK}:{data / 'apibank'}", results, plan)
-    for arm in plan[: last[0] + 1] if last else plan:
-        if (arm.name, arm.seed) not in results.facts:
-            replication.do(arm)
+    if last:
+        plan = plan[: last[0] + 1]
+    Replication(console, options.root, BASE, sources, f"{API_BANK}:{data / 'apibank'}", results, plan).do_all()
 
 
 if __name__ == "__main__":

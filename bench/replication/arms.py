@@ -1,20 +1,23 @@
 """Runs the arms of the plan that have no result yet, as run folders of `itool run` and their variants.
 
 Everything resumes: a finished arm is passed over, one that was stopped goes on where its last commit was. Where the
-results of earlier arms are kept and their run folders are not, the folders that an arm builds on are made again. Left
-out: what the arms are (`plan.py`).
+results of earlier arms are kept and their run folders are not, the folders that an arm builds on are made again.
+Several processes share the work: an arm's folder is locked while it is worked on. Left out: what the arms are
+(`plan.py`).
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from bench.replication import plan
 from bench.replication.plan import MAIN, Arm
-from bench.replication.results import Results
+from bench.replication.results import Key, Results
 from itool_cli.run import Loop, finished, stage_names
 from itool_cli.variants import Variant, do_until, do_variant
 from itool_data.config import LoopSettings
@@ -27,6 +30,7 @@ from itool_eval.predictions import read_evaluated
 
 STUDY = "replication"
 STAGES = stage_names(LoopSettings(rounds=plan.ROUNDS))
+WAIT = 10.0  # seconds before looking again for an arm whose turn it is, while other processes work
 
 
 @dataclass
@@ -51,6 +55,43 @@ class Replication:
     results: Results
     arms: Sequence[Arm]
 
+    def do_all(self) -> None:
+        """Do the arms that have no result, in their order, waiting for those that other processes work on."""
+        while self._missing():
+            if not self.do_next():
+                time.sleep(WAIT)
+
+    def do_next(self) -> bool:
+        """Do the first arm that has no result, whose needs are met and that no other process works on.
+
+        Returns:
+            Whether there was one.
+        """
+        return any(self._try(arm) for arm in self._missing() if self._needs(arm) <= self.results.facts.keys())
+
+    def _missing(self) -> list[Arm]:
+        self.results.read()
+        return [arm for arm in self.arms if (arm.name, arm.seed) not in self.results.facts]
+
+    def _try(self, arm: Arm) -> bool:
+        """Do an arm unless another process has its folder, or has just done it."""
+        folder = self._folder(arm.name, arm.seed)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+                self.results.read()
+                if (arm.name, arm.seed) not in self.results.facts:
+                    self.do(arm)
+        except Timeout:
+            return False
+        return True
+
+    def _needs(self, arm: Arm) -> set[Key]:
+        """The arms without whose results it cannot be done."""
+        rates = {(name, plan.SEEDS[0]) for name in plan.tried(arm.rates)} if arm.rates else set()
+        tokens = {(arm.tokens_of, arm.seed)} if arm.tokens_of else set()
+        return rates | tokens | {(a.name, a.seed) for a in self._before(arm)}
+
     def do(self, arm: Arm) -> None:
         """Do what is missing of an arm, and keep what came of it."""
         self.console.rule(f"{arm.name}, seed {arm.seed}", style="bold")
@@ -59,14 +100,21 @@ class Replication:
         self.results.add(_facts(arm, run), found)
 
     def _reach(self, arm: Arm) -> Path:
-        """Bring an arm's run to its last stage, and before that the runs that it builds on, in case they are gone."""
+        """Bring an arm's run to its last stage, and before that the runs that it builds on, in case they are gone.
+
+        What is there already is left alone: another process may be working in the run of a parent.
+        """
+        own = self._folder(arm.name, arm.seed)
+        if _has(own, arm.until):
+            return own
         self._main(arm.seed)
         if before := self._before(arm):
             self._reach(before[-1])
         parent = self._folder(arm.parent, arm.seed)
         changes = (*arm.changes, *self._rates(arm), *self._budget(arm))
         if arm.leaves:
-            do_until(self.console, parent, arm.leaves)
+            if not _has(parent, arm.leaves):
+                do_until(self.console, parent, arm.leaves)
             variant = Variant(f"{STUDY}/{arm.name}", arm.leaves, changes)
             folder: Path = do_variant(self.console, parent, variant, arm.until)
             return folder
@@ -86,9 +134,11 @@ class Replication:
         """Make a seed's main run and import its data, unless that is done."""
         folder = self.root / f"seed-{seed}"
         settings = [f"seed={seed}", f"loop.sources=[{', '.join(self.sources)}]"]
-        with write_run(folder, None if (folder / "config.yaml").is_file() else self.config, settings):
-            pass
-        do_until(self.console, folder, "import")
+        with FileLock(self.root / f".import-{seed}.lock"):  # the one place where processes may meet in a main run
+            if not _has(folder, "import"):
+                with write_run(folder, None if (folder / "config.yaml").is_file() else self.config, settings):
+                    pass
+                do_until(self.console, folder, "import")
 
     def _folder(self, name: str, seed: int) -> Path:
         """The folder of the arm of a name."""
@@ -158,6 +208,11 @@ def _facts(arm: Arm, run: Run) -> dict[str, Any]:
         **(mined if round_ or arm.until.startswith("mine") else {}),
         "seconds": {name: spent for name, spent in seconds.items() if _round_of(name) == round_},
     }
+
+
+def _has(folder: Path, stage: str) -> bool:
+    """Whether a stage of a run is done."""
+    return (folder / "config.yaml").is_file() and stage in finished(open_run(folder).store.log(), STAGES)
 
 
 def _round_of(stage: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from itool_eval.compare import Outcome
 
@@ -39,6 +40,10 @@ class Results:
     def __init__(self, folder: Path = FOLDER):
         self._folder = folder
         self._outcomes, self._arms = folder / "outcomes.parquet", folder / "arms.jsonl"
+        self.read()
+
+    def read(self) -> None:
+        """Read what is kept, in case another process has added to it."""
         lines = self._arms.read_text(encoding="utf-8").splitlines() if self._arms.is_file() else []
         self.facts: dict[Key, dict[str, Any]] = {(row["arm"], row["seed"]): row for row in map(json.loads, lines)}
         self._rows = pq.read_table(self._outcomes).to_pylist() if self._outcomes.is_file() else []
@@ -50,6 +55,12 @@ class Results:
             facts: with `arm` and `seed`; all that JSON can hold.
             outcomes: by benchmark.
         """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder / ".lock"):
+            self.read()
+            self._add(facts, outcomes)
+
+    def _add(self, facts: Mapping[str, Any], outcomes: Mapping[str, Sequence[Outcome]]) -> None:
         key = (facts["arm"], facts["seed"])
         self.facts[key] = dict(facts)
         self._rows = [row for row in self._rows if (row["arm"], row["seed"]) != key] + [
@@ -65,7 +76,6 @@ class Results:
             for benchmark, some in outcomes.items()
             for outcome in some
         ]
-        self._folder.mkdir(parents=True, exist_ok=True)
         unfinished = self._outcomes.with_suffix(".new")
         pq.write_table(pa.Table.from_pylist(self._rows, SCHEMA), unfinished, compression="zstd")
         unfinished.replace(self._outcomes)

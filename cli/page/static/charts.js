@@ -61,6 +61,10 @@ const scales = (labels) => ({
   symbol: { domain: labels, range: labels.map(symbolOf) },
 });
 
+/** The names of the rows of charts, in so much room left of them. */
+const facetNames = (room) =>
+  Plot.axisFy({ anchor: "left", label: null, tickSize: 0, textAnchor: "start", dx: 8 - room, lineWidth: room / 13 });
+
 /** Scores with their intervals: a band a score, a line a policy. */
 function scoreChart(rows, labels, width) {
   const points = rows.flatMap((row) =>
@@ -86,14 +90,7 @@ function scoreChart(rows, labels, width) {
     fy: { domain: rows.map((row) => row.name), label: null, axis: null, padding: 0 },
     ...scales(labels),
     marks: [
-      Plot.axisFy({
-        anchor: "left",
-        label: null,
-        tickSize: 0,
-        textAnchor: "start",
-        dx: 8 - room,
-        lineWidth: room / 13,
-      }),
+      facetNames(room),
       Plot.ruleY(points, {
         x1: (d) => 100 * d.low,
         x2: (d) => 100 * d.high,
@@ -155,14 +152,7 @@ function errorChart(errors, width) {
     fy: { domain: errors.classes, axis: null, padding: 0 },
     ...scales(labels),
     marks: [
-      Plot.axisFy({
-        anchor: "left",
-        label: null,
-        tickSize: 0,
-        textAnchor: "start",
-        dx: 8 - room,
-        lineWidth: room / 13,
-      }),
+      facetNames(room),
       Plot.barX(bars, { x: "share", y: "label", fy: "name", fill: "label", rx: 2 }),
       Plot.text(bars, {
         x: "share",
