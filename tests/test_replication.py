@@ -44,7 +44,7 @@ def test_every_arm_comes_after_what_it_needs():
         done.add(key)
     for wanted in plan.COMPARISONS:
         assert {(wanted.before, 1), (wanted.after, 1)} <= done, wanted
-    assert {a.name for a in plan.arms() if a.seed == 2} >= {"sft-everything", "wide-round-3"}
+    assert {a.name for a in plan.arms() if a.seed == 2} >= {"sft-everything", "sft-round-3"}
 
 
 def test_every_arms_settings_and_stages_exist_and_only_tuning_sees_validation_items():

@@ -31,6 +31,7 @@ POOL, WARMUP, ROUNDS = 600, 160, 3  # as in configs/replication/base.yaml
 TUNING_SAMPLES = "warmup.samples=80"
 # The first search's pairs were too few and too odd (docs/results.md), so the rest searches any samples, less hotly.
 WIDE = ("replay.fraction=0.2", "replay.hardest=1.0", "mcts.temperature=0.7")
+ONE_ROUND = "loop.rounds=1"
 EVERYTHING = ("loop.rounds=0", "warmup.order=mixed", "warmup.samples=0", "warmup.fraction=1.0")
 
 MAIN = ""  # the name of a seed's main run
@@ -84,21 +85,26 @@ def tried(group: str) -> dict[str, float]:
 def arms() -> list[Arm]:
     """All arms, what matters most first."""
     first, *others = SEEDS
-    one = ("loop.rounds=1",)
     plan = [
         *_tune("easy-to-hard", "import", "evaluate-0", ("loop.rounds=0", TUNING_SAMPLES)),
-        *_before_pairs(first),
+        _warm_up(first),
+        Arm("raw", first, "main", "evaluate-0", policy="base", api_bank=True),
+        Arm("mined-1", first, "main", "mine-1"),
         *_tune("mixed", "import", "evaluate-0", ("loop.rounds=0", TUNING_SAMPLES, "warmup.order=mixed")),
         _everything(first),
-        *_tune("simpo", "mine-1", "evaluate-1", one),
+        *_tune("simpo", "mine-1", "evaluate-1", (ONE_ROUND,)),
         *_rounds(first, stop=1),
-        _wide_mined(first),
-        *_tune("wide", "mine-1", "evaluate-1", one, "wide-mined"),
-        *_wide_rounds(first),
+        Arm("wide-mined", first, "main", "mine-1", MAIN, "evaluate-0", WIDE),
+        _sft_mined(first),
+        *_tune("sft-rounds", "mine-1", "evaluate-1", (ONE_ROUND,), "sft-mined"),
+        *_rounds(first, parent="sft-mined"),
     ]
     for seed in others:
-        plan += [_warm_up(seed), _everything(seed), _wide_mined(seed), *_wide_rounds(seed)]
-    return [*plan, *_ablations(first), *_rounds(first, start=2)]
+        plan += [_everything(seed), _sft_mined(seed), *_rounds(seed, parent="sft-mined")]
+    plan += [*_rounds(first, parent="wide-mined"), *_ablations(first), *_rounds(first, start=2)]
+    for seed in others:
+        plan.append(_warm_up(seed))
+    return plan
 
 
 def _tune(group: str, leaves: str, until: str, changes: tuple[str, ...], parent: str = MAIN) -> list[Arm]:
@@ -113,68 +119,52 @@ def _warm_up(seed: int) -> Arm:
     return Arm("warm-up", seed, "main", "evaluate-0", rates="easy-to-hard", api_bank=True)
 
 
-def _before_pairs(seed: int) -> list[Arm]:
-    """What needs no learning rate of the preference training."""
-    return [
-        _warm_up(seed),
-        Arm("raw", seed, "main", "evaluate-0", policy="base", api_bank=True),
-        Arm("mined-1", seed, "main", "mine-1"),
-    ]
-
-
 def _everything(seed: int) -> Arm:
     return Arm("sft-everything", seed, "main", "evaluate-0", MAIN, "import", EVERYTHING, "mixed", api_bank=True)
 
 
-def _rounds(seed: int, start: int = 1, stop: int = ROUNDS) -> list[Arm]:
-    """Rounds as they were planned first: on the hardest samples."""
-    numbers = range(start, stop + 1)
-    return [Arm(f"round-{n}", seed, "main", f"evaluate-{n}", rates="simpo", api_bank=n == ROUNDS) for n in numbers]
+def _sft_mined(seed: int) -> Arm:
+    return Arm("sft-mined", seed, "main", "mine-1", "sft-everything", "evaluate-0", (f"loop.rounds={ROUNDS}", *WIDE))
 
 
-def _wide_mined(seed: int) -> Arm:
-    return Arm("wide-mined", seed, "main", "mine-1", MAIN, "evaluate-0", WIDE)
-
-
-def _wide_rounds(seed: int) -> list[Arm]:
+def _rounds(seed: int, start: int = 1, stop: int = ROUNDS, parent: str = MAIN) -> list[Arm]:
+    """Rounds in the folder of the first search's arm; in the main run on the hardest samples, as planned first."""
+    prefix, rates = {MAIN: ("", "simpo"), "wide-mined": ("wide-", "sft-rounds"), "sft-mined": ("sft-", "sft-rounds")}[
+        parent
+    ]
     return [
-        Arm(f"wide-round-{n}", seed, "main", f"evaluate-{n}", "wide-mined", rates="wide", api_bank=n == ROUNDS)
-        for n in range(1, ROUNDS + 1)
+        Arm(f"{prefix}round-{n}", seed, "main", f"evaluate-{n}", parent, rates=rates, api_bank=n == ROUNDS)
+        for n in range(start, stop + 1)
     ]
 
 
 def _ablations(seed: int) -> list[Arm]:
-    one = "loop.rounds=1"
-    best_of_n = (one, "loop.search=best-of-n")
-    wide = "wide-mined"
+    mined, rates = "sft-mined", "sft-rounds"
+    best_of_n = (ONE_ROUND, "loop.search=best-of-n")
+    mixed = ("loop.rounds=0", "warmup.order=mixed")
     found: list[Arm] = [
-        Arm("best-of-n-mined", seed, "ablation", "mine-1", wide, "perplexity-1", best_of_n, tokens_of=wide),
+        Arm("best-of-n-mined", seed, "ablation", "mine-1", mined, "perplexity-1", best_of_n, tokens_of=mined),
         *_tune("best-of-n", "mine-1", "evaluate-1", (), "best-of-n-mined"),
         Arm("best-of-n", seed, "ablation", "evaluate-1", "best-of-n-mined", rates="best-of-n"),
-        Arm("mixed", seed, "ablation", "evaluate-0", MAIN, "import", ("loop.rounds=0", "warmup.order=mixed"), "mixed"),
-        Arm(
-            "sft-everything-round-1", seed, "ablation", "evaluate-1", "sft-everything", "evaluate-0", (one, *WIDE),
-            "wide",
-        ),
+        Arm("mixed", seed, "ablation", "evaluate-0", MAIN, "import", mixed, "mixed"),
         *(
-            Arm(name, seed, "ablation", "evaluate-1", wide, "perplexity-1", (one, change), "wide")
+            Arm(name, seed, "ablation", "evaluate-1", mined, "perplexity-1", (ONE_ROUND, change), rates)
             for name, change in (
                 ("terminal", "reward.outcome=terminal"),
                 ("self-evaluation", "reward.weight=1"),
             )
         ),
-    ]  # fmt: skip
+    ]
     for loss in LOSSES[1:]:
-        own = (one, f"preference.loss={loss}")
-        found += _tune(loss, "mine-1", "evaluate-1", own, wide)
-        found.append(Arm(loss, seed, "ablation", "evaluate-1", wide, "mine-1", own, loss))
+        own = (ONE_ROUND, f"preference.loss={loss}")
+        found += _tune(loss, "mine-1", "evaluate-1", own, mined)
+        found.append(Arm(loss, seed, "ablation", "evaluate-1", mined, "mine-1", own, loss))
     for share in (0.25, 0.5):
-        data = (f"data.pool={POOL * share:g}", f"warmup.samples={WARMUP * share:g}")
-        name = f"{100 * share:g}-percent"
+        sft = f"sft-{100 * share:g}-percent"
+        data = (f"data.pool={POOL * share:g}", *EVERYTHING)
         found += [
-            Arm(f"sft-{name}", seed, "ablation", "evaluate-0", MAIN, "import", (data[0], *EVERYTHING), "mixed"),
-            Arm(f"warm-up-{name}", seed, "ablation", "evaluate-0", MAIN, "import", (one, *data, *WIDE)),
-            Arm(f"round-1-{name}", seed, "ablation", "evaluate-1", f"warm-up-{name}", rates="wide"),
+            Arm(sft, seed, "ablation", "evaluate-0", MAIN, "import", data, "mixed"),
+            Arm(f"{sft}-round-1", seed, "ablation", "evaluate-1", sft, "evaluate-0", (ONE_ROUND, *WIDE), rates),
         ]
     return found
 
@@ -191,23 +181,27 @@ class Comparison:
 COMPARISONS = (
     Comparison("warm-up against the raw model", "raw", "warm-up"),
     Comparison("easy-to-hard against one mixed stage", "mixed", "warm-up"),
-    Comparison("warm-up + 3 rounds against SFT on everything (the main claim)", "sft-everything", "wide-round-3"),
-    Comparison("1 round against none", "warm-up", "wide-round-1"),
-    Comparison("2 rounds against 1", "wide-round-1", "wide-round-2"),
-    Comparison("3 rounds against 2", "wide-round-2", "wide-round-3"),
-    Comparison("3 rounds against none", "warm-up", "wide-round-3"),
-    Comparison("a round on the hardest samples against none", "warm-up", "round-1"),
-    Comparison("a round on any samples against one on the hardest", "round-1", "wide-round-1"),
+    Comparison(
+        "SFT on everything + 3 rounds against SFT on everything (the main claim)", "sft-everything", "sft-round-3"
+    ),
+    Comparison("1 round against none", "sft-everything", "sft-round-1"),
+    Comparison("2 rounds against 1", "sft-round-1", "sft-round-2"),
+    Comparison("3 rounds against 2", "sft-round-2", "sft-round-3"),
+    Comparison("SFT on everything against the warm-up", "warm-up", "sft-everything"),
+    Comparison("warm-up + 3 rounds against SFT on everything", "sft-everything", "wide-round-3"),
     Comparison("warm-up + 3 rounds on the hardest against SFT on everything", "sft-everything", "round-3"),
-    Comparison("a round on top of SFT on everything", "sft-everything", "sft-everything-round-1"),
-    Comparison("MCTS pairs against best-of-N pairs", "best-of-n", "wide-round-1"),
-    Comparison("DPO against SimPO", "wide-round-1", "dpo"),
-    Comparison("IPO against SimPO", "wide-round-1", "ipo"),
-    Comparison("ORPO against SimPO", "wide-round-1", "orpo"),
-    Comparison("outcome at the end only against graded prefixes", "wide-round-1", "terminal"),
-    Comparison("with self-evaluation against without", "wide-round-1", "self-evaluation"),
-    Comparison("a round on 25 % of the data", "warm-up-25-percent", "round-1-25-percent"),
-    Comparison("a round on 50 % of the data", "warm-up-50-percent", "round-1-50-percent"),
+    Comparison("warm-up: 1 round against none", "warm-up", "wide-round-1"),
+    Comparison("warm-up: 3 rounds against none", "warm-up", "wide-round-3"),
+    Comparison("warm-up: 1 round on the hardest against none", "warm-up", "round-1"),
+    Comparison("warm-up: 1 round on any samples against one on the hardest", "round-1", "wide-round-1"),
+    Comparison("MCTS pairs against best-of-N pairs", "best-of-n", "sft-round-1"),
+    Comparison("DPO against SimPO", "sft-round-1", "dpo"),
+    Comparison("IPO against SimPO", "sft-round-1", "ipo"),
+    Comparison("ORPO against SimPO", "sft-round-1", "orpo"),
+    Comparison("outcome at the end only against graded prefixes", "sft-round-1", "terminal"),
+    Comparison("with self-evaluation against without", "sft-round-1", "self-evaluation"),
+    Comparison("a round on 25 % of the data", "sft-25-percent", "sft-25-percent-round-1"),
+    Comparison("a round on 50 % of the data", "sft-50-percent", "sft-50-percent-round-1"),
     Comparison("SFT on 100 % against 50 % of the data", "sft-50-percent", "sft-everything"),
     Comparison("SFT on 50 % against 25 % of the data", "sft-25-percent", "sft-50-percent"),
 )
