@@ -103,15 +103,16 @@ def test_the_report_shows_what_is_there_and_names_what_is_not(tmp_path):
         results.add(
             {"arm": "sft-everything", "seed": seed, **facts}, {plan.BFCL: outcomes(*[True] * 10, *[False] * 10)}
         )
-        results.add({"arm": "round-3", "seed": seed, **facts}, {plan.BFCL: outcomes(*[True] * 15, *[False] * 5)})
+        results.add({"arm": "sft-round-3", "seed": seed, **facts}, {plan.BFCL: outcomes(*[True] * 15, *[False] * 5)})
     shown = report(results)
     assert "| sft-everything | 1 | 10/20 | 50.0 | 29.9 to 70.1 |" in shown
-    claim = "| warm-up + 3 rounds against SFT on everything (the main claim) | bfcl-v3-own-prompt |"
+    wanted = next(c for c in plan.COMPARISONS if (c.before, c.after) == ("sft-everything", "sft-round-3"))
+    claim = f"| {wanted.question} | bfcl-v3-own-prompt |"
     assert f"{claim} 1 | 20 | 5 | 0 | +25.0 |" in shown and f"{claim} all |" in shown
     classes = next(line for line in shown.splitlines() if line.startswith("| arm | seed | Parameter Value"))
-    assert f"| round-3 | 2 | 5 |{' 0 |' * (classes.count('|') - 4)}" in shown
+    assert f"| sft-round-3 | 2 | 5 |{' 0 |' * (classes.count('|') - 4)}" in shown
     missing = shown.rpartition("Not run yet, seed 2")[2]
-    assert "round-2" in missing and "sft-everything" not in missing
+    assert "sft-round-2" in missing and "sft-everything" not in missing
 
 
 def test_the_pages_tables_are_those_of_the_kept_results():
