@@ -152,6 +152,7 @@ def _ablations(seed: int) -> list[Arm]:
             for name, change in (
                 ("terminal", "reward.outcome=terminal"),
                 ("self-evaluation", "reward.weight=1"),
+                ("deep", "mcts.depth=8"),
             )
         ),
     ]
@@ -200,6 +201,7 @@ COMPARISONS = (
     Comparison("ORPO against SimPO", "sft-round-1", "orpo"),
     Comparison("outcome at the end only against graded prefixes", "sft-round-1", "terminal"),
     Comparison("with self-evaluation against without", "sft-round-1", "self-evaluation"),
+    Comparison("trees of depth 8 against depth 3", "sft-round-1", "deep"),
     Comparison("a round on 25 % of the data", "sft-25-percent", "sft-25-percent-round-1"),
     Comparison("a round on 50 % of the data", "sft-50-percent", "sft-50-percent-round-1"),
     Comparison("SFT on 100 % against 50 % of the data", "sft-50-percent", "sft-everything"),
