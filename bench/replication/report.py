@@ -27,7 +27,7 @@ def report(results: Results) -> str:
         _tuning(results),
         *(_scores(results, benchmark) for benchmark in (BFCL, API_BANK)),
         _comparisons(results),
-        _classes(results),
+        *(_classes(results, benchmark) for benchmark in (BFCL, VALIDATION)),
         _costs(results),
         _missing(results),
     ]
@@ -126,12 +126,14 @@ def over_seeds(pairs: Sequence[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> 
     return float(changes.mean()), Interval(float(low), float(high))
 
 
-def _classes(results: Results) -> str:
+def _classes(results: Results, benchmark: str) -> str:
     rows = []
-    for arm, found in _done(results, BFCL):
+    for arm, found in _done(results, benchmark):
         counts = Counter(o.error_class for o in found if not o.valid)
         rows.append([arm.name, str(arm.seed), *(str(counts[name]) for name in ErrorClass)])
-    return _table("Wrong BFCL items by error class", ["arm", "seed", *(name.value for name in ErrorClass)], rows)
+    return _table(
+        f"Wrong items by error class, {benchmark}", ["arm", "seed", *(name.value for name in ErrorClass)], rows
+    )
 
 
 def _costs(results: Results) -> str:
