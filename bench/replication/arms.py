@@ -206,7 +206,8 @@ def _facts(arm: Arm, run: Run) -> dict[str, Any]:
         "sft_samples": sum(s["samples"] for s in stages),
         "sft_tokens": sum(s["tokens"] for s in stages),
         **(mined if round_ or arm.until.startswith("mine") else {}),
-        "seconds": {name: spent for name, spent in seconds.items() if _round_of(name) == round_},
+        # The base model's run is another arm's too, and so are its stages.
+        "seconds": {n: spent for n, spent in seconds.items() if _round_of(n) == round_ and arm.policy == "newest"},
     }
 
 
