@@ -97,14 +97,12 @@ def arms() -> list[Arm]:
         Arm("wide-mined", first, "main", "mine-1", MAIN, "evaluate-0", WIDE),
         _sft_mined(first),
         *_tune("sft-rounds", "mine-1", "evaluate-1", (ONE_ROUND,), "sft-mined"),
-        *_rounds(first, parent="sft-mined"),
+        *_rounds(first, "sft-mined"),
     ]
     for seed in others:
-        plan += [_everything(seed), _sft_mined(seed), *_rounds(seed, parent="sft-mined")]
-    plan += [*_rounds(first, parent="wide-mined"), *_ablations(first), *_rounds(first, start=2)]
-    for seed in others:
-        plan.append(_warm_up(seed))
-    return plan
+        plan += [_everything(seed), _sft_mined(seed), *_rounds(seed, "sft-mined")]
+    plan += [*_rounds(first, "wide-mined"), *_ablations(first), *_rounds(first, start=2)]
+    return [*plan, *map(_warm_up, others)]
 
 
 def _tune(group: str, leaves: str, until: str, changes: tuple[str, ...], parent: str = MAIN) -> list[Arm]:
@@ -127,11 +125,9 @@ def _sft_mined(seed: int) -> Arm:
     return Arm("sft-mined", seed, "main", "mine-1", "sft-everything", "evaluate-0", (f"loop.rounds={ROUNDS}", *WIDE))
 
 
-def _rounds(seed: int, start: int = 1, stop: int = ROUNDS, parent: str = MAIN) -> list[Arm]:
+def _rounds(seed: int, parent: str = MAIN, start: int = 1, stop: int = ROUNDS) -> list[Arm]:
     """Rounds in the folder of the first search's arm; in the main run on the hardest samples, as planned first."""
-    prefix, rates = {MAIN: ("", "simpo"), "wide-mined": ("wide-", "sft-rounds"), "sft-mined": ("sft-", "sft-rounds")}[
-        parent
-    ]
+    prefix, rates = parent.removesuffix("mined"), "sft-rounds" if parent else "simpo"
     return [
         Arm(f"{prefix}round-{n}", seed, "main", f"evaluate-{n}", parent, rates=rates, api_bank=n == ROUNDS)
         for n in range(start, stop + 1)
