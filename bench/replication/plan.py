@@ -101,7 +101,7 @@ def arms() -> list[Arm]:
     ]
     for seed in others:
         plan += [_everything(seed), _sft_mined(seed), *_rounds(seed, "sft-mined")]
-    plan += [*_rounds(first, "wide-mined"), *_ablations(first), *_rounds(first, start=2)]
+    plan += [*_ablations(first), *_rounds(first, "wide-mined"), *_rounds(first, start=2)]
     return [*plan, *map(_warm_up, others)]
 
 
@@ -146,8 +146,8 @@ def _ablations(seed: int) -> list[Arm]:
         *(
             Arm(name, seed, "ablation", "evaluate-1", mined, "perplexity-1", (ONE_ROUND, change), rates)
             for name, change in (
-                ("terminal", "reward.outcome=terminal"),
                 ("self-evaluation", "reward.weight=1"),
+                ("terminal", "reward.outcome=terminal"),
                 ("deep", "mcts.depth=8"),
             )
         ),
