@@ -26,7 +26,7 @@ API_BANK_ITEMS = 120
 
 SFT_RATES = (5e-4, 1e-3, 2e-3)
 PREFERENCE_RATES = (5e-5, 1e-4, 2e-4)
-LOSSES = ("simpo", "dpo", "ipo", "orpo")
+LOSSES = ("simpo", "dpo", "orpo", "ipo")
 POOL, WARMUP, ROUNDS = 600, 160, 3  # as in configs/replication/base.yaml
 TUNING_SAMPLES = "warmup.samples=80"
 # The first search's pairs were too few and too odd (docs/results.md), so the rest searches any samples, less hotly.
@@ -143,19 +143,14 @@ def _ablations(seed: int) -> list[Arm]:
         *_tune("best-of-n", "mine-1", "evaluate-1", (), "best-of-n-mined"),
         Arm("best-of-n", seed, "ablation", "evaluate-1", "best-of-n-mined", rates="best-of-n"),
         Arm("mixed", seed, "ablation", "evaluate-0", MAIN, "import", mixed, "mixed"),
-        *(
-            Arm(name, seed, "ablation", "evaluate-1", mined, "perplexity-1", (ONE_ROUND, change), rates)
-            for name, change in (
-                ("self-evaluation", "reward.weight=1"),
-                ("terminal", "reward.outcome=terminal"),
-                ("deep", "mcts.depth=8"),
-            )
-        ),
+        _searched("self-evaluation", seed, "reward.weight=1"),
+        _searched("terminal", seed, "reward.outcome=terminal"),
     ]
     for loss in LOSSES[1:]:
         own = (ONE_ROUND, f"preference.loss={loss}")
         found += _tune(loss, "mine-1", "evaluate-1", own, mined)
         found.append(Arm(loss, seed, "ablation", "evaluate-1", mined, "mine-1", own, loss))
+    found.append(_searched("deep", seed, "mcts.depth=8"))
     for share in (0.25, 0.5):
         sft = f"sft-{100 * share:g}-percent"
         data = (f"data.pool={POOL * share:g}", *EVERYTHING)
@@ -164,6 +159,11 @@ def _ablations(seed: int) -> list[Arm]:
             Arm(f"{sft}-round-1", seed, "ablation", "evaluate-1", sft, "evaluate-0", (ONE_ROUND, *WIDE), rates),
         ]
     return found
+
+
+def _searched(name: str, seed: int, change: str) -> Arm:
+    """One round on top of SFT on everything, of a search with one setting changed."""
+    return Arm(name, seed, "ablation", "evaluate-1", "sft-mined", "perplexity-1", (ONE_ROUND, change), "sft-rounds")
 
 
 @dataclass(frozen=True)
