@@ -171,6 +171,9 @@ class PreferenceSettings(Section):
     gamma: float | None = Field(None, ge=0, description="γ of SimPO: the margin of Eq. 11, not divided by β")
     tau: float | None = Field(None, gt=0, description="τ of IPO")
     lam: float | None = Field(None, ge=0, description="λ of ORPO")
+    anchor: float = Field(
+        0.0, ge=0, description="weight of an SFT term on the chosen steps, beside SimPO, DPO or IPO; the paper has none"
+    )
     quantization: Literal["nf4", "none"] = Field("nf4", description="of the frozen base model while training")
     dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; `auto`: bf16 on a GPU")
     rank: Positive = Field(16, description="LoRA rank, where there is no adapter to go on from")

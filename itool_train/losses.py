@@ -1,8 +1,9 @@
 """The four objectives of paper Table 9 as pure functions on log-probabilities: SimPO (Eq. 10, 11), DPO, IPO, ORPO.
 
 Each takes the steps' log-probabilities, summed over their tokens, and gives a loss and a margin a pair. The formulas
-are the paper's: γ of Eq. 11 is not divided by β, and IPO's log-ratios are sums, where TRL has averages. Left out: the
-model (`collate.step_logprobs`), and the mean over pairs (`pair_trainer`).
+are the paper's: γ of Eq. 11 is not divided by β, and IPO's log-ratios are sums, where TRL has averages. `anchored` adds
+the likelihood of the chosen steps, as CPO (Xu et al. 2024) and RPO (Pang et al. 2024) do. Left out: the model
+(`collate.step_logprobs`), and the mean over pairs (`pair_trainer`).
 """
 
 from typing import NamedTuple
@@ -72,6 +73,12 @@ def orpo(policy: StepLogprobs, lam: float) -> PairLoss:
     return PairLoss(-chosen - lam * logsigmoid(margin), margin)
 
 
+def anchored(result: PairLoss, policy: StepLogprobs, weight: float) -> PairLoss:
+    """A loss and an SFT term: the mean negative log-probability of the chosen steps' tokens, times a weight."""
+    chosen, _ = policy.per_token()
+    return result._replace(loss=result.loss - weight * chosen)
+
+
 def _ratio_difference(policy: StepLogprobs, reference: StepLogprobs) -> Tensor:
     return (policy.chosen - reference.chosen) - (policy.rejected - reference.rejected)
 
@@ -87,6 +94,10 @@ def hyperparameters(settings: PreferenceSettings) -> dict[str, float]:
     Raises:
         ItoolError: if a parameter is set that belongs to another loss.
     """
+    if settings.anchor and settings.loss == "orpo":
+        raise ItoolError(
+            f"preference.anchor is {settings.anchor:g}, but orpo has an SFT term already, of weight 1; set it to 0"
+        )
     own = TABLE_9[settings.loss]
     for name in sorted({name for best in TABLE_9.values() for name in best} - set(own)):
         if getattr(settings, name) is not None:
@@ -97,15 +108,21 @@ def hyperparameters(settings: PreferenceSettings) -> dict[str, float]:
     return {name: best if getattr(settings, name) is None else getattr(settings, name) for name, best in own.items()}
 
 
-def pair_loss(loss: str, own: dict[str, float], policy: StepLogprobs, reference: StepLogprobs | None) -> PairLoss:
-    """One of the losses by its name.
+def pair_loss(
+    settings: PreferenceSettings, own: dict[str, float], policy: StepLogprobs, reference: StepLogprobs | None
+) -> PairLoss:
+    """The loss that the settings name, anchored as they say.
 
     Args:
-        loss: its name.
+        settings: its name and the anchor's weight.
         own: its parameters, from `hyperparameters`.
         policy: log-probabilities under the model in training.
         reference: those under the round's starting adapter; used by those of WITH_REFERENCE.
     """
+    return anchored(_pair_loss(settings.loss, own, policy, reference), policy, settings.anchor)
+
+
+def _pair_loss(loss: str, own: dict[str, float], policy: StepLogprobs, reference: StepLogprobs | None) -> PairLoss:
     if loss == "simpo":
         return simpo(policy, own["beta"], own["gamma"])
     if loss == "orpo":

@@ -158,7 +158,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         if self._reference:
             known = torch.tensor([self._reference[p.pair_id] for p in pairs], device=self.args.device)
             reference = policy._replace(chosen=known[:, 0], rejected=known[:, 1])
-        result: PairLoss = pair_loss(self._settings.loss, self._parameters, policy, reference)
+        result: PairLoss = pair_loss(self._settings, self._parameters, policy, reference)
         figures = [result.loss, *policy.per_token(), result.margin, (result.margin > 0).float()]
         sums = torch.stack([f.detach().double().sum() for f in figures])
         sizes = torch.tensor([len(pairs), batch.input_ids.numel()], dtype=torch.float64, device=sums.device)

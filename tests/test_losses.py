@@ -14,7 +14,7 @@ from toys import tiny_model
 from itool_data.config import PreferenceSettings
 from itool_data.errors import ItoolError
 from itool_train.collate import pair_batches, step_logprobs
-from itool_train.losses import StepLogprobs, dpo, hyperparameters, ipo, orpo, pair_loss, simpo
+from itool_train.losses import StepLogprobs, anchored, dpo, hyperparameters, ipo, orpo, pair_loss, simpo
 from itool_train.step_pairs import StepPair
 
 
@@ -58,6 +58,13 @@ def test_orpo_is_the_likelihood_and_the_odds_ratio():
     assert loss == pytest.approx(math.log(2) + 0.1 * math.log(5 / 4))
 
 
+def test_an_anchor_adds_the_chosen_steps_mean_log_probability():
+    # SimPO's loss at equal means is log 2 without γ; the anchor adds 0.5 * 6 / 3.
+    both = logprobs(-6, -4, 3, 2)
+    loss, margin = value(anchored(simpo(both, 2.5, 0.0), both, 0.5))
+    assert (loss, margin) == (pytest.approx(math.log(2) + 1), 0)
+
+
 @given(st.floats(-200, 0), st.floats(-200, 0))
 def test_orpo_has_finite_gradients_even_at_probability_one(chosen, rejected):
     both = torch.tensor([chosen, rejected], requires_grad=True)
@@ -71,9 +78,10 @@ def test_every_loss_falls_when_the_chosen_step_gains(values, gain):
     chosen, rejected, ref_chosen, ref_rejected = values
     reference = logprobs(ref_chosen, ref_rejected)
     for name in ("simpo", "dpo", "orpo"):
-        own = hyperparameters(PreferenceSettings(loss=name))
-        before = pair_loss(name, own, logprobs(chosen - gain, rejected), reference).loss
-        assert pair_loss(name, own, logprobs(chosen, rejected), reference).loss <= before
+        settings = PreferenceSettings(loss=name)
+        own = hyperparameters(settings)
+        before = pair_loss(settings, own, logprobs(chosen - gain, rejected), reference).loss
+        assert pair_loss(settings, own, logprobs(chosen, rejected), reference).loss <= before
 
 
 @pytest.mark.parametrize(
@@ -93,6 +101,11 @@ def test_what_is_not_set_is_the_best_of_table_9(loss, own):
 def test_a_parameter_of_another_loss_is_an_error():
     with pytest.raises(ItoolError, match=r"preference.gamma is 0, but dpo has no gamma; it has lr, beta"):
         hyperparameters(PreferenceSettings(loss="dpo", gamma=0.0))
+
+
+def test_orpo_takes_no_second_anchor():
+    with pytest.raises(ItoolError, match=r"preference.anchor is 0.5, but orpo has an SFT term already"):
+        hyperparameters(PreferenceSettings(loss="orpo", anchor=0.5))
 
 
 # --- TRL ----------------------------------------------------------------------------------------------------------
@@ -140,7 +153,7 @@ def ours(model: Any, pairs: list[StepPair], settings: PreferenceSettings) -> tup
     with torch.no_grad(), model.disable_adapter():
         reference = step_logprobs(model, batch)
     model.zero_grad()
-    loss = pair_loss(settings.loss, hyperparameters(settings), step_logprobs(model, batch), reference).loss.mean()
+    loss = pair_loss(settings, hyperparameters(settings), step_logprobs(model, batch), reference).loss.mean()
     loss.backward()
     return loss.item(), gradients(model)
 
@@ -168,6 +181,19 @@ def test_simpo_agrees_with_trl(folder):
     assert [row[row != -100].tolist() for row in batch["chosen_labels"]] == [list(p.chosen) for p in PAIRS]
     loss, _ = trainer.get_batch_loss_metrics(model, batch)
     agree(ours(model, PAIRS, PreferenceSettings()), theirs(model, loss))
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_anchored_simpo_agrees_with_trls_cpo(folder, pair):
+    """A pair at a time: TRL's likelihood is a mean over all tokens of a batch, ours over pairs."""
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    model = tiny_lora(folder)
+    trainer, batch = oracle(
+        folder, CPOTrainer, CPOConfig, [pair], model, loss_type="simpo", cpo_alpha=0.7, beta=2.5, simpo_gamma=0.5
+    )
+    loss, _ = trainer.get_batch_loss_metrics(model, batch)
+    agree(ours(model, [pair], PreferenceSettings(anchor=0.7)), theirs(model, loss))
 
 
 def test_orpo_agrees_with_trl(folder):

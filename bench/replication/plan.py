@@ -142,14 +142,13 @@ def _ablations(seed: int) -> list[Arm]:
         Arm("best-of-n-mined", seed, "ablation", "mine-1", mined, "perplexity-1", best_of_n, tokens_of=mined),
         *_tune("best-of-n", "mine-1", "evaluate-1", (), "best-of-n-mined"),
         Arm("best-of-n", seed, "ablation", "evaluate-1", "best-of-n-mined", rates="best-of-n"),
+        *_trained("anchored", seed, "preference.anchor=1"),
         Arm("mixed", seed, "ablation", "evaluate-0", MAIN, "import", mixed, "mixed"),
         _searched("self-evaluation", seed, "reward.weight=1"),
         _searched("terminal", seed, "reward.outcome=terminal"),
     ]
     for loss in LOSSES[1:]:
-        own = (ONE_ROUND, f"preference.loss={loss}")
-        found += _tune(loss, "mine-1", "evaluate-1", own, mined)
-        found.append(Arm(loss, seed, "ablation", "evaluate-1", mined, "mine-1", own, loss))
+        found += _trained(loss, seed, f"preference.loss={loss}")
     found.append(_searched("deep", seed, "mcts.depth=8"))
     for share in (0.25, 0.5):
         sft = f"sft-{100 * share:g}-percent"
@@ -164,6 +163,13 @@ def _ablations(seed: int) -> list[Arm]:
 def _searched(name: str, seed: int, change: str) -> Arm:
     """One round on top of SFT on everything, of a search with one setting changed."""
     return Arm(name, seed, "ablation", "evaluate-1", "sft-mined", "perplexity-1", (ONE_ROUND, change), "sft-rounds")
+
+
+def _trained(name: str, seed: int, change: str) -> list[Arm]:
+    """One round on top of SFT on everything, trained otherwise on the same pairs, with learning rates of its own."""
+    own = (ONE_ROUND, change)
+    arm = Arm(name, seed, "ablation", "evaluate-1", "sft-mined", "mine-1", own, name)
+    return [*_tune(name, "mine-1", "evaluate-1", own, "sft-mined"), arm]
 
 
 @dataclass(frozen=True)
@@ -192,6 +198,7 @@ COMPARISONS = (
     Comparison("warm-up: 1 round on the hardest against none", "warm-up", "round-1"),
     Comparison("warm-up: 1 round on any samples against one on the hardest", "round-1", "wide-round-1"),
     Comparison("MCTS pairs against best-of-N pairs", "best-of-n", "sft-round-1"),
+    Comparison("SimPO with an SFT term against without", "sft-round-1", "anchored"),
     Comparison("DPO against SimPO", "sft-round-1", "dpo"),
     Comparison("IPO against SimPO", "sft-round-1", "ipo"),
     Comparison("ORPO against SimPO", "sft-round-1", "orpo"),

@@ -79,7 +79,7 @@ def pushes(run: Run, samples: Sequence[Sample], show: Callable[..., Any]) -> lis
     pairs = list({p.pair_id: p for update in [*prepared.updates, prepared.validation] for p in update}.values())
     found = []
     for pair in show(pairs, len(pairs), "pairs"):
-        loss = pair_loss(settings.loss, own, _logprobs(model, pair), None).loss.sum()
+        loss = pair_loss(settings, own, _logprobs(model, pair), None).loss.sum()
         found.append((pair, -float(_gradient(loss, weights) @ watched)))
     return found
 
