@@ -10,7 +10,8 @@ product of both gradients over the adapter's weights. Left out: AdamW, which sca
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from rich.table import Table
 from torch import Tensor
 
 from itool_cli.console import make_console
-from itool_data.policy.load import find_model, load_tokenizer
+from itool_data.config import PreferenceSettings
+from itool_data.policy.load import Adapter, BaseModel, find_model, load_tokenizer
 from itool_data.prompt import Prompter
 from itool_data.run import Run, open_run
 from itool_data.sample import Sample
 from itool_data.store.samples import read_samples
 from itool_train.collate import pair_batches, step_logprobs
-from itool_train.losses import StepLogprobs, hyperparameters, pair_loss
+from itool_train.losses import WITH_REFERENCE, StepLogprobs, hyperparameters, pair_loss
 from itool_train.preference import prepare
 from itool_train.qlora import load_trainable
 from itool_train.step_pairs import StepPair
@@ -40,12 +42,14 @@ KINDS = {
     (False, False): "both go on",
 }
 
+Show = Callable[[Sequence[StepPair]], Iterable[StepPair]]
+
 
 def kind(pair: StepPair, end: int) -> str:
     """What the two steps of a pair say about ending, and which of two endings is the later one."""
     ends = (pair.chosen[-1] == end, pair.rejected[-1] == end)
-    longer = "chosen" if len(pair.chosen) > len(pair.rejected) else "rejected"
-    return KINDS.get(ends) or f"both end it, the {longer} one is longer"
+    later = "chosen one is longer" if len(pair.chosen) > len(pair.rejected) else "rejected one is as long or longer"
+    return KINDS.get(ends) or f"both end it, the {later}"
 
 
 def single_calls(run: Run, limit: int) -> list[Sample]:
@@ -54,43 +58,50 @@ def single_calls(run: Run, limit: int) -> list[Sample]:
     return found[:: max(1, len(found) // limit)][:limit]
 
 
-def endings(model: Any, prompter: Prompter, samples: Sequence[Sample]) -> Iterator[Tensor]:
-    """The log-probability of each sample's last END tokens, with its graph."""
+def endings(prompter: Prompter, samples: Sequence[Sample]) -> list[StepPair]:
+    """The end of each sample's gold response, after all that comes before it; as both steps of a pair."""
+    found = []
     for sample in samples:
         response = prompter.response_ids(sample.target)
         end = tuple(response[-END:])
         prompt = (*prompter.prompt_ids(sample), *response[:-END])
-        yield _logprobs(model, StepPair("", "", prompt, end, end)).chosen.sum()
-
-
-def pushes(run: Run, samples: Sequence[Sample], show: Callable[..., Any]) -> list[tuple[StepPair, float]]:
-    """All pairs of a run's round, each with its push, in nats for each unit of learning rate."""
-    base = find_model(run.config.model)
-    prepared = prepare(run, base, ROUND)
-    start = prepared.start
-    settings = run.config.preference
-    assert settings.loss in ("simpo", "orpo"), f"{settings.loss} needs a reference, which is not computed here"
-    model = load_trainable(base, start.path if start else None, settings, "cpu", run.config.seed)
-    weights = [p for p in model.parameters() if p.requires_grad]
-    watched = torch.zeros(sum(p.numel() for p in weights))
-    for ending in show(endings(model, Prompter(load_tokenizer(base)), samples), len(samples), "ends"):
-        watched += _gradient(ending, weights) / len(samples)
-    own = hyperparameters(settings)
-    pairs = list({p.pair_id: p for update in [*prepared.updates, prepared.validation] for p in update}.values())
-    found = []
-    for pair in show(pairs, len(pairs), "pairs"):
-        loss = pair_loss(settings, own, _logprobs(model, pair), None).loss.sum()
-        found.append((pair, -float(_gradient(loss, weights) @ watched)))
+        found.append(StepPair(sample.sample_id, sample.sample_id, prompt, end, end))
     return found
 
 
-def mean_ending(run: Run, samples: Sequence[Sample], rounds: int) -> float:
-    """Mean log P of the ends under a run's adapter after so many rounds, in nats."""
+def pushes(
+    model: Any, settings: PreferenceSettings, pairs: Sequence[StepPair], ends: Sequence[StepPair], show: Show
+) -> list[float]:
+    """The push of each pair, in nats for each unit of learning rate.
+
+    Args:
+        model: with a trainable adapter.
+        settings: of the loss, one without a reference.
+        pairs: of a round.
+        ends: from `endings`; the mean of their log-probabilities is watched.
+        show: shows progress over an iterable.
+    """
+    assert settings.loss not in WITH_REFERENCE, f"{settings.loss}: no reference is computed here"
+    weights = [p for p in model.parameters() if p.requires_grad]
+    watched = torch.zeros(sum(p.numel() for p in weights))
+    for end in show(ends):
+        watched += _gradient(_logprobs(model, end).chosen.sum(), weights) / len(ends)
+    own = hyperparameters(settings)
+    losses = (pair_loss(settings, own, _logprobs(model, pair), None).loss.sum() for pair in show(pairs))
+    return [-float(_gradient(loss, weights) @ watched) for loss in losses]
+
+
+def mean_ending(run: Run, rounds: int, samples: Sequence[Sample]) -> float:
+    """Mean log-probability of the samples' ends under a run's adapter after so many rounds, in nats."""
     base = find_model(run.config.model)
-    adapter = run.adapter(base, rounds + 1)
-    model = load_trainable(base, adapter.path if adapter else None, run.config.preference, "cpu", run.config.seed)
+    model = _load(run, base, run.adapter(base, rounds + 1))
     with torch.no_grad():
-        return float(torch.stack(list(endings(model, Prompter(load_tokenizer(base)), samples))).mean())
+        logprobs = [_logprobs(model, end).chosen for end in endings(Prompter(load_tokenizer(base)), samples)]
+    return float(torch.cat(logprobs).mean())
+
+
+def _load(run: Run, base: BaseModel, adapter: Adapter | None) -> Any:
+    return load_trainable(base, adapter.path if adapter else None, run.config.preference, "cpu", run.config.seed)
 
 
 def _logprobs(model: Any, pair: StepPair) -> StepLogprobs:
@@ -101,9 +112,8 @@ def _gradient(value: Tensor, weights: list[torch.nn.Parameter]) -> Tensor:
     return torch.cat([g.reshape(-1) for g in torch.autograd.grad(value, weights)])
 
 
-def show_pushes(console: Console, run: Run, found: list[tuple[StepPair, float]]) -> None:
+def show_pushes(console: Console, prompter: Prompter, found: list[tuple[StepPair, float]]) -> None:
     """The pushes by kind of pair, and the pairs that push most."""
-    prompter = Prompter(load_tokenizer(find_model(run.config.model)))
     end = prompter.response_ids("")[-1]
     by_kind = Table("pairs", "number", "push to go on", "push to end", "all", title="Mean push over all pairs")
     for name in sorted({kind(pair, end) for pair, _ in found}):
@@ -118,7 +128,9 @@ def show_pushes(console: Console, run: Run, found: list[tuple[StepPair, float]])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.replication.stopping", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("run", type=Path, help="a run folder with pairs of round 1")
     parser.add_argument("--trained", type=Path, nargs="*", default=[], metavar="RUN", help="runs that trained on them")
     parser.add_argument("--samples", type=int, default=24, help="validation samples to watch")
@@ -127,13 +139,17 @@ def main() -> None:
     samples = single_calls(run, options.samples)
     if options.trained:
         table = Table("run", "mean log P of the end", title=f"{len(samples)} samples with one gold call")
-        table.add_row("before", f"{mean_ending(run, samples, 0):.2f}")
+        table.add_row("before", f"{mean_ending(run, 0, samples):.2f}")
         for folder in options.trained:
-            table.add_row(folder.name, f"{mean_ending(open_run(folder), samples, ROUND):.2f}")
+            table.add_row(folder.name, f"{mean_ending(open_run(folder), ROUND, samples):.2f}")
         console.print(table)
         return
-    found = pushes(run, samples, lambda items, n, what: track(items, what, n, console=console))
-    show_pushes(console, run, found)
+    base = find_model(run.config.model)
+    prepared, prompter = prepare(run, base, ROUND), Prompter(load_tokenizer(base))
+    pairs = {p.pair_id: p for update in [*prepared.updates, prepared.validation] for p in update}
+    model, ends = _load(run, base, prepared.start), endings(prompter, samples)
+    found = pushes(model, run.config.preference, list(pairs.values()), ends, partial(track, console=console))
+    show_pushes(console, prompter, list(zip(pairs.values(), found, strict=True)))
 
 
 if __name__ == "__main__":
