@@ -57,7 +57,7 @@ def _done(results: Results, benchmark: str) -> Iterator[tuple[Arm, list[Outcome]
 
 def _tuning(results: Results) -> str:
     rows = []
-    for group in ("easy-to-hard", "mixed", "simpo", "sft-rounds", "best-of-n", "dpo", "ipo", "orpo"):
+    for group in dict.fromkeys(arm.rates for arm in arms() if arm.rates):
         rates = tried(group)
         asked = [results.outcomes(arm, SEEDS[0], VALIDATION) for arm in rates]
         if not any(asked):
