@@ -146,6 +146,8 @@ def losses(run: RunFolder, overrides: Overrides = None, output: Output = None) -
         folder = run
         if loss != study.config.preference.loss:
             changes = (f"preference.loss={loss}", *(f"preference.{name}=null" for name in OWN_PARAMETERS))
+            if loss == "orpo":
+                changes += ("preference.anchor=0",)  # it has an SFT term of its own
             variant = Variant(f"losses/{loss}", "mine-1", (*changes, "loop.rounds=1"))
             folder = do_variant(study.console, run, variant, "evaluate-1")
         points.append(_round_point(folder, 1, "", loss, float(x)))

@@ -92,7 +92,7 @@ def hyperparameters(settings: PreferenceSettings) -> dict[str, float]:
     """The loss's learning rate and own parameters: as set, else the best of Table 9.
 
     Raises:
-        ItoolError: if a parameter is set that belongs to another loss.
+        ItoolError: if a parameter is set that belongs to another loss, or an anchor for ORPO.
     """
     if settings.anchor and settings.loss == "orpo":
         raise ItoolError(
