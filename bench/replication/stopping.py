@@ -91,13 +91,12 @@ def pushes(
     return [-float(_gradient(loss, weights) @ watched) for loss in losses]
 
 
-def mean_ending(run: Run, rounds: int, samples: Sequence[Sample]) -> float:
-    """Mean log-probability of the samples' ends under a run's adapter after so many rounds, in nats."""
+def mean_ending(run: Run, rounds: int, ends: Sequence[StepPair]) -> float:
+    """Mean log-probability of the ends under a run's adapter after so many rounds, in nats."""
     base = find_model(run.config.model)
     model = _load(run, base, run.adapter(base, rounds + 1))
     with torch.no_grad():
-        logprobs = [_logprobs(model, end).chosen for end in endings(Prompter(load_tokenizer(base)), samples)]
-    return float(torch.cat(logprobs).mean())
+        return float(torch.cat([_logprobs(model, end).chosen for end in ends]).mean())
 
 
 def _load(run: Run, base: BaseModel, adapter: Adapter | None) -> Any:
@@ -136,18 +135,19 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=24, help="validation samples to watch")
     options = parser.parse_args()
     console, run = make_console(), open_run(options.run)
-    samples = single_calls(run, options.samples)
+    base = find_model(run.config.model)
+    prompter = Prompter(load_tokenizer(base))
+    ends = endings(prompter, single_calls(run, options.samples))
     if options.trained:
-        table = Table("run", "mean log P of the end", title=f"{len(samples)} samples with one gold call")
-        table.add_row("before", f"{mean_ending(run, 0, samples):.2f}")
+        table = Table("run", "mean log P of the end", title=f"{len(ends)} samples with one gold call")
+        table.add_row("before", f"{mean_ending(run, 0, ends):.2f}")
         for folder in options.trained:
-            table.add_row(folder.name, f"{mean_ending(open_run(folder), ROUND, samples):.2f}")
+            table.add_row(folder.name, f"{mean_ending(open_run(folder), ROUND, ends):.2f}")
         console.print(table)
         return
-    base = find_model(run.config.model)
-    prepared, prompter = prepare(run, base, ROUND), Prompter(load_tokenizer(base))
+    prepared = prepare(run, base, ROUND)
     pairs = {p.pair_id: p for update in [*prepared.updates, prepared.validation] for p in update}
-    model, ends = _load(run, base, prepared.start), endings(prompter, samples)
+    model = _load(run, base, prepared.start)
     found = pushes(model, run.config.preference, list(pairs.values()), ends, partial(track, console=console))
     show_pushes(console, prompter, list(zip(pairs.values(), found, strict=True)))
 
