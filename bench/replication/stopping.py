@@ -25,7 +25,7 @@ from itool_cli.console import make_console
 from itool_data.config import PreferenceSettings
 from itool_data.policy.load import Adapter, BaseModel, find_model, load_tokenizer
 from itool_data.prompt import Prompter
-from itool_data.run import Run, open_run
+from itool_data.run import Run, open_run, write_run
 from itool_data.sample import Sample
 from itool_data.store.samples import read_samples
 from itool_train.collate import pair_batches, step_logprobs
@@ -145,7 +145,8 @@ def main() -> None:
             table.add_row(folder.name, f"{mean_ending(open_run(folder), ROUND, ends):.2f}")
         console.print(table)
         return
-    prepared = prepare(run, base, ROUND)
+    with write_run(options.run, None, []) as writable:  # pairs that are too long go to its rejects
+        prepared = prepare(writable, base, ROUND)
     pairs = {p.pair_id: p for update in [*prepared.updates, prepared.validation] for p in update}
     model = _load(run, base, prepared.start)
     found = pushes(model, run.config.preference, list(pairs.values()), ends, partial(track, console=console))
