@@ -11,6 +11,7 @@ from toy_loop import write_config
 
 from bench.replication import plan
 from bench.replication.arms import Replication
+from bench.replication.figure import draw
 from bench.replication.plan import Arm
 from bench.replication.report import over_seeds, report
 from bench.replication.results import Results
@@ -113,6 +114,19 @@ def test_the_report_shows_what_is_there_and_names_what_is_not(tmp_path):
     assert f"| sft-round-3 | 2 | 5 |{' 0 |' * (classes.count('|') - 4)}" in shown
     missing = shown.rpartition("Not run yet, seed 2")[2]
     assert "sft-round-2" in missing and "sft-everything" not in missing
+
+
+def test_the_picture_has_a_line_for_every_comparison_and_a_bar_for_every_arm(tmp_path):
+    results = Results(tmp_path)
+    results.add({"arm": "sft-everything", "seed": 1}, {plan.BFCL: outcomes(*[True] * 10, *[False] * 10)})
+    results.add({"arm": "sft-round-1", "seed": 1}, {plan.BFCL: outcomes(*[True] * 13, *[False] * 7)})
+    compared, errors = draw(results).axes
+    (line,) = (text.get_text() for text in compared.get_yticklabels())
+    assert line == "1 round against none  (seed 1)"
+    assert [text.get_text().strip() for text in compared.texts] == ["+15.0"]
+    assert [text.get_text() for text in errors.get_yticklabels()] == ["sft-everything, seed 1", "sft-round-1, seed 1"]
+    drawn = {c.get_label(): [(bar.get_x(), bar.get_width()) for bar in c] for c in errors.containers}
+    assert drawn == {"right": [(0, 10), (0, 13)], "Parameter Value": [(10, 10), (13, 7)]}
 
 
 def test_the_pages_tables_are_those_of_the_kept_results():

@@ -3,7 +3,7 @@
 python -m bench.replication                    # goes on where it was, in the plan's order
 python -m bench.replication --until round-3    # up to this arm (of the first seed unless --seed says another)
 python -m bench.replication --list             # what is done and what is not
-python -m bench.replication --report           # prints the tables and puts them into docs/results.md
+python -m bench.replication --report           # prints the tables and puts them and a picture into docs/
 """
 
 import argparse
@@ -12,11 +12,13 @@ from pathlib import Path
 from rich.table import Table
 
 from bench.replication.arms import Replication
+from bench.replication.figure import draw
 from bench.replication.plan import API_BANK, DATA, SEEDS, arms
 from bench.replication.report import report, write_report
 from bench.replication.results import Results
 from bench.shared import shared_data
 from itool_cli.console import make_console
+from itool_cli.figures import save
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BASE = ROOT / "configs" / "replication" / "base.yaml"
@@ -34,6 +36,7 @@ def main() -> None:
     console, plan, results = make_console(), arms(), Results()
     if options.report:
         write_report(results, ROOT / "docs" / "results.md")
+        save(draw(results), ROOT / "docs" / "results.png")
         print(report(results))
         return
     if options.list:

@@ -7,6 +7,7 @@ Left out: running anything (`arms.py`), and what the numbers mean (docs/results.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -83,26 +84,54 @@ def _scores(results: Results, benchmark: str) -> str:
     return _table(f"Right items, {benchmark}", ["arm", "seed", "right", "%", "95 % interval"], rows)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """One question's answer on one benchmark, of one seed or of all.
+
+    Attributes:
+        question: as in the plan.
+        benchmark: whose items.
+        seed: None for the mean over all that have both arms.
+        counts: items that both were asked, fixed and broken, for one seed.
+        difference: of the share of right items, after minus before.
+        interval: 95 %.
+        p: McNemar's exact, for one seed.
+    """
+
+    question: str
+    benchmark: str
+    seed: int | None
+    counts: tuple[int, int, int] | None
+    difference: float
+    interval: Interval
+    p: float | None
+
+
+def comparisons(results: Results, benchmark: str) -> list[Compared]:
+    """The plan's comparisons, of the arms that have run: each seed's, and the mean where there are several."""
+    found = []
+    for wanted in COMPARISONS:
+        pairs = [(results.outcomes(wanted.before, s, benchmark), results.outcomes(wanted.after, s, benchmark))
+                 for s in SEEDS]  # fmt: skip
+        both = {seed: pair for seed, pair in zip(SEEDS, pairs, strict=True) if all(pair)}
+        for seed, (before, after) in both.items():
+            change = compare(before, after).overall
+            counts = (change.n, change.fixed, change.broken)
+            found.append(
+                Compared(wanted.question, benchmark, seed, counts, change.difference, change.interval, change.p)
+            )
+        if len(both) > 1:
+            found.append(Compared(wanted.question, benchmark, None, None, *over_seeds(list(both.values())), None))
+    return found
+
+
 def _comparisons(results: Results) -> str:
     rows = []
-    for benchmark in (BFCL, API_BANK):
-        for wanted in COMPARISONS:
-            pairs = [(results.outcomes(wanted.before, s, benchmark), results.outcomes(wanted.after, s, benchmark))
-                     for s in SEEDS]  # fmt: skip
-            both = {seed: pair for seed, pair in zip(SEEDS, pairs, strict=True) if all(pair)}
-            for seed, (before, after) in both.items():
-                change = compare(before, after).overall
-                rows.append(
-                    [
-                        wanted.question, benchmark, str(seed), str(change.n), str(change.fixed), str(change.broken),
-                        _points(change.difference), _interval(change.interval), f"{change.p:.2g}",
-                    ]
-                )  # fmt: skip
-            if len(both) > 1:
-                mean, interval = over_seeds(list(both.values()))
-                rows.append(
-                    [wanted.question, benchmark, "all", "", "", "", _points(mean), _interval(interval), ""]
-                )  # fmt: skip
+    for one in (c for benchmark in (BFCL, API_BANK) for c in comparisons(results, benchmark)):
+        counts = [str(n) for n in one.counts or ("", "", "")]
+        p = "" if one.p is None else f"{one.p:.2g}"
+        points = [_points(one.difference), _interval(one.interval)]
+        rows.append([one.question, one.benchmark, str(one.seed or "all"), *counts, *points, p])
     head = ["question", "benchmark", "seed", "n", "fixed", "broken", "points", "95 % interval", "McNemar p"]
     return _table("Comparisons by item (after minus before)", head, rows)
 
