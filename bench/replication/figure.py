@@ -49,7 +49,7 @@ def _forest(axes: Axes, compared: Sequence[Compared]) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.1, y=0.02)
     axes.set_xlabel("points of right items, after minus before, with 95 % intervals", fontsize=9)
-    axes.set_title("Comparisons on 300 items of BFCL's held-out half", loc="left", fontsize=11)
+    axes.set_title("Comparisons by item, on BFCL's held-out half", loc="left", fontsize=11)
 
 
 def _bars(results: Results) -> list[tuple[str, int, Counter[str | None]]]:
