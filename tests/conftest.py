@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from itool_cli.main import app, main
 from itool_data.run import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Jobs in the background of a shell ignore Ctrl-C, and so does what they start: tests that send it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
