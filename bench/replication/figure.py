@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.replication.plan import BFCL, SEEDS
-from bench.replication.report import Compared, comparisons
+from bench.replication.report import Compared, comparisons, wrong_by_class
 from bench.replication.results import Results
 from itool_cli.figures import COLOURS
 from itool_eval.errors import ErrorClass
@@ -45,11 +45,9 @@ def _forest(axes: Axes, compared: Sequence[Compared]) -> None:
         axes.text(high, line, f"  {mean:+.1f}", va="center", fontsize=8)
     axes.axvline(0, color="grey", linewidth=0.8)
     names = [f"{one.question}  ({f'seed {one.seed}' if one.seed else 'both seeds'})" for one in compared]
-    axes.set_yticks(range(len(compared)), names, fontsize=8)
-    axes.invert_yaxis()
     axes.margins(x=0.1, y=0.02)
-    axes.set_xlabel("points of right items, after minus before, with 95 % intervals", fontsize=9)
-    axes.set_title("Comparisons by item, on BFCL's held-out half", loc="left", fontsize=11)
+    unit = "points of right items, after minus before, with 95 % intervals"
+    _label(axes, "Comparisons by item, on BFCL's held-out half", names, unit)
 
 
 def _bars(results: Results) -> list[tuple[str, int, Counter[str | None]]]:
@@ -58,8 +56,7 @@ def _bars(results: Results) -> list[tuple[str, int, Counter[str | None]]]:
     for seed in SEEDS:
         for arm in PATH:
             if asked := results.outcomes(arm, seed, BFCL):
-                wrong = Counter(o.error_class for o in asked if not o.valid)
-                found.append((f"{arm}, seed {seed}", sum(o.valid for o in asked), wrong))
+                found.append((f"{arm}, seed {seed}", sum(o.valid for o in asked), wrong_by_class(asked)))
     return found
 
 
@@ -72,8 +69,13 @@ def _errors(axes: Axes, bars: Sequence[tuple[str, int, Counter[str | None]]]) ->
             texts = [str(n) if n > 5 else "" for n in widths]
             axes.bar_label(drawn, texts, label_type="center", fontsize=8, color="black")
         left = [a + b for a, b in zip(left, widths, strict=True)]
-    axes.set_yticks(range(len(bars)), [name for name, *_ in bars], fontsize=8)
-    axes.invert_yaxis()
     axes.margins(x=0, y=0.02)
-    axes.set_xlabel("items", fontsize=9)
-    axes.set_title("Right items, and wrong ones by error class", loc="left", fontsize=11)
+    _label(axes, "Right items, and wrong ones by error class", [name for name, *_ in bars], "items")
+
+
+def _label(axes: Axes, title: str, lines: Sequence[str], unit: str) -> None:
+    """Name a panel, its lines from the top down, and what they count."""
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_yticks(range(len(lines)), lines, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(unit, fontsize=9)

@@ -155,10 +155,15 @@ def over_seeds(pairs: Sequence[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> 
     return float(changes.mean()), Interval(float(low), float(high))
 
 
+def wrong_by_class(found: Sequence[Outcome]) -> Counter[str | None]:
+    """The wrong ones of some outcomes, by error class."""
+    return Counter(o.error_class for o in found if not o.valid)
+
+
 def _classes(results: Results, benchmark: str) -> str:
     rows = []
     for arm, found in _done(results, benchmark):
-        counts = Counter(o.error_class for o in found if not o.valid)
+        counts = wrong_by_class(found)
         rows.append([arm.name, str(arm.seed), *(str(counts[name]) for name in ErrorClass)])
     return _table(
         f"Wrong items by error class, {benchmark}", ["arm", "seed", *(name.value for name in ErrorClass)], rows
