@@ -52,12 +52,8 @@ def _forest(axes: Axes, compared: Sequence[Compared]) -> None:
 
 def _bars(results: Results) -> list[tuple[str, int, Counter[str | None]]]:
     """The arms on the path that have run: name, right items, wrong ones by class."""
-    found = []
-    for seed in SEEDS:
-        for arm in PATH:
-            if asked := results.outcomes(arm, seed, BFCL):
-                found.append((f"{arm}, seed {seed}", sum(o.valid for o in asked), wrong_by_class(asked)))
-    return found
+    asked = [(f"{arm}, seed {seed}", results.outcomes(arm, seed, BFCL)) for seed in SEEDS for arm in PATH]
+    return [(name, sum(o.valid for o in some), wrong_by_class(some)) for name, some in asked if some]
 
 
 def _errors(axes: Axes, bars: Sequence[tuple[str, int, Counter[str | None]]]) -> None:
