@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from itool_data.prompt import Prompter
     from itool_data.run import Run
     from itool_data.search.mcts import Task
-    from itool_data.search.miner import SearchKind
+    from itool_data.config import SearchKind
     from itool_data.search.plan import Behaviour, Plan, Rates
     from itool_data.stages import Buffer
     from itool_data.workers.pool import Pool

@@ -18,6 +18,7 @@ from itool_data.sample import canonical_json
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
+SearchKind = Literal["mcts", "walk", "sample", "best-of-n"]
 
 
 class Section(BaseModel):
@@ -73,6 +74,19 @@ class DataSettings(Section):
         le=1,
         description="set aside those that are as like a validation or test sample (Jaccard's index of the question's "
         "character 5-grams); 1: none",
+    )
+
+
+class WalkSettings(Section):
+    """The search along right responses (`loop.search: walk`)."""
+
+    doubt: float = Field(0.9, gt=0, le=1, description="steps whose probability is below this are drawn anew")
+    width: Positive = Field(4, description="draws of the next step where the policy doubts")
+    temperature: float = Field(1.0, gt=0, description="sampling temperature")
+    max_step_tokens: Positive = Field(32, description="a draw whose step is not finished by then proves nothing")
+    wrong: Positive = Field(1, description="at most so many wrong steps of a state give a pair, most probable first")
+    ends: bool = Field(
+        True, description="draw where the right response ends too, doubted or not, and set going on against ending"
     )
 
 
@@ -150,6 +164,9 @@ class PairSettings(Section):
     max_similarity: float = Field(0.95, ge=0, le=1, description="steps more alike than this are dropped")
     min_delta_q: float = Field(0.1, ge=0, description="smallest difference of Q")
     min_q_chosen: float = Field(0.3, description="smallest Q of the chosen step")
+    proved: bool = Field(
+        False, description="keep only pairs whose state and chosen step are right and whose rejected step is wrong"
+    )
 
 
 class MineSettings(Section):
@@ -202,10 +219,10 @@ class LoopSettings(Section):
     samples: int = Field(0, ge=0, description="read so many of each data set; 0: all")
     warmup: bool = Field(True, description="false: the paper's ablation without warm-up")
     rounds: int = Field(3, ge=0, description="of perplexity, search and preference training (paper: best around 3)")
-    search: Literal["mcts", "sample", "best-of-n"] = Field(
+    search: SearchKind = Field(
         "mcts",
-        description="`sample`: the paper's ablation without search; `best-of-n`: the best against the worst of whole "
-        "responses, by their outcome",
+        description="`walk`: along right responses, where the policy doubts; `sample`: the paper's ablation without "
+        "search; `best-of-n`: the best against the worst of whole responses, by their outcome",
     )
     benchmarks: list[str] = Field(
         ["bfcl-v3"],
@@ -233,6 +250,7 @@ class Config(Section):
     warmup: WarmupSettings = WarmupSettings()
     replay: ReplaySettings = ReplaySettings()
     mcts: MctsSettings = MctsSettings()
+    walk: WalkSettings = WalkSettings()
     reward: RewardSettings = RewardSettings()
     pairs: PairSettings = PairSettings()
     mine: MineSettings = MineSettings()

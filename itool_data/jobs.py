@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from itool_data.config import Config
+from itool_data.config import Config, SearchKind
 from itool_data.perplexity import CHUNK, Score, score_samples
 from itool_data.prompt import Tokenised
 from itool_data.search.mcts import Task
-from itool_data.search.miner import Miner, SearchKind, tree_rows
+from itool_data.search.miner import Miner, tree_rows
 from itool_data.store.schema import SCHEMAS
 from itool_data.workers.pool import Desk
 

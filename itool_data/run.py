@@ -28,7 +28,7 @@ DEPENDS = {
     "overlap": ("data",),
     "warmup": ("model", "data", "warmup"),
     "perplexity": ("model", "data", "replay"),
-    "mine": ("model", "data", "replay", "mcts", "reward", "pairs"),
+    "mine": ("model", "data", "replay", "mcts", "walk", "reward", "pairs"),
     "preference": ("model", "preference"),
     "eval": ("model", "eval"),
     "stage": (),

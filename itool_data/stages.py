@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from itool_data.config import SearchKind
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
 from itool_data.jobs import Found, ScoreJob, SearchJob, tables
@@ -19,7 +20,7 @@ from itool_data.prompt import Prompter, Tokenised, tokenise
 from itool_data.run import Run
 from itool_data.sample import Reject, Sample
 from itool_data.search.mcts import Task
-from itool_data.search.miner import TREE_SECTIONS, SearchKind
+from itool_data.search.miner import TREE_SECTIONS
 from itool_data.sources import load
 from itool_data.store.samples import read_samples, reject_row, sample_row
 from itool_data.store.sql import query

@@ -6,7 +6,7 @@ how a prompt is built (`prompt.py`), and any policy (one file each beside this o
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal, Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from itool_data.errors import ItoolError
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "step", "length"]  # end-of-turn, `Request.until`, or the longest that was asked for
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Request:
             keeps what it computed for them until `release(group)`. "" shares nothing with other requests.
         ignore_stop: go on over an end-of-turn, so that every draw is as long as `max_tokens`: for measurements of
             models that run here.
+        until: asked after every token with a draw's ids so far; true ends the draw there (finish `step`). What it
+            says of some ids must depend on these ids alone. None: only end-of-turn and `max_tokens` end a draw.
     """
 
     request_id: str
@@ -52,6 +54,7 @@ class Request:
     temperature: float
     group: str = ""
     ignore_stop: bool = False
+    until: Callable[[tuple[int, ...]], bool] | None = None
 
 
 @dataclass(frozen=True)

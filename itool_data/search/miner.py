@@ -8,10 +8,10 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from itool_data.calls import parse_prefix
-from itool_data.config import Config
+from itool_data.config import Config, SearchKind
 from itool_data.match import prefix_error, response_error
 from itool_data.policy.base import Completion, Policy, PolicyId, Request
 from itool_data.prompt import Prompter
@@ -21,7 +21,6 @@ from itool_data.search.pairs import Pair, PairSet, best_and_worst, extract_pairs
 from itool_data.search.reward import Judge
 from itool_data.search.tree import Node
 
-SearchKind = Literal["mcts", "sample", "best-of-n"]
 _GROW = {"mcts": mcts, "sample": sample_responses, "best-of-n": best_of_n}
 # What a tree depends on besides its sample and policy.
 TREE_SECTIONS = ("mcts", "reward", "pairs")

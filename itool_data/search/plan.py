@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from itool_data.config import Config
+from itool_data.config import Config, SearchKind
 from itool_data.policy.base import Policy, Request, generate
 from itool_data.search.mcts import Task
-from itool_data.search.miner import Miner, SearchKind, Tree
+from itool_data.search.miner import Miner, Tree
 from itool_data.workers.pool import Desk
 
 TRIAL_TREES = 4
