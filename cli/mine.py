@@ -23,10 +23,10 @@ from itool_cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from itool_data.config import SearchKind
     from itool_data.prompt import Prompter
     from itool_data.run import Run
     from itool_data.search.mcts import Task
-    from itool_data.config import SearchKind
     from itool_data.search.plan import Behaviour, Plan, Rates
     from itool_data.stages import Buffer
     from itool_data.workers.pool import Pool
