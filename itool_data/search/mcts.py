@@ -14,7 +14,7 @@ from itool_data.policy.base import Completion, Draw, Request, derive_seed
 from itool_data.sample import Sample
 from itool_data.search.reward import outcome, state_reward
 from itool_data.search.tree import Node, action_value, backup, descend, priors, select
-from itool_data.steps import split_steps
+from itool_data.steps import first_step
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -128,7 +128,7 @@ def _expand(search: _Search, path: Sequence[Node]) -> Generator[Request | Assess
     last_level = len(node.path) + 1 == search.mcts.depth
     merged: dict[tuple[int, ...], list[Draw]] = {}
     for draw in completion.draws:
-        step = draw.ids if last_level else _first_step(ids, draw.ids, search.decode)
+        step = draw.ids if last_level else first_step(ids, draw.ids, search.decode)
         merged.setdefault(step, []).append(draw)
     texts = {
         ids + end: search.decode(ids + end) for step, draws in merged.items() for end in (step, *(d.ids for d in draws))
@@ -159,16 +159,6 @@ def _expand(search: _Search, path: Sequence[Node]) -> Generator[Request | Assess
         node.children.append(child)
     for child, prior in zip(node.children, priors([k.logprob for k in node.children]), strict=True):
         child.prior = prior
-
-
-def _first_step(before: tuple[int, ...], continuation: tuple[int, ...], decode: Decode) -> tuple[int, ...]:
-    """The continuation's tokens up to the first step end after `before`, in the response as a whole."""
-    end = 0
-    for step in split_steps((*before, *continuation), decode):
-        end += len(step)
-        if end > len(before):
-            return continuation[: end - len(before)]
-    return continuation
 
 
 def sample_responses(task: Task, settings: MctsSettings, reward: RewardSettings, decode: Decode) -> Growth:
