@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from itool_data.fragments import differences
+from itool_data.differences import differences
 from itool_data.run import Run
 from itool_data.store.sql import query
 
