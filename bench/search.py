@@ -31,8 +31,8 @@ from itool_data.policy.base import Completion, Draw, Policy, Request, Usage, der
 from itool_data.policy.load import Adapter, BaseModel, find_model, load_model, policy_id, stop_ids
 from itool_data.policy.open import open_policy, open_prompter
 from itool_data.prompt import Prompter, tokenise
-from itool_data.search.mcts import Task
 from itool_data.search.miner import Miner, Tree
+from itool_data.search.task import Task
 from itool_data.stages import as_tasks
 from itool_data.store.samples import read_samples
 
@@ -115,7 +115,7 @@ class Searched:
 
     @property
     def pairs(self) -> int:
-        return sum(len(t.found.pairs) for t in self.trees)
+        return sum(len(t.pairs) for t in self.trees)
 
 
 class Recorder:

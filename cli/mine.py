@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from itool_data.config import SearchKind
     from itool_data.prompt import Prompter
     from itool_data.run import Run
-    from itool_data.search.mcts import Task
     from itool_data.search.plan import Behaviour, Plan, Rates
+    from itool_data.search.task import Task
     from itool_data.stages import Buffer
     from itool_data.workers.pool import Pool
 
@@ -39,6 +39,7 @@ class Search(StrEnum):
     """How responses are explored."""
 
     MCTS = "mcts"
+    WALK = "walk"
     SAMPLE = "sample"
     BEST_OF_N = "best-of-n"
 
@@ -47,11 +48,12 @@ def mine(
     run: RunFolder,
     samples: Annotated[int | None, typer.Option(min=1, help="Search so many of the hardest samples.")] = None,
     search: Annotated[
-        Search,
+        Search | None,
         typer.Option(
-            help="`sample`: the paper's ablation without search; `best-of-n`: whole responses, best against worst."
+            help="`walk`: along right responses, where the policy doubts; `sample`: the paper's ablation without "
+            "search; `best-of-n`: whole responses, best against worst. By default as loop.search says."
         ),
-    ] = Search.MCTS,
+    ] = None,
     round_: Annotated[int, typer.Option("--round", min=1, help="The round of the loop.")] = 1,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost, and stop.")] = False,
     config: ConfigFile = None,
@@ -77,7 +79,8 @@ def mine(
         if adapter is None:
             console.print("note: the run has no adapter, so the base model itself is searched (see itool train warmup)")
         with closing(open_pool(model, opened.config.workers, base, adapter)) as pool:
-            mine_round(console, opened, pool, open_prompter(model, base), round_, search.value, samples, plan)
+            kind = search.value if search else opened.config.loop.search
+            mine_round(console, opened, pool, open_prompter(model, base), round_, kind, samples, plan)
 
 
 def measure_round(console: "Console", run: "Run", pool: "Pool", buffer: "Buffer", round_: int) -> None:
@@ -108,7 +111,7 @@ def mine_round(
         pool: of the policy that the round starts from.
         prompter: with the policy's tokenizer.
         round_: of the loop.
-        search: `mcts`, `sample` or `best-of-n`.
+        search: which one.
         samples: search so many instead of `replay.hardest` of the buffer.
         plan: say what it will cost, and stop.
     """
@@ -128,7 +131,8 @@ def mine_round(
         # Who the hardest are is not known yet; the buffer's own prompts stand in for them.
         count = min(samples or _share(len(buffer.samples), run.config.replay.hardest), len(buffer.missing))
         stand_ins = buffer.missing[:: max(1, len(buffer.missing) // count)][:count]
-        wanted = stages.as_tasks(run, pool, stand_ins, round_, search)
+        fitting = stages.searchable(run, pool, prompter, stand_ins, search)
+        wanted = stages.as_tasks(run, pool, fitting, round_, search)
     else:
         measure_round(console, run, pool, buffer, round_)
         wanted = stages.unfinished(run, stages.tasks(run, pool, prompter, buffer, round_, search, samples))
@@ -163,7 +167,7 @@ def _behaviour(
     console: "Console", run: "Run", pool: "Pool", wanted: "Sequence[Task]", search: "SearchKind"
 ) -> "Behaviour":
     """How a tree behaves: from the run's own trees of the same settings and policy, else from a short trial."""
-    from itool_data.search.miner import TREE_SECTIONS
+    from itool_data.search.miner import tree_sections
     from itool_data.search.plan import TRIAL_TREES, Behaviour, try_trees
     from itool_data.store.sql import query
 
@@ -172,7 +176,7 @@ def _behaviour(
         "SELECT count(*) AS n, avg(requests) AS r, avg(tokens_decoded) AS d, sum(pairs) AS p FROM trees "
         "WHERE config_hash = ? AND policy = ? AND search = ?",
         None,
-        [run.config.hash(*TREE_SECTIONS), str(pool.policy_id), search],
+        [run.config.hash(*tree_sections(search)), str(pool.policy_id), search],
     ).to_pylist()[0]
     if known["n"] >= TRIAL_TREES:
         return Behaviour(known["n"], int(known["p"]), known["r"], known["d"])

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from itool_data.fragments import Fragment, gold_fragments
 from itool_data.policy.base import Policy, derive_seed
-from itool_data.prompt import Tokenised
+from itool_data.prompt import Prompter, Tokenised
 from itool_data.sample import Sample
 
 MAX_NLL = 700.0  # exp() of more overflows a float64
@@ -26,6 +27,7 @@ class Score:
     n_tokens: int
     mean_nll: float
     perplexity: float
+    fragments: tuple[Fragment, ...]  # what the same pass says of the response's steps
 
 
 def perplexity(logprobs: Sequence[float]) -> float:
@@ -42,11 +44,12 @@ def replay_buffer(samples: Sequence[Sample], fraction: float, seed: int) -> list
     return [s for s in samples if s.sample_id in ids]
 
 
-def score_samples(policy: Policy, waiting: deque[Tokenised]) -> Iterator[list[Score]]:
+def score_samples(policy: Policy, prompter: Prompter, waiting: deque[Tokenised]) -> Iterator[list[Score]]:
     """Score samples by Eq. 4 on their response tokens only.
 
     Args:
         policy: whose perplexity it is.
+        prompter: with the policy's tokenizer.
         waiting: what is to be scored; more may be appended meanwhile.
 
     Yields:
@@ -56,7 +59,9 @@ def score_samples(policy: Policy, waiting: deque[Tokenised]) -> Iterator[list[Sc
         chunk = [waiting.popleft() for _ in range(min(CHUNK, len(waiting)))]
         logprobs = policy.score([t.prompt for t in chunk], [t.response for t in chunk])
         yield [
-            Score(t.key, len(lps), -sum(lps) / len(lps), perplexity(lps))
+            Score(
+                t.key, len(lps), -sum(lps) / len(lps), perplexity(lps), tuple(gold_fragments(t, lps, prompter.decode))
+            )
             for t, lps in zip(chunk, logprobs, strict=True)
         ]
 

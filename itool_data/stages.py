@@ -12,6 +12,7 @@ from typing import Any
 from itool_data.config import SearchKind
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
+from itool_data.fragments import fragment_row, refusal
 from itool_data.jobs import Found, ScoreJob, SearchJob, tables
 from itool_data.overlap import NearDuplicate, near_duplicates
 from itool_data.perplexity import hardest, replay_buffer
@@ -19,8 +20,8 @@ from itool_data.policy.base import Described, derive_seed
 from itool_data.prompt import Prompter, Tokenised, tokenise
 from itool_data.run import Run
 from itool_data.sample import Reject, Sample
-from itool_data.search.mcts import Task
-from itool_data.search.miner import TREE_SECTIONS
+from itool_data.search.miner import tree_sections
+from itool_data.search.task import Task
 from itool_data.sources import load
 from itool_data.store.samples import read_samples, reject_row, sample_row
 from itool_data.store.sql import query
@@ -198,10 +199,12 @@ def replay(run: Run, policy: Described, prompter: Prompter, round_: int) -> Buff
 
 
 def measure(run: Run, pool: Pool, buffer: Buffer, round_: int, report: Report) -> None:
-    """Score the missing samples of a buffer (Eq. 4) and commit every few seconds."""
+    """Score the missing samples of a buffer (Eq. 4), with what that says of their fragments; commits now and then."""
     set_aside(run, "perplexity", buffer.too_long, pool.context)
     policy = str(pool.policy_id)
+    samples = {t.key: t.sample for t in buffer.missing}
     rows: list[dict[str, Any]] = []
+    fragments: list[dict[str, Any]] = []
     done, total = 0, len(buffer.missing)
     last = time.monotonic()
     for scores in pool.run(ScoreJob(), buffer.missing):
@@ -216,16 +219,18 @@ def measure(run: Run, pool: Pool, buffer: Buffer, round_: int, report: Report) -
             }
             for s in scores
         ]
+        fragments += [fragment_row(f, samples[s.key], round_, policy) for s in scores for f in s.fragments]
         done += len(scores)
         report(done, total)
         if rows and (done == total or time.monotonic() - last > run.config.mine.commit_seconds):
-            run.store.commit("perplexity", {"perplexity": rows}, round=round_, policy=policy)
-            rows, last = [], time.monotonic()
+            found = {"perplexity": rows, "fragments": fragments}
+            run.store.commit("perplexity", found, round=round_, policy=policy)
+            rows, fragments, last = [], [], time.monotonic()
 
 
 def tree_id(run: Run, policy: Described, sample_id: str, round_: int, search: SearchKind) -> str:
     """16 hex digits that name a tree by all its result depends on."""
-    settings = run.config.hash(*TREE_SECTIONS)
+    settings = run.config.hash(*tree_sections(search))
     return f"{derive_seed(settings, policy.policy_id, sample_id, round_, search):016x}"
 
 
@@ -242,27 +247,65 @@ def tasks(
         prompter: with its tokenizer.
         buffer: of the round.
         round_: of the loop.
-        search: `mcts`, `sample` or `best-of-n`.
+        search: which one.
         limit: search so many instead of `replay.hardest` of the buffer.
     """
     in_buffer = {s.sample_id: s for s in buffer.samples}
     scores = [(i, h) for i, h in _perplexities(run, policy, round_).items() if i in in_buffer]
     chosen = hardest(scores, 1.0)[:limit] if limit is not None else hardest(scores, run.config.replay.hardest)
     prompts = tokenise(prompter, [in_buffer[sample_id] for sample_id in chosen])
-    room = policy.context - run.config.mcts.max_tokens
-    set_aside(run, "mine", [t for t in prompts if len(t.prompt) > room], room)
-    fitting = [t for t in prompts if len(t.prompt) <= room]
+    fitting = searchable(run, policy, prompter, prompts, search)
     return as_tasks(run, policy, sorted(fitting, key=lambda t: (-len(t.prompt), t.sample.sample_id)), round_, search)
+
+
+def searchable(
+    run: Run, policy: Described, prompter: Prompter, chosen: Sequence[Tokenised], search: SearchKind
+) -> list[Tokenised]:
+    """Those of the chosen samples that can be searched; what does not fit, or has no right response, is set aside."""
+    room = policy.context - (run.config.walk.max_step_tokens if search == "walk" else run.config.mcts.max_tokens)
+
+    def fits(t: Tokenised) -> bool:
+        return (len(t) if search == "walk" else len(t.prompt)) <= room
+
+    set_aside(run, "mine", [t for t in chosen if not fits(t)], room)
+    fitting = [t for t in chosen if fits(t)]
+    if search != "walk":
+        return fitting
+    reasons = {t.key: refusal(t, prompter.decode) for t in fitting}
+    refused = [
+        Reject(t.sample.source, t.sample.source_id, 0, f"sample {t.key}", reason)
+        for t in fitting
+        if (reason := reasons[t.key])
+    ]
+    record_rejects(run, "mine", refused)
+    return [t for t in fitting if not reasons[t.key]]
 
 
 def as_tasks(run: Run, policy: Described, chosen: Sequence[Tokenised], round_: int, search: SearchKind) -> list[Task]:
     """The searches of given samples, in their order."""
+    known = _step_logprobs(run, policy, round_) if search == "walk" else {}
     return [
         Task(
-            tree_id(run, policy, t.sample.sample_id, round_, search), t.sample, tuple(t.prompt), run.config.seed, round_
+            tree_id(run, policy, t.key, round_, search),
+            t.sample,
+            tuple(t.prompt),
+            run.config.seed,
+            round_,
+            tuple(t.response),
+            known.get(t.key, ()),
         )
         for t in chosen
     ]
+
+
+def _step_logprobs(run: Run, policy: Described, round_: int) -> dict[str, tuple[float, ...]]:
+    """What the perplexity pass knows of the gold responses' steps, by sample id."""
+    sql = (
+        "SELECT sample_id, list(logprob ORDER BY number) AS logprobs FROM all_fragments "
+        "WHERE tree_id IS NULL AND round = ? AND policy = ? GROUP BY sample_id"
+    )
+    rows = query(run.store, sql, None, [round_, str(policy.policy_id)]).to_pylist()
+    return {row["sample_id"]: tuple(row["logprobs"]) for row in rows}
 
 
 def unfinished(run: Run, wanted: Sequence[Task]) -> list[Task]:

@@ -6,53 +6,15 @@ continuations to the end of the response: the first step of each is a child, the
 runs many of these at once (`miner.py`).
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 from itool_data.config import MctsSettings, RewardSettings
 from itool_data.policy.base import Completion, Draw, Request, derive_seed
-from itool_data.sample import Sample
 from itool_data.search.reward import outcome, state_reward
+from itool_data.search.task import Answer, Assess, Decode, Growth, Task, path_text
 from itool_data.search.tree import Node, action_value, backup, descend, priors, select
 from itool_data.steps import first_step
-
-Decode = Callable[[Sequence[int]], str]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A sample to search.
-
-    Attributes:
-        tree_id: names the tree and its requests.
-        prompt: token ids of the sample's prompt.
-        seed: the run's seed.
-        round: of the loop.
-    """
-
-    tree_id: str
-    sample: Sample
-    prompt: tuple[int, ...]
-    seed: int
-    round: int
-
-    @property
-    def key(self) -> str:
-        """The tree's id."""
-        return self.tree_id
-
-
-@dataclass(frozen=True)
-class Assess:
-    """A question to the judge: C of these responses, with the seed of each."""
-
-    responses: tuple[str, ...]
-    seeds: tuple[int, ...]
-
-
-# The judge's answers or the policy's, as the coroutine asked.
-Answer = Completion | list[float]
-Growth = Generator[Request | Assess, Answer, Node]
 
 
 @dataclass
@@ -94,11 +56,6 @@ class _Search:
         o = outcome(text, self.task.sample, terminal, complete, self.reward.outcome)
         c = self.known.get(text) if self.reward.weight else None
         return o, c, state_reward(o, c, self.reward.weight)
-
-
-def path_text(path: Sequence[int]) -> str:
-    """A node's path as text: child indices joined by dots, the root's empty."""
-    return ".".join(map(str, path))
 
 
 def mcts(task: Task, settings: MctsSettings, reward: RewardSettings, decode: Decode) -> Growth:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from itool_data.config import Config, SearchKind
 from itool_data.policy.base import Policy, Request, generate
-from itool_data.search.mcts import Task
 from itool_data.search.miner import Miner, Tree
+from itool_data.search.task import Task
 from itool_data.workers.pool import Desk
 
 TRIAL_TREES = 4
@@ -22,6 +22,7 @@ TRIAL_SECONDS = 20.0
 # elsewhere counts as much as so many of them. Over BFCL they made 0.41 to 0.44 of the most that the settings allow.
 KNOWN_TREES = 4
 KNOWN_SHARE = 0.45
+WALK_STEPS = 8  # of a right response, about; in BFCL's 0.45 of them are doubted
 RATE_PROMPTS = 3
 RATE_TOKENS = 12
 # A search keeps less than a full batch busy at its end; measured by `python -m bench.search`.
@@ -107,13 +108,14 @@ def try_trees(desk: Desk, config: Config, tasks: Sequence[Task], search: SearchK
             break
     seen = finished + miner.under_way
     desk.policy.reset()
-    mcts = config.mcts
+    mcts, walk = config.mcts, config.walk
     requests, decoded = sum(t.requests for t in seen), sum(t.decoded for t in seen)
-    most = mcts.iterations * mcts.simulation if search == "mcts" else 1
+    most = {"mcts": mcts.iterations * mcts.simulation, "walk": WALK_STEPS}.get(search, 1)
     known = KNOWN_TREES * max(1, KNOWN_SHARE * most)
     mean = (known + sum(t.requests for t in finished)) / (KNOWN_TREES + len(finished))
-    a_request = decoded / requests if requests else mcts.width * mcts.max_tokens
-    return Behaviour(len(finished), sum(len(t.found.pairs) for t in finished), mean, mean * a_request)
+    longest = walk.width * walk.max_step_tokens if search == "walk" else mcts.width * mcts.max_tokens
+    a_request = decoded / requests if requests else longest
+    return Behaviour(len(finished), sum(len(t.pairs) for t in finished), mean, mean * a_request)
 
 
 def expected_pairs(behaviour: Behaviour, trees: int) -> tuple[float, float]:

@@ -18,10 +18,14 @@ _POLICY = (_TEXT, "who made it: base model @ revision, + its adapter's content h
 
 
 class Described(NamedTuple):
-    """A table: what one row is, and its columns' types and meanings."""
+    """A table: what one row is, its columns' types and meanings, and which of its rows SQL sees (all by default).
+
+    Where that is a choice, SQL sees the whole table as `all_NAME`.
+    """
 
     row: str
     columns: dict[str, tuple[pa.DataType, str]]
+    seen: str = ""
 
     def schema(self) -> pa.Schema:
         """The Arrow schema, without the words."""
@@ -94,6 +98,8 @@ TABLES = {
             "wrong_probability": (_FLOAT, "its probability"),
             "error_class": (_TEXT, "what it breaks, by the paper's classes (A.1)"),
         },
+        # Of a sample that was walked along, the walk's rows, which know more than those of the perplexity pass.
+        "QUALIFY tree_id IS NOT NULL OR count(tree_id) OVER (PARTITION BY sample_id, round, policy) = 0",
     ),
     "trees": Described(
         "a searched sample; its nodes and pairs are visible with it or not at all",
@@ -103,10 +109,11 @@ TABLES = {
             "round": _ROUND,
             "policy": _POLICY,
             "config_hash": (_TEXT, "of the settings that the search depends on"),
-            "search": (_TEXT, "`mcts`, or `sample` for the ablation without search"),
+            "search": (_TEXT, "`mcts`, `walk`, `sample` or `best-of-n`"),
             "seed": (_LONG, "the run's"),
             "nodes": (_INT, "rows in `nodes`, the root included"),
             "pairs": (_INT, "rows in `pairs`"),
+            "proved": (_INT, "of these, proved"),
             "requests": (_INT, "asked of the policy"),
             "tokens_prefilled": (_LONG, "prompt tokens computed"),
             "tokens_reused": (_LONG, "prompt tokens taken from a shared prefix"),
@@ -116,6 +123,7 @@ TABLES = {
             "dropped_delta_q": (_INT, "candidate pairs below `pairs.min_delta_q`"),
             "dropped_similarity": (_INT, "of the others, those above `pairs.max_similarity`"),
             "dropped_q_chosen": (_INT, "of the others, those below `pairs.min_q_chosen`"),
+            "dropped_unproved": (_INT, "of the others, those not proved, under `pairs.proved`"),
         },
     ),
     "nodes": Described(
@@ -138,17 +146,17 @@ TABLES = {
         },
     ),
     "pairs": Described(
-        "the best and the worst step from a state, if it passed the filters (B.1)",
+        "a better and a worse step from a state, if it passed the filters (B.1)",
         {
-            "pair_id": (_TEXT, "tree_id/path"),
+            "pair_id": (_TEXT, "tree_id/path; further pairs of the same state are numbered"),
             "tree_id": _TREE,
             "sample_id": _SAMPLE,
             "round": _ROUND,
             "policy": _POLICY,
             "path": (_TEXT, "of the node whose children they are"),
             "prompt_ids": (_IDS, "token ids before the step: prompt and the response so far"),
-            "chosen_ids": (_IDS, "token ids of the step with the highest Q"),
-            "rejected_ids": (_IDS, "token ids of the step with the lowest Q"),
+            "chosen_ids": (_IDS, "token ids of the better step: the highest Q, or right"),
+            "rejected_ids": (_IDS, "token ids of the worse step: the lowest Q, or wrong"),
             "prefix_text": (_TEXT, "the response so far"),
             "chosen_text": (_TEXT, "the chosen step"),
             "rejected_text": (_TEXT, "the rejected step"),
@@ -164,8 +172,9 @@ TABLES = {
             "proved": (_BOOL, "state and chosen step are right and the rejected one is wrong, by the gold calls alone"),
             "chosen_logprob": (_FLOAT, "the policy's log-probability of the chosen step, in nats"),
             "rejected_logprob": (_FLOAT, "the same of the rejected step"),
-            "parts_at": (_INT, "tokens that the two steps have in common at their beginning"),
-            "broken_at": (_INT, "the rejected step's token with which it can no longer become right; null: with none"),
+            "parts_at": (_INT, "tokens that the two steps have in common at their beginning; null if not proved"),
+            "fault_first": (_INT, "the rejected step's first token at fault; null if not proved"),
+            "fault_last": (_INT, "its last one, with which the response can no longer become right"),
         },
     ),
     "training": Described(
