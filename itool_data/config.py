@@ -180,7 +180,18 @@ class MineSettings(Section):
 class PreferenceSettings(Section):
     """Preference training on step pairs (paper 3.2, Table 6, B.4); what is left empty is the loss's best of Table 9."""
 
-    loss: Literal["simpo", "dpo", "ipo", "orpo"] = Field("simpo", description="the objective")
+    loss: Literal["simpo", "dpo", "ipo", "orpo", "nll"] = Field(
+        "simpo",
+        description="the objective; `nll`: the likelihood of right steps alone, as `anchor_on` says, nothing rejected",
+    )
+    span: Literal["step", "fragment"] = Field(
+        "step",
+        description="tokens of a pair that the loss is over; `fragment`: from where the steps part to the rejected "
+        "one's token that cannot be mended (proved pairs only)",
+    )
+    weighted: bool = Field(
+        False, description="weight pairs by the probability of the rejected step, so that their sum is expected error"
+    )
     epochs: Positive = Field(2, description="passes over the pairs")
     batch: Positive = Field(64, description="about so many pairs an update, over all processes")
     lr: float | None = Field(None, gt=0, description="learning rate")
@@ -188,8 +199,11 @@ class PreferenceSettings(Section):
     gamma: float | None = Field(None, ge=0, description="γ of SimPO: the margin of Eq. 11, not divided by β")
     tau: float | None = Field(None, gt=0, description="τ of IPO")
     lam: float | None = Field(None, ge=0, description="λ of ORPO")
-    anchor: float = Field(
-        0.0, ge=0, description="weight of an SFT term on the chosen steps, beside SimPO, DPO or IPO; the paper has none"
+    anchor: float = Field(0.0, ge=0, description="weight of a likelihood term beside the loss; the paper has none")
+    anchor_on: Literal["chosen", "doubted", "response"] | None = Field(
+        None,
+        description="what that term, or `nll`, is over: the pairs' `chosen` steps; the `doubted` right steps "
+        "(`walk.doubt`) and the responses' ends; the whole right `response`. Empty: `doubted` for nll, else `chosen`",
     )
     quantization: Literal["nf4", "none"] = Field("nf4", description="of the frozen base model while training")
     dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; `auto`: bf16 on a GPU")

@@ -25,7 +25,7 @@ def test_scores_count_response_tokens_only():
     sample = toy_sample()
     prompt, response = PROMPTER.prompt_ids(sample), ids_of(sample.target)
     policy = ScriptedPolicy({tuple(prompt): {response: 1.0, ids_of("[g()]"): 3.0}})
-    (score,) = next(score_samples(policy, deque([Tokenised(sample, prompt, list(response))])))
+    (score,) = next(score_samples(policy, PROMPTER, deque([Tokenised(sample, prompt, list(response))])))
     # One choice of probability 1/4 among 9 tokens, end-of-turn included; the prompt has no part in it.
     assert score.n_tokens == len("[f(a=1)]") + 1
     assert score.perplexity == pytest.approx(4 ** (1 / 9))
