@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from itool_data.config import Config, SearchKind
 from itool_data.fragments import Fragment, fragment_row
@@ -20,7 +20,7 @@ from itool_data.search.proved import Proved, prove
 from itool_data.search.reward import Judge
 from itool_data.search.task import Answer, Assess, Grown, Score, Task, path_text
 from itool_data.search.tree import Node
-from itool_data.search.walk import walk
+from itool_data.search.walk import decide, walk
 
 _GROW = {"mcts": mcts, "sample": sample_responses, "best-of-n": best_of_n}
 
@@ -60,14 +60,19 @@ class Miner:
         prompter: with the policy's tokenizer.
         config: the run's settings.
         judge: answers self-evaluations; None when `reward.weight` is 0.
-        search: which one.
+        search: which one; `decide` is evaluation's.
 
     Attributes:
         most_open: trees searched at once.
     """
 
     def __init__(
-        self, policy: Policy, prompter: Prompter, config: Config, judge: Judge | None, search: SearchKind = "mcts"
+        self,
+        policy: Policy,
+        prompter: Prompter,
+        config: Config,
+        judge: Judge | None,
+        search: SearchKind | Literal["decide"] = "mcts",
     ):
         self._policy = policy
         self._prompter = prompter
@@ -76,7 +81,7 @@ class Miner:
         self._search = search
         self._open: dict[str, _Open] = {}
         # Some draws always wait, so that no row of the policy is empty while a tree waits for its longest draw.
-        width = config.walk.width if search == "walk" else config.mcts.width
+        width = {"walk": config.walk.width, "decide": 1}.get(search, config.mcts.width)
         self.most_open = config.mine.open_trees or max(1, 2 * policy.max_rows // width)
         self._asked: list[tuple[_Open, Assess]] = []
         self._to_score: list[tuple[_Open, Score]] = []
@@ -112,6 +117,8 @@ class Miner:
     def _grow(self, task: Task) -> Growing:
         if self._search == "walk":
             return (yield from walk(task, self._config.walk, self._prompter))
+        if self._search == "decide":
+            return (yield from decide(task, self._config.eval.max_tokens, self._prompter))
         root = yield from _GROW[self._search](task, self._config.mcts, self._config.reward, self._prompter.decode)
         return Grown(root, self._pairs(root))
 

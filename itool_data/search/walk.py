@@ -62,7 +62,17 @@ def walk(task: Task, settings: WalkSettings, prompter: Prompter) -> Generator[Qu
         settings: `walk.*`.
         prompter: with the policy's tokenizer.
     """
-    return (yield from _Walk(task, settings, prompter).go())
+    return (yield from _Walk(task, settings, prompter).go(True))
+
+
+def decide(task: Task, max_step_tokens: int, prompter: Prompter) -> Generator[Question, Answer, Grown]:
+    """Ask at every prefix of the gold response for the policy's greedy next step: fragment accuracy.
+
+    A step of probability above a half is the greedy one, as each of its tokens is; only the others are drawn. The way
+    is gold's whatever the policy says, so that two policies are asked the same.
+    """
+    settings = WalkSettings(doubt=0.5, width=1, temperature=0, max_step_tokens=max_step_tokens, ends=False)
+    return (yield from _Walk(task, settings, prompter).go(False))
 
 
 @dataclass
@@ -73,8 +83,9 @@ class _Walk:
     settings: WalkSettings
     prompter: Prompter
 
-    def go(self) -> Generator[Question, Answer, Grown]:
-        calls = bool(self.task.sample.calls)
+    def go(self, own: bool) -> Generator[Question, Answer, Grown]:
+        """Walk; `own` says whether it goes on along right steps of the policy's own."""
+        own = own and bool(self.task.sample.calls)
         steps = right_steps(self.task.sample, self.task.gold, self.prompter.decode)
         assert isinstance(steps, list), steps
         logprobs = list(self.task.step_logprobs) or (yield from self._score((), steps))
@@ -88,7 +99,7 @@ class _Walk:
             options = yield from self._options(node, before, gold)
             chosen = gold
             best = max((o for o in options if o.right), key=lambda o: o.logprob)
-            rest = self._spliced(before, best, steps[number + 1 :]) if calls and best is not gold else None
+            rest = self._spliced(before, best, steps[number + 1 :]) if own and best is not gold else None
             if rest is not None:
                 chosen, steps = best, [*steps[:number], best.ids, *rest]
                 scores = (yield from self._score(before + best.ids, rest)) if rest else []

@@ -198,6 +198,24 @@ TABLES = {
             "seconds": (_FLOAT, "that it took"),
         },
     ),
+    "decisions": Described(
+        "a policy's greedy next step at a right prefix of a held-out sample's gold response (fragment accuracy)",
+        {
+            "policy": _POLICY,
+            "sample_id": _SAMPLE,
+            "split": (_TEXT, "the sample's: `validation`, `test` or `train`"),
+            "number": (_INT, "of the step in the response, from 0"),
+            "prefix_text": (_TEXT, "the response so far"),
+            "step_text": (_TEXT, "gold's next step"),
+            "kind": (_TEXT, "`name`, `argument`, `end` or `prose`"),
+            "function": (_TEXT, "the call's function; null in prose and at the response's end"),
+            "parameter": (_TEXT, "the argument's parameter; null for the other kinds"),
+            "probability": (_FLOAT, "of gold's step under the policy"),
+            "right": (_BOOL, "the greedy step is right: gold's, or another that the gold calls accept"),
+            "wrong_text": (_TEXT, "the greedy step where it is wrong; null where it is not finished in time, too"),
+            "error_class": (_TEXT, "what that breaks (A.1); `Other` where it is not finished in time"),
+        },
+    ),
     "predictions": Described(
         "a policy's answer to a benchmark's item, and its verdict",
         {
