@@ -21,10 +21,10 @@ from itool_data.errors import ItoolError
 from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, check_prompt, check_sequence, uniforms
 from itool_data.policy.load import load_model, stop_ids
 from itool_data.policy.memory import keep_freed_memory
+from itool_data.policy.scoring import score
 from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
 
 PREFILL_TOKENS = {"cpu": 2048, "cuda": 65536}  # after so many in a step, further prompts wait for the next
-SCORE_TOKENS = {"cpu": 512, "cuda": 32768}  # padded tokens of one scoring batch; small ones are as fast on a CPU
 
 
 @dataclass
@@ -327,50 +327,16 @@ class TransformersPolicy:
 
     @torch.inference_mode()
     def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Return the log-probability of each continuation token, several sequences a batch, left-padded.
-
-        Continuations of one token after the same prompt (the options of a self-evaluation) are read off one pass.
+        """Return the log-probability of each continuation token (`scoring.py`).
 
         Raises:
             ItoolError: if a prompt is empty or prompt and continuation do not fit the context.
         """
-        passes: dict[tuple[int, ...], list[int]] = {}
-        for i, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True)):
+        for prompt, continuation in zip(prompts, continuations, strict=True):
             check_sequence(prompt, continuation, self.context)
-            tokens = (*prompt, *continuation[:-1])  # the last token is predicted, never read
-            passes.setdefault(tokens, []).append(i)
-        results: list[list[float]] = [[] for _ in prompts]
-        for batch in self._batches(sorted(passes, key=len)):
-            longest = max(map(len, batch))
-            ids = torch.tensor([[0] * (longest - len(t)) + list(t) for t in batch], device=self._model.device)
-            pad = torch.tensor([longest - len(t) for t in batch], device=self._model.device)
-            columns = torch.arange(longest, device=self._model.device)[None]
-            keep = max(len(continuations[i]) for t in batch for i in passes[t])
-            out = self._model(
-                input_ids=ids,
-                attention_mask=(columns >= pad[:, None]).long(),
-                position_ids=(columns - pad[:, None]).clamp(min=0),
-                use_cache=False,
-                logits_to_keep=max(keep, 1),
-            )
-            logprobs = torch.log_softmax(out.logits.float(), dim=-1)
-            for row, tokens in enumerate(batch):
-                for i in passes[tokens]:
-                    wanted = torch.tensor(list(continuations[i]), device=self._model.device, dtype=torch.long)
-                    own = logprobs[row, logprobs.shape[1] - len(wanted) :]
-                    results[i] = own.gather(1, wanted[:, None])[:, 0].tolist()
-            self.usage.scored += sum(map(len, batch))
-        return results
-
-    def _batches(self, sequences: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-        limit = SCORE_TOKENS[self._model.device.type]
-        batches: list[list[tuple[int, ...]]] = []
-        for tokens in sequences:
-            if batches and (len(batches[-1]) + 1) * len(tokens) <= limit:
-                batches[-1].append(tokens)
-            else:
-                batches.append([tokens])
-        return batches
+        scores, read = score(self._model, prompts, continuations)
+        self.usage.scored += read
+        return scores
 
 
 def load_policy(
