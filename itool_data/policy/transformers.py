@@ -18,7 +18,17 @@ import torch
 from torch import Tensor
 
 from itool_data.errors import ItoolError
-from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, check_prompt, check_sequence, uniforms
+from itool_data.policy.base import (
+    Completion,
+    Draw,
+    PolicyId,
+    Request,
+    Usage,
+    check_prompt,
+    check_sequence,
+    ending,
+    uniforms,
+)
 from itool_data.policy.groups import Group
 from itool_data.policy.load import load_model, stop_ids
 from itool_data.policy.memory import keep_freed_memory
@@ -286,11 +296,12 @@ class TransformersPolicy:
         row.logprobs.append(logprob)
         row.feed = token
         self.usage.decoded += 1
-        stopped = token in self._stop and not row.job.request.ignore_stop
-        if not stopped and len(row.ids) < len(row.uniforms):
+        job, ids = row.job, tuple(row.ids)
+        stopped = token in self._stop and not job.request.ignore_stop
+        finish = ending(job.request, ids, stopped, len(row.uniforms))
+        if finish is None:
             return False
-        job = row.job
-        job.draws[row.draw] = Draw(tuple(row.ids), tuple(row.logprobs), "stop" if stopped else "length")
+        job.draws[row.draw] = Draw(ids, tuple(row.logprobs), finish)
         if len(job.draws) == len(job.request.seeds):
             self._finish(job)
         return True
