@@ -190,11 +190,12 @@ def _may_become(literal: str, option: JSON) -> bool:
 
 
 def _number_may_become(literal: str, option: float) -> bool:
-    """By the ways of writing a number that policies use; one that begins with + or `.`, or has letters, is left open."""
+    """By the ways of writing a number that policies use; one with a letter, or begun with + or `.`, is left open."""
     if literal[0] not in "-0123456789" or any(c in "eExXoObB_" for c in literal):
         return literal[0] in "+-.0123456789"
     ways = {repr(option)}
     if isinstance(option, float):
+        ways |= {f"{option:e}"}
         ways |= {f"{option:.{digits}f}" for digits in range(1, 7) if float(f"{option:.{digits}f}") == option}
         ways |= {str(int(option))} if option.is_integer() else set()
     return any(way.startswith(literal) for way in ways)
