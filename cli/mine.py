@@ -281,7 +281,7 @@ def _summary(console: "Console", run: "Run", round_: int) -> None:
         run.store, "SELECT count(*) AS n FROM rejects WHERE stage IN ('warmup', 'perplexity', 'mine')"
     ).to_pylist()[0]["n"]
     if aside:
-        console.print(f"set aside: {aside} samples too long for the warm-up or the context; see the table rejects")
+        console.print(f"set aside: {aside}, too long or without a right response; see the table rejects")
     judged = ask(
         "SELECT n.outcome, n.self_eval FROM nodes n JOIN trees t USING (tree_id) "
         "WHERE n.terminal AND n.self_eval IS NOT NULL AND t.round = ?"
