@@ -84,13 +84,16 @@ def mine(
 
 
 def measure_round(console: "Console", run: "Run", pool: "Pool", buffer: "Buffer", round_: int) -> None:
-    """Score what of the round's replay buffer has no perplexity under this policy yet."""
+    """Measure what of the round's replay buffer is not measured under this policy yet."""
     from itool_cli.progress import Meter
     from itool_data import stages
 
     if buffer.missing:
         with Meter(console, "perplexity", "samples").live() as meter:
             stages.measure(run, pool, buffer, round_, meter.update)
+    if buffer.undrawn:
+        with Meter(console, "pass rates", "samples").live() as meter:
+            stages.draw_pass_rates(run, pool, buffer, round_, meter.update)
 
 
 def mine_round(
@@ -119,19 +122,18 @@ def mine_round(
 
     from itool_cli.progress import duration
     from itool_data import stages
-    from itool_data.search.plan import make_plan, measure_rates
+    from itool_data.search.plan import Measuring, make_plan, measure_rates, measuring
 
     started = time.monotonic()
     buffer = stages.replay(run, pool, prompter, round_)
     if not buffer.samples:
         console.print("no training samples: import some whose split is train")
         return
-    score_lengths = [len(t) for t in buffer.missing]
-    if plan and buffer.missing:
-        # Who the hardest are is not known yet; the buffer's own prompts stand in for them.
-        count = min(samples or _share(len(buffer.samples), run.config.replay.hardest), len(buffer.missing))
-        stand_ins = buffer.missing[:: max(1, len(buffer.missing) // count)][:count]
-        fitting = stages.searchable(run, pool, prompter, stand_ins, search)
+    if plan and (unmeasured := buffer.missing or buffer.undrawn):
+        # Who will be searched is not known yet; the buffer's own samples stand in for them.
+        count = min(samples or _share(len(buffer.samples), run.config.replay.hardest), len(unmeasured))
+        stand_ins = unmeasured[:: max(1, len(unmeasured) // count)][:count]
+        fitting, _ = stages.searchable(run, pool, prompter, stand_ins, search)
         wanted = stages.as_tasks(run, pool, fitting, round_, search)
     else:
         measure_round(console, run, pool, buffer, round_)
@@ -142,13 +144,14 @@ def mine_round(
         return
     rates = pool.ask(lambda desk: measure_rates(desk.policy, [t.prompt for t in wanted]))
     behaviour = _behaviour(console, run, pool, wanted, search)
-    estimate = make_plan(rates, behaviour, score_lengths if plan else [], [len(t.prompt) for t in wanted], pool.size)
+    before = measuring(buffer.missing, buffer.undrawn, run.config.replay.draws) if plan else Measuring()
+    estimate = make_plan(rates, behaviour, before, [len(t.prompt) for t in wanted], pool.size)
     _show_plan(console, estimate, rates, behaviour.trees, pool.size)
     if plan:
         return
-    before, searching = pool.usage, time.monotonic()
+    used, searching = pool.usage, time.monotonic()
     fact = _search(console, run, pool, wanted, search, estimate)
-    usage = pool.usage - before
+    usage = pool.usage - used
     fact |= {"prefill_tokens": usage.prefilled, "decode_tokens": usage.decoded, "seconds": time.monotonic() - searching}
     _show_fact(console, estimate, fact)
     made_by = {"round": round_, "policy": str(pool.policy_id), "search": search}
@@ -213,6 +216,7 @@ def _show_plan(console: "Console", plan: "Plan", rates: "Rates", trial: int, wor
     from itool_cli.progress import duration
 
     scored = f"{plan.samples_scored} samples to score, " if plan.samples_scored else ""
+    scored += f"{plan.samples_drawn} to draw pass rates of, " if plan.samples_drawn else ""
     console.print(
         f"plan: {scored}{plan.trees} trees, {plan.requests:.0f} requests, "
         f"{plan.prefill_tokens:,.0f} tokens to prefill, {plan.decode_tokens:,.0f} to decode, "

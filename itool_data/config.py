@@ -19,6 +19,7 @@ from itool_data.sample import canonical_json
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 SearchKind = Literal["mcts", "walk", "sample", "best-of-n"]
+Select = Literal["perplexity", "doubt", "pass-rate"]
 
 
 class Section(BaseModel):
@@ -124,7 +125,19 @@ class ReplaySettings(Section):
     """The replay buffer and what is taken from it (paper 3.2)."""
 
     fraction: Fraction = Field(0.5, description="random share of the training samples that is scored")
-    hardest: Fraction = Field(0.1, description="share of the buffer with the highest perplexity that is searched")
+    hardest: Fraction = Field(0.1, description="share of the buffer that is searched, at most; first as `select` says")
+    select: Select = Field(
+        "perplexity",
+        description="what is searched first. `perplexity`: the highest, of the gold response; `doubt`: the most wrong "
+        "steps expected in it (nearly one for each sentence of prose: see `data.only_calls`); `pass-rate`: those that "
+        "are sometimes right and sometimes wrong, rates near one half first, and no others",
+    )
+    draws: int = Field(
+        4,
+        ge=2,
+        description="whole responses drawn of each sample of the buffer under `pass-rate`, at `walk.temperature` and "
+        "of at most `mcts.max_tokens`",
+    )
 
 
 class MctsSettings(Section):

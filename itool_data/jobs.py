@@ -1,4 +1,4 @@
-"""The jobs that workers do for mining: scoring samples by Eq. 4, and searching them.
+"""The jobs that workers do for mining: scoring samples by Eq. 4, drawing their pass rates, and searching them.
 
 A search's rows are made where the tree is, so that a finished tree travels as a few small Arrow streams and the process
 that writes does little else (Ray's own way with Arrow tables would take it half a millisecond each). Left out:
@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from itool_data.config import Config, SearchKind
+from itool_data.pass_rate import Drawing, PassRate, pass_rates
 from itool_data.perplexity import CHUNK, Score, score_samples
 from itool_data.prompt import Tokenised
 from itool_data.search.miner import Miner, tree_rows
@@ -43,6 +44,32 @@ class ScoreSession:
     def run(self, waiting: deque[Tokenised]) -> Iterator[list[Score]]:
         """Score what waits, a chunk at a time."""
         return score_samples(self._desk.policy, self._desk.prompter, waiting)
+
+
+@dataclass(frozen=True)
+class DrawJob:
+    """Pass rates of samples."""
+
+    drawing: Drawing
+    name = "sample"
+
+    def start(self, desk: Desk) -> "DrawSession":
+        """Begin on a worker."""
+        return DrawSession(self, desk)
+
+
+class DrawSession:
+    """Draws whole responses with one policy."""
+
+    def __init__(self, job: DrawJob, desk: Desk):
+        self._drawing = job.drawing
+        self._desk = desk
+        # Some draws always wait, so that no row of the policy is empty while a sample waits for its longest draw.
+        self.appetite = max(1, 2 * desk.policy.max_rows // job.drawing.draws)
+
+    def run(self, waiting: deque[Tokenised]) -> Iterator[list[PassRate]]:
+        """Draw what waits; yields at every step of the policy."""
+        return pass_rates(self._desk.policy, self._desk.prompter, self._drawing, self.appetite, waiting)
 
 
 @dataclass(frozen=True)

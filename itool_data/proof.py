@@ -176,7 +176,9 @@ def _may_become(literal: str, option: JSON) -> bool:
         quoted = first in "'\""
         if quoted and (literal[:3] in ("'''", '"""') or "\\" in literal or literal[1:].count(first)):
             return True
-        return standardised(option).startswith(standardised(literal[1:] if quoted else literal))
+        # Case-folded too, as what a capital sigma is in lower case depends on what comes after it.
+        begun = standardised(literal[1:] if quoted else literal).casefold()
+        return standardised(option).casefold().startswith(begun)
     if isinstance(option, list):
         return first in "[("
     if isinstance(option, dict):
@@ -188,11 +190,12 @@ def _may_become(literal: str, option: JSON) -> bool:
 
 
 def _number_may_become(literal: str, option: float) -> bool:
-    """By the ways of writing a number that policies use; one with an exponent, a sign or a base is left open."""
-    if literal[0] not in "-.0123456789" or any(c in "eExXoObB_" for c in literal):
+    """By the ways of writing a number that policies use; one with a letter, or begun with + or `.`, is left open."""
+    if literal[0] not in "-0123456789" or any(c in "eExXoObB_" for c in literal):
         return literal[0] in "+-.0123456789"
-    ways = {repr(option), f"{option:e}"}
+    ways = {repr(option)}
     if isinstance(option, float):
+        ways |= {f"{option:e}"}
         ways |= {f"{option:.{digits}f}" for digits in range(1, 7) if float(f"{option:.{digits}f}") == option}
         ways |= {str(int(option))} if option.is_integer() else set()
     return any(way.startswith(literal) for way in ways)

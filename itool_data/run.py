@@ -28,6 +28,7 @@ DEPENDS = {
     "overlap": ("data",),
     "warmup": ("model", "data", "warmup"),
     "perplexity": ("model", "data", "replay"),
+    "pass-rate": ("model", "data", "replay", "mcts", "walk"),
     "mine": ("model", "data", "replay", "mcts", "walk", "reward", "pairs"),
     "preference": ("model", "preference"),
     "eval": ("model", "eval"),

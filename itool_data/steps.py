@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise, takewhile
 from operator import eq
 
-from itool_data.calls import CallFormat, parse_prefix
+from itool_data.calls import CallFormat, PartialCalls, parse_prefix
 
 # White space, then whatever ends nothing, then the end; always matches, so that `finditer` is linear.
 _SENTENCE = re.compile(r"\s*+(?:[^.!?\n]++|[.!?](?!\s|\Z))*+(?:[.!?\n]|\Z)")
@@ -36,22 +36,22 @@ def step_ends(text: str) -> list[int]:
     return ends
 
 
-def _ends(text: str) -> tuple[list[int], bool]:
-    """Where steps end by themselves, and whether nothing but end-of-turn is to come."""
+def _ends(text: str) -> tuple[list[int], PartialCalls | None]:
+    """Where steps end by themselves, and the calls whose steps they are; None: they are sentences."""
     opening = _OPENING.match(text)
     read_to = 0
     if opening is not None:
         partial = parse_prefix(text, _FORMATS[opening.lastgroup])
         if partial.step_ends:
-            return list(partial.step_ends), partial.closed
+            return list(partial.step_ends), partial
         read_to = partial.read_to
-    return [match.end() for match in _SENTENCE.finditer(text, read_to) if match.end() > match.start()], False
+    return [match.end() for match in _SENTENCE.finditer(text, read_to) if match.end() > match.start()], None
 
 
 def until_step_end(before: Sequence[int], decode: Callable[[Sequence[int]], str]) -> Callable[[tuple[int, ...]], bool]:
     """Make what says of a continuation whether its first step is finished (`Request.until`).
 
-    A call step is as soon as its last character is there, a sentence once the next word begins. Where the response is
+    A call step is as soon as its last character is there, a sentence once anything follows it. Where the response is
     closed, the end-of-turn is still to come and belongs to the step. `first_step` then cuts off what was drawn beyond.
 
     Args:
@@ -62,10 +62,10 @@ def until_step_end(before: Sequence[int], decode: Callable[[Sequence[int]], str]
 
     def finished(ids: tuple[int, ...]) -> bool:
         text = decode((*before, *ids))
-        ends, closed = _ends(text)
-        # A sentence's end counts as one already where the text breaks off after its mark, which may be a decimal point.
-        certain = (end for end in ends if end < len(text) or text[-1] not in ".!?")
-        return not closed and any(end > start for end in certain)
+        ends, calls = _ends(text)
+        # The last sentence ends where the text breaks off, be it in a number or a word.
+        certain = ends if calls is not None else [end for end in ends if end < len(text)]
+        return not (calls is not None and calls.closed) and any(end > start for end in certain)
 
     return finished
 

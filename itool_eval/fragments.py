@@ -16,11 +16,11 @@ from itool_data.config import Config
 from itool_data.fragments import Fragment, describe, refusal
 from itool_data.policy.base import Described, derive_seed
 from itool_data.prompt import Prompter, Tokenised, tokenise
+from itool_data.rejects import of_sample, record_rejects
 from itool_data.run import Run
-from itool_data.sample import Reject, Sample, Split
+from itool_data.sample import Sample, Split
 from itool_data.search.miner import Miner
 from itool_data.search.task import Task
-from itool_data.stages import record_rejects
 from itool_data.store.samples import read_samples
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, Pool
@@ -83,11 +83,7 @@ def held_out(run: Run, policy: Described, prompter: Prompter, split: Split, limi
     record_rejects(
         run,
         STAGE,
-        [
-            Reject(t.sample.source, t.sample.source_id, 0, f"sample {t.key}", reason)
-            for t in missing
-            if (reason := reasons[t.key])
-        ],
+        [of_sample(t.sample, reason) for t in missing if (reason := reasons[t.key])],
     )
     fitting = sorted((t for t in missing if not reasons[t.key]), key=lambda t: (-len(t.prompt), t.key))
     return [Task(t.key, t.sample, tuple(t.prompt), run.config.seed, 0, tuple(t.response)) for t in fitting]

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from itool_data.policy.base import PolicyId, Usage
 from itool_data.prompt import ToolStyle
+from itool_data.rejects import record_rejects
 from itool_data.run import Run
 from itool_data.sample import Reject
-from itool_data.stages import record_rejects
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk
 from itool_eval.benchmarks import Benchmark, Question, open_benchmark, version_of

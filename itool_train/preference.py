@@ -20,9 +20,9 @@ from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_devi
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.open import open_prompter
 from itool_data.prompt import Prompter
+from itool_data.rejects import record_rejects
 from itool_data.run import FREE, Run
 from itool_data.sample import Reject, canonical_json
-from itool_data.stages import record_rejects
 from itool_data.store.sql import query
 from itool_train.lessons import pairs_of, right_steps
 from itool_train.losses import anchor_on

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from itool_data.config import Config, SearchKind
 from itool_data.policy.base import Policy, Request, generate
+from itool_data.prompt import Tokenised
 from itool_data.search.miner import Miner, Tree
 from itool_data.search.task import Task
 from itool_data.workers.pool import Desk
@@ -56,10 +57,21 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
+class Measuring:
+    """What is measured before the search: samples scored and drawn, and the tokens of both."""
+
+    scored: int = 0
+    drawn: int = 0
+    prefill: int = 0
+    decode: int = 0
+
+
+@dataclass(frozen=True)
 class Plan:
     """What will be done; `pairs` is a 95 % interval."""
 
     samples_scored: int
+    samples_drawn: int
     trees: int
     requests: float
     prefill_tokens: float
@@ -126,28 +138,35 @@ def expected_pairs(behaviour: Behaviour, trees: int) -> tuple[float, float]:
     return (middle - half) * scale, (middle + half) * scale
 
 
+def measuring(scored: Sequence[Tokenised], drawn: Sequence[Tokenised], draws: int) -> Measuring:
+    """Count what is measured first: perplexities of samples, and so many draws of others, each as long as gold."""
+    prefill = sum(map(len, scored)) + sum(len(t.prompt) for t in drawn)
+    return Measuring(len(scored), len(drawn), prefill, draws * sum(len(t.response) for t in drawn))
+
+
 def make_plan(
-    rates: Rates, behaviour: Behaviour, score_lengths: Sequence[int], prompt_lengths: Sequence[int], workers: int = 1
+    rates: Rates, behaviour: Behaviour, first: Measuring, prompt_lengths: Sequence[int], workers: int = 1
 ) -> Plan:
     """Estimate a run.
 
     Args:
         rates: of one policy on its machine.
         behaviour: of trees like those to come.
-        score_lengths: tokens of each sample that still needs its perplexity.
+        first: what is measured before the search.
         prompt_lengths: tokens of each prompt to be searched.
         workers: that share the work, each at these rates.
     """
     trees = len(prompt_lengths)
     # Beyond the prompt, each request after a tree's first computes one token of its node's prefix again.
     prefill = sum(prompt_lengths) + trees * max(behaviour.requests - 1, 0)
-    decode = trees * behaviour.decoded
-    seconds = (sum(score_lengths) + sum(prompt_lengths)) / rates.prefill + decode / (rates.decode * UTILISATION)
+    decode = first.decode + trees * behaviour.decoded
+    seconds = (first.prefill + sum(prompt_lengths)) / rates.prefill + decode / (rates.decode * UTILISATION)
     return Plan(
-        len(score_lengths),
+        first.scored,
+        first.drawn,
         trees,
         trees * behaviour.requests,
-        sum(score_lengths) + prefill,
+        first.prefill + prefill,
         decode,
         seconds / workers,
         expected_pairs(behaviour, trees),

@@ -73,6 +73,16 @@ TABLES = {
             "perplexity": (_FLOAT, "exp of that"),
         },
     ),
+    "pass_rates": Described(
+        "how often a sample was answered right when whole responses were drawn (`replay.select: pass-rate`)",
+        {
+            "sample_id": _SAMPLE,
+            "round": _ROUND,
+            "policy": _POLICY,
+            "draws": (_INT, "whole responses drawn"),
+            "right_draws": (_INT, "of these, right; one cut off at its longest is not"),
+        },
+    ),
     "fragments": Described(
         "a step of a sample's right response as a decision: at this right prefix, does the policy know what comes next",
         {
