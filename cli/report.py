@@ -47,19 +47,18 @@ def write_report(run: "Run", path: Path) -> Path:
     from itool_cli.page import build, cost, overview, policies, scores, training, trees
     from itool_data.errors import ItoolError
     from itool_data.store.sql import query
-    from itool_eval.predictions import read_evaluated
+    from itool_eval.predictions import any_evaluated, read_evaluated
 
     log = run.store.log()
     made_by = query(run.store, "SELECT policy FROM trees UNION SELECT policy FROM predictions").to_pylist()
     known = sorted({row["policy"] for row in made_by})
     trained = policies.trainings(log, known)
     names = policies.labels(trained, known)
-    asked = query(run.store, "SELECT 1 FROM predictions LIMIT 1").num_rows
     woods = trees.forest(run, names)
     general = overview.overview(run, log, trained.base)
     data = {
         "data-overview": general,
-        "data-benchmarks": scores.benchmarks(read_evaluated(run), names) if asked else [],
+        "data-benchmarks": scores.benchmarks(read_evaluated(run), names) if any_evaluated(run) else [],
         "data-training": training.curves(run, log),
         "data-cost": cost.cost(run, log, names),
         "data-index": {"total": woods.total, "chunk": trees.CHUNK, "trees": woods.index},

@@ -14,7 +14,7 @@ from itool_data.policy.load import find_model, policy_id
 from itool_data.run import Run
 from itool_data.store.sql import query
 from itool_eval.compare import Comparison, compare, outcomes
-from itool_eval.predictions import Evaluated, read_evaluated
+from itool_eval.predictions import Evaluated, any_evaluated, read_evaluated
 from itool_eval.scores import Tally, wilson
 
 
@@ -33,8 +33,7 @@ def show_rounds(console: Console, run: Run, seconds: Mapping[str, float]) -> Non
         seconds: that each finished stage took.
     """
     policies = round_policies(run)
-    any_evaluated = query(run.store, "SELECT 1 FROM predictions LIMIT 1").num_rows
-    by_key = {(e.benchmark, e.policy): e for e in (read_evaluated(run) if any_evaluated else [])}
+    by_key = {(e.benchmark, e.policy): e for e in (read_evaluated(run) if any_evaluated(run) else [])}
     pairs = {
         row["round"]: row["n"]
         for row in query(run.store, "SELECT round, count(*) AS n FROM pairs GROUP BY round").to_pylist()
