@@ -272,7 +272,7 @@ def compare(
         run = open_run(Path(folder))
         decided = read_decisions(run, policy)
         found = read_evaluated(run, policy) if any_evaluated(run, policy) or not decided else []
-        names = list(dict.fromkeys(one.policy for one in (*found, *decided)))
+        names = list(dict.fromkeys([*(one.policy for one in found), *(one.policy for one in decided)]))
         if len(names) > 1:
             raise ItoolError(f"{folder}: has {', '.join(names)}; say which with {folder}::{names[-1]}")
         by_benchmark = {evaluated.benchmark: outcomes(evaluated.verdicts) for evaluated in found}

@@ -124,7 +124,8 @@ def show_changes(console: Console, comparison: Comparison) -> None:
     console.print(table)
     classes = Table("wrong by", "before", "after", "difference", "95 % interval", "no more", "new", "McNemar p")
     for name in ErrorClass:
-        if change := comparison.by_class.get(name):
+        if name in comparison.by_class:
+            change = comparison.by_class[name]
             classes.add_row(
                 name,
                 str(change.fixed + change.neither),
