@@ -234,9 +234,12 @@ class PreferenceSettings(Section):
 
 
 class EvalSettings(Section):
-    """How benchmarks are answered."""
+    """How benchmarks are answered, and along how many samples decisions are asked for."""
 
     max_tokens: Positive = Field(4096, description="upper bound on an answer (BFCL's own: 4096)")
+    fragments: int = Field(
+        0, ge=0, description="`itool run` asks for fragment accuracy along so many test samples; 0: not at all"
+    )
 
 
 class LoopSettings(Section):

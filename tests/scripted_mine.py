@@ -13,7 +13,7 @@ from pathlib import Path
 from toys import PROMPTER, ids_of, toy_sample
 
 from itool_data import stages
-from itool_data.config import WorkerSettings
+from itool_data.config import SearchKind, WorkerSettings
 from itool_data.policy.base import Completion
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import Run, write_run
@@ -69,15 +69,15 @@ def open_pool(workers: int, **options: float) -> Pool:
     return RayPool(partial(open_desk, **options), workers)
 
 
-def mine(run: Run, pool: Pool, round_: int = 1) -> None:
+def mine(run: Run, pool: Pool, round_: int = 1, search: SearchKind = "mcts") -> None:
     """The whole way of `itool mine`, from samples to pairs."""
     if not query(run.store, "SELECT 1 FROM samples").num_rows:
         run.store.commit("import", {"samples": [sample_row(sample(i)) for i in range(SAMPLES)]}, source="toy.jsonl")
     buffer = stages.replay(run, pool, PROMPTER, round_)
     if buffer.missing:
         stages.measure(run, pool, buffer, round_, lambda done, total: None)
-    wanted = stages.unfinished(run, stages.tasks(run, pool, PROMPTER, buffer, round_, "mcts", None))
-    for finished in stages.mine(run, pool, wanted, "mcts"):
+    wanted = stages.unfinished(run, stages.tasks(run, pool, PROMPTER, buffer, round_, search, None))
+    for finished in stages.mine(run, pool, wanted, search):
         print("step", len(finished), flush=True)
 
 
