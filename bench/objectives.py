@@ -80,7 +80,7 @@ def walk(run: Run, base: BaseModel, n: int) -> None:
     ordered = sorted(training_samples(run), key=lambda s: derive_seed("objectives", s.sample_id))
     chosen = [t for t in tokenise(prompter, ordered) if len(t) <= TOKENS][:n]
     pool = LocalPool(Desk(open_policy(run.config.model, base, run.adapter(base, 1)), prompter))
-    tasks = as_tasks(run, pool, searchable(run, pool, prompter, chosen, "walk"), 1, "walk")
+    tasks = as_tasks(run, pool, searchable(run, pool, prompter, chosen, "walk")[0], 1, "walk")
     for _ in mine(run, pool, unfinished(run, tasks), "walk"):
         pass
     pool.close()

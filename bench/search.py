@@ -201,7 +201,7 @@ def shape(tree: Tree) -> list[tuple[Any, ...]]:
 
 def walk_against_trees(run: Run, policy: Policy, prompter: Prompter, chosen: Sequence[Tokenised]) -> dict[str, float]:
     """Both searches over the same samples; every pair is kept, proved or not."""
-    fitting = searchable(run, policy, prompter, chosen, "walk")
+    fitting, _ = searchable(run, policy, prompter, chosen, "walk")
     found: dict[SearchKind, Searched] = {}
     config = run.config.model_copy(update={"pairs": run.config.pairs.model_copy(update={"proved": False})})
     kinds: tuple[SearchKind, ...] = ("walk", "mcts")
