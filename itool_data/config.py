@@ -65,7 +65,7 @@ class ModelSettings(Section):
 
 
 class DataSettings(Section):
-    """Which of the imported training samples are trained on and searched."""
+    """Which of the imported training samples are trained on and searched, and what is added to them."""
 
     pool: int = Field(0, ge=0, description="a random sample of so many of them, chosen by the seed; 0: all")
     only_calls: bool = Field(False, description="leave out those whose gold response is plain text")
@@ -75,6 +75,13 @@ class DataSettings(Section):
         le=1,
         description="set aside those that are as like a validation or test sample (Jaccard's index of the question's "
         "character 5-grams); 1: none",
+    )
+    abstain: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="for this share of those that begin a conversation with calls, add a variant without the needed "
+        "functions, where calling nothing is right; 0: none",
     )
 
 

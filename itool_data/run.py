@@ -26,6 +26,7 @@ from itool_data.store.tables import Store
 DEPENDS = {
     "import": (),
     "overlap": ("data",),
+    "abstain": ("data",),
     "warmup": ("model", "data", "warmup"),
     "perplexity": ("model", "data", "replay"),
     "pass-rate": ("model", "data", "replay", "mcts", "walk"),
