@@ -52,7 +52,7 @@ CONFIG = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"
 BENCHMARK = f"bfcl-v3-own-prompt{VALIDATION}"
 TOKENS = 320  # of the longest prompt and response: short ones, so that an arm takes minutes
 SETTINGS = [
-    "loop.sources=[bfcl:0.2]", "loop.rounds=1", "loop.search=walk", "warmup.samples=220", "warmup.order=mixed",
+    "loop.sources=[bfcl:0.2]", "loop.rounds=1", "loop.search=walk", "warmup.samples=220", "warmup.order=mixed", "eval.max_tokens=64",
     f"warmup.max_tokens={TOKENS}", "preference.validation=0", "pairs.proved=true",
 ]  # fmt: skip
 UPDATE = 8  # samples an update
