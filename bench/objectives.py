@@ -50,14 +50,14 @@ from itool_train.step_pairs import StepPair, ordered_updates
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"
 BENCHMARK = f"bfcl-v3-own-prompt{VALIDATION}"
-TOKENS = 320  # of the longest prompt and response: short ones, so that an arm takes minutes
+WARMUP_TOKENS = 320  # of the longest prompt and response in the warm-up
+TOKENS = 240  # and of those walked along and asked: short ones, so that an arm takes minutes
 SETTINGS = [
     "loop.sources=[bfcl:0.2]", "loop.rounds=1", "loop.search=walk", "warmup.samples=220", "warmup.order=mixed", "eval.max_tokens=64",
-    f"warmup.max_tokens={TOKENS}", "preference.validation=0", "pairs.proved=true",
+    f"warmup.max_tokens={WARMUP_TOKENS}", "preference.validation=0", "pairs.proved=true",
 ]  # fmt: skip
 UPDATE = 8  # samples an update
 ENDS = 40  # responses whose closing tokens are scored
-LOSSES = ("simpo", "dpo", "ipo", "orpo")
 CLASSES = ("Code Syntax", "Tools Count", "Tool Name", "Parameter Name", "Parameter Count", "Parameter Value")
 HELD = ["preference.anchor=1", "preference.anchor_on=doubted", "preference.weighted=true"]
 ARMS: dict[str, list[str]] = {
@@ -66,10 +66,18 @@ ARMS: dict[str, list[str]] = {
     "logistic-fragment+ends": [
         "preference.loss=simpo", "preference.beta=1", "preference.gamma=0", "preference.span=fragment", *HELD,
     ],
-    **{f"{loss}-fragment+ends": [f"preference.loss={loss}", "preference.span=fragment", *HELD] for loss in LOSSES},
-    **{f"{loss}-fragment": [f"preference.loss={loss}", "preference.span=fragment"] for loss in LOSSES},
-    **{f"{loss}-step": [f"preference.loss={loss}"] for loss in LOSSES},
-    **{f"{loss}-step+ends": [f"preference.loss={loss}", *HELD] for loss in LOSSES},
+    **{
+        f"{loss}-{span}{held}": [
+            f"preference.loss={loss}", f"preference.span={span}", *(HELD if held else [])
+        ]
+        for loss, span, held in (
+            ("dpo", "fragment", ""), ("dpo", "fragment", "+ends"), ("dpo", "step", ""), ("simpo", "step", ""),
+            ("simpo", "fragment", "+ends"), ("simpo", "fragment", ""), ("ipo", "fragment", "+ends"),
+            ("orpo", "fragment", "+ends"), ("ipo", "fragment", ""), ("orpo", "fragment", ""), ("ipo", "step", ""),
+            ("orpo", "step", ""), ("dpo", "step", "+ends"), ("simpo", "step", "+ends"), ("ipo", "step", "+ends"),
+            ("orpo", "step", "+ends"),
+        )
+    },
     "nll-chosen": ["preference.loss=nll", "preference.anchor_on=chosen"],
 }  # fmt: skip
 
@@ -235,8 +243,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="*", default=list(ARMS), metavar="ARM")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--lr", type=float, default=2e-4)
-    parser.add_argument("--samples", type=int, default=110, help="to walk along")
-    parser.add_argument("--items", type=int, default=120)
+    parser.add_argument("--samples", type=int, default=64, help="to walk along")
+    parser.add_argument("--items", type=int, default=80)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of the arms")
     parser.add_argument("--label", default="", help="names the arms of other settings apart")
     options = parser.parse_args()
