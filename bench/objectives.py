@@ -53,8 +53,8 @@ BENCHMARK = f"bfcl-v3-own-prompt{VALIDATION}"
 WARMUP_TOKENS = 320  # of the longest prompt and response in the warm-up
 TOKENS = 240  # and of those walked along and asked: short ones, so that an arm takes minutes
 SETTINGS = [
-    "loop.sources=[bfcl:0.2]", "loop.rounds=1", "loop.search=walk", "warmup.samples=220", "warmup.order=mixed", "eval.max_tokens=64",
-    f"warmup.max_tokens={WARMUP_TOKENS}", "preference.validation=0", "pairs.proved=true",
+    "loop.sources=[bfcl:0.2]", "loop.rounds=1", "loop.search=walk", "warmup.samples=220", "warmup.order=mixed",
+    "eval.max_tokens=64", f"warmup.max_tokens={WARMUP_TOKENS}", "preference.validation=0", "pairs.proved=true",
 ]  # fmt: skip
 UPDATE = 8  # samples an update
 ENDS = 40  # responses whose closing tokens are scored
