@@ -69,38 +69,39 @@ def right_steps(run: Run, policy: str, round_: int, prompter: Prompter) -> list[
     settings, on = run.config.preference, anchor_on(run.config.preference)
     if on == "chosen" or not (settings.anchor or settings.loss == "nll"):
         return []
-    sql = "SELECT * FROM fragments WHERE round = ? AND policy = ? ORDER BY sample_id, number"
+    sql = "SELECT * FROM fragments WHERE round = ? AND policy = ? ORDER BY sample_id, tree_id, number"
     rows = query(run.store, sql, None, [round_, policy]).to_pylist()
     if any(row["tree_id"] for row in rows):
         rows = [row for row in rows if row["tree_id"]]
     samples = {s.sample_id: s for s in read_samples(run.store, "split = 'train'")}
     found: list[StepPair] = []
-    for sample_id, steps in groupby(rows, key=lambda row: row["sample_id"]):
+    lay_out = whole if on == "response" else doubted
+    # A sample may have been walked along under other settings too (`--force`): that is another right response.
+    for (sample_id, tree_id), steps in groupby(rows, key=lambda row: (row["sample_id"], row["tree_id"])):
         prompt = tuple(prompter.prompt_ids(samples[sample_id]))
-        lay_out = whole if on == "response" else doubted
-        found += lay_out(sample_id, prompt, list(steps), run.config.walk.doubt, prompter.decode)
+        found += lay_out(tree_id or sample_id, sample_id, prompt, list(steps), run.config.walk.doubt, prompter.decode)
     return found
 
 
 def whole(
-    sample_id: str, prompt: tuple[int, ...], steps: Sequence[dict[str, Any]], doubt: float, decode: Decode
+    name: str, sample_id: str, prompt: tuple[int, ...], steps: Sequence[dict[str, Any]], doubt: float, decode: Decode
 ) -> list[StepPair]:
     """A sample's whole right response as one step."""
     response = tuple(token for step in steps for token in step["step_ids"])
-    return [StepPair(f"{sample_id}/right", sample_id, prompt, response, ())]
+    return [StepPair(f"{name}/right", sample_id, prompt, response, ())]
 
 
 def doubted(
-    sample_id: str, prompt: tuple[int, ...], steps: Sequence[dict[str, Any]], doubt: float, decode: Decode
+    name: str, sample_id: str, prompt: tuple[int, ...], steps: Sequence[dict[str, Any]], doubt: float, decode: Decode
 ) -> list[StepPair]:
     """The steps of a right response that the policy doubts, and the tokens that close the response, doubted or not."""
     found: list[StepPair] = []
     for number, step in enumerate(steps):
-        ids, name = tuple(step["step_ids"]), f"{sample_id}/right-{number:03d}"
+        ids, pair_id = tuple(step["step_ids"]), f"{name}/right-{number:03d}"
         if step["probability"] < doubt:
-            found.append(StepPair(name, sample_id, prompt, ids, ()))
+            found.append(StepPair(pair_id, sample_id, prompt, ids, ()))
         elif number == len(steps) - 1:
-            found.append(StepPair(name, sample_id, prompt, ids, (), chosen_from=closing(ids, decode)))
+            found.append(StepPair(pair_id, sample_id, prompt, ids, (), chosen_from=closing(ids, decode)))
         prompt += ids
     return found
 

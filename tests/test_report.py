@@ -53,7 +53,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mined") / "run"
     usual = scripted_mine.policy()
     table = {prompt: {**answers, scripted_mine.ids_of(HOSTILE): 1.0} for prompt, answers in usual._table.items()}
-    settings = [*scripted_mine.SETTINGS, "mcts.max_tokens=120", "mcts.width=5"]
+    settings = [*scripted_mine.SETTINGS["mcts"], "mcts.max_tokens=120", "mcts.width=5"]
     with write_run(folder, None, settings) as run:
         scripted_mine.mine(run, LocalPool(Desk(ScriptedPolicy(table), scripted_mine.PROMPTER)))
     return folder

@@ -43,7 +43,7 @@ class _Option:
         right: proved right; None: unfinished, so neither.
         ended: the response's end.
         error: what it breaks.
-        draws: how many were this one; 0 for gold's.
+        draws: how many were this one.
     """
 
     ids: Ids
@@ -95,9 +95,9 @@ class _Walk:
         before: Ids = ()
         number = 0
         while number < len(steps):
-            gold = _Option(steps[number], logprobs[number], True, number == len(steps) - 1)
-            options = yield from self._options(node, before, gold)
-            chosen = gold
+            undrawn = _Option(steps[number], logprobs[number], True, number == len(steps) - 1)
+            options = yield from self._options(node, before, undrawn)
+            chosen = gold = options[0]
             best = max((o for o in options if o.right), key=lambda o: o.logprob)
             rest = self._spliced(before, best, steps[number + 1 :]) if own and best is not gold else None
             if rest is not None:
@@ -116,7 +116,7 @@ class _Walk:
         return Grown(root, PairSet(pairs), tuple(fragments))
 
     def _options(self, node: Node, before: Ids, gold: _Option) -> Generator[Question, Answer, list[_Option]]:
-        """What may come next: gold's step and, where the policy is asked, the distinct drawn ones."""
+        """What may come next: gold's step first and, where the policy is asked, the distinct drawn ones."""
         at_end = gold.ended and self.settings.ends and bool(self.task.sample.calls)
         if math.exp(gold.logprob) >= self.settings.doubt and not at_end:
             return [gold]
@@ -138,7 +138,7 @@ class _Walk:
         return options
 
     def _judged(self, before: Ids, gold: _Option, completion: Completion) -> list[_Option]:
-        """Gold's step and the distinct drawn ones, each proved right or wrong, or unfinished."""
+        """Gold's step first and the distinct drawn ones, each proved right or wrong, or unfinished."""
         decode = self.prompter.decode
         options = {gold.ids: gold}
         for draw in completion.draws:
@@ -172,13 +172,15 @@ class _Walk:
     def _spliced(self, before: Ids, own: _Option, rest: Sequence[Ids]) -> list[Ids] | None:
         """What follows a step of the policy's own: gold's rest, or nothing where it ends; None if that is not right.
 
-        The cuts between steps must fall where they fell, as the state after the own step is where the walk goes on.
+        The cuts between steps must fall where they fell, as the state after the own step is where the walk goes on. And
+        the response may be longer than gold's by one draw at most: only so much room is sure to be in the context.
         """
         rest = [] if own.ended else list(rest)
         response = before + own.ids + tuple(token for step in rest for token in step)
         steps = right_steps(self.task.sample, response, self.prompter.decode)
         kept = not isinstance(steps, str) and steps[-len(rest) - 1 :] == [own.ids, *rest]
-        return rest if kept else None
+        fits = len(response) <= len(self.task.gold) + self.settings.max_step_tokens
+        return rest if kept and fits else None
 
     def _fragment(
         self, number: int, before: Ids, chosen: _Option, options: Sequence[_Option], wrong: Sequence[_Option]
