@@ -32,8 +32,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("walked") / "run"
     with write_run(folder, None, scripted_mine.SETTINGS) as run:
         pool = LocalPool(Desk(scripted_mine.policy(), scripted_mine.PROMPTER))
-        scripted_mine.mine(run, pool, 1)
-        scripted_mine.mine(run, pool, 2, "walk")
+        scripted_mine.mine(run, pool, round_=1)
+        scripted_mine.mine(run, pool, "walk", 2)
     return folder
 
 
