@@ -53,7 +53,8 @@ BENCHMARK = f"bfcl-v3-own-prompt{VALIDATION}"
 WARMUP_TOKENS = 320  # of the longest prompt and response in the warm-up
 TOKENS = 240  # and of those walked along and asked: short ones, so that an arm takes minutes
 SETTINGS = [
-    "loop.sources=[bfcl:0.2]", "loop.rounds=1", "loop.search=walk", "warmup.samples=220", "warmup.order=mixed",
+    "loop.sources=[bfcl:0.2]", "loop.rounds=1", "loop.search=walk",
+    "warmup.samples=220", "warmup.order=mixed", "warmup.lr_mixed=1e-3", "warmup.epochs=1",
     "eval.max_tokens=64", f"warmup.max_tokens={WARMUP_TOKENS}", "preference.validation=0", "pairs.proved=true",
 ]  # fmt: skip
 UPDATE = 8  # samples an update
