@@ -65,7 +65,7 @@ class ModelSettings(Section):
 
 
 class DataSettings(Section):
-    """Which of the imported training samples are trained on and searched."""
+    """Which of the imported training samples are trained on and searched, and what is added to them."""
 
     pool: int = Field(0, ge=0, description="a random sample of so many of them, chosen by the seed; 0: all")
     only_calls: bool = Field(False, description="leave out those whose gold response is plain text")
@@ -75,6 +75,13 @@ class DataSettings(Section):
         le=1,
         description="set aside those that are as like a validation or test sample (Jaccard's index of the question's "
         "character 5-grams); 1: none",
+    )
+    abstain: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="for this share of those that begin a conversation with calls, add a variant without the needed "
+        "functions, where calling nothing is right; 0: none",
     )
 
 
@@ -234,9 +241,12 @@ class PreferenceSettings(Section):
 
 
 class EvalSettings(Section):
-    """How benchmarks are answered."""
+    """How benchmarks are answered, and along how many samples decisions are asked for."""
 
     max_tokens: Positive = Field(4096, description="upper bound on an answer (BFCL's own: 4096)")
+    fragments: int = Field(
+        0, ge=0, description="`itool run` asks for fragment accuracy along so many test samples; 0: not at all"
+    )
 
 
 class LoopSettings(Section):

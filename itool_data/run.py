@@ -26,6 +26,7 @@ from itool_data.store.tables import Store
 DEPENDS = {
     "import": (),
     "overlap": ("data",),
+    "abstain": ("data",),
     "warmup": ("model", "data", "warmup"),
     "perplexity": ("model", "data", "replay"),
     "pass-rate": ("model", "data", "replay", "mcts", "walk"),
@@ -34,7 +35,7 @@ DEPENDS = {
     "eval": ("model", "eval"),
     "stage": (),
 }
-# Settings that say where and how fast, not what.
+# Settings that say where, how fast and how much, not what.
 FREE = {
     ("model", "policy"),
     ("model", "device"),
@@ -48,6 +49,7 @@ FREE = {
     ("preference", "micro_tokens"),
     ("preference", "checkpoint_seconds"),
     ("preference", "report_to"),
+    ("eval", "fragments"),
 }
 
 
@@ -139,7 +141,7 @@ def _store(folder: Path, settings: Config) -> Store:
 
 
 def differences(old: Config, new: Config, sections: set[str]) -> list[str]:
-    """The settings that differ in the given sections, as `key: old -> new`, but for where and how fast."""
+    """The settings that differ in the given sections, as `key: old -> new`, but for where, how fast and how much."""
     before, after = old.model_dump(), new.model_dump()
     found = [] if old.seed == new.seed or not sections else [f"seed: {old.seed} -> {new.seed}"]
     for section in sorted(sections):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from itool_data import abstain
 from itool_data.config import SearchKind
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
@@ -60,7 +61,7 @@ def import_samples(run: Run, source: str, limit: int | None, strict: bool, repor
         ItoolError: at a bad row when strict; nothing of this import is kept then.
     """
     done = Imported()
-    seen = {row["sample_id"] for row in query(run.store, "SELECT sample_id FROM samples").to_pylist()}
+    seen = _sample_ids(run)
     reported = recorded(run, "import")
     samples: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
@@ -93,26 +94,48 @@ def import_samples(run: Run, source: str, limit: int | None, strict: bool, repor
     return done
 
 
-def training_samples(run: Run) -> list[Sample]:
-    """The samples that are trained on and searched: of the split `train`, what `data.*` leaves.
+def _sample_ids(run: Run) -> set[str]:
+    return {row["sample_id"] for row in query(run.store, "SELECT sample_id FROM samples").to_pylist()}
 
-    Near-duplicates of held-out samples go first and are recorded in `rejects`, once each; the pool is drawn from the
-    rest.
+
+def training_samples(run: Run) -> list[Sample]:
+    """The samples that are trained on and searched: of the split `train`, what `data.*` leaves, and variants of these.
+
+    Near-duplicates of held-out samples go first; the pool is drawn from the rest, and variants are of what is in it.
     """
     settings = run.config.data
-    samples = read_samples(run.store, "split = 'train'")
-    if settings.max_overlap < 1:
-        found = near_duplicates(samples, read_samples(run.store, "split != 'train'"), settings.max_overlap)
-        record_rejects(run, "overlap", [_overlap(one) for one in found])
-        near = {one.sample.sample_id for one in found}
-        samples = [s for s in samples if s.sample_id not in near]
+    imported = read_samples(run.store, "split = 'train' AND NOT starts_with(source, ?)", [abstain.PREFIX])
+    samples = _unlike_held_out(run, imported)
     if settings.only_calls:
         samples = [s for s in samples if s.calls]
     if settings.pool:
         ordered = sorted(samples, key=lambda s: derive_seed(run.config.seed, "pool", s.sample_id))
         pool = {s.sample_id for s in ordered[: settings.pool]}
         samples = [s for s in samples if s.sample_id in pool]
-    return samples
+    return [*samples, *_variants(run, samples)] if settings.abstain else samples
+
+
+def _variants(run: Run, samples: Sequence[Sample]) -> list[Sample]:
+    """The variants of training samples that `data.abstain` asks for, each committed to `samples` once."""
+    share = run.config.data.abstain
+    # Borrowed functions can make a variant like a held-out sample that its own sample is not like.
+    found = _unlike_held_out(run, abstain.variants(samples, share, run.config.seed))
+    known = _sample_ids(run)
+    rows = [sample_row(variant) for variant in found if variant.sample_id not in known]
+    if rows:
+        run.store.commit("abstain", {"samples": rows}, share=share)
+    return found
+
+
+def _unlike_held_out(run: Run, samples: list[Sample]) -> list[Sample]:
+    """The samples that are no near-duplicates of held-out ones; these are recorded in `rejects`, once each."""
+    threshold = run.config.data.max_overlap
+    if threshold == 1:
+        return samples
+    found = near_duplicates(samples, read_samples(run.store, "split != 'train'"), threshold)
+    record_rejects(run, "overlap", [_overlap(one) for one in found])
+    near = {one.sample.sample_id for one in found}
+    return [s for s in samples if s.sample_id not in near]
 
 
 def _overlap(found: NearDuplicate) -> Reject:

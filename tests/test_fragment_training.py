@@ -37,7 +37,7 @@ def model(tmp_path_factory):
 
 @st.composite
 def lessons(draw) -> list[StepPair]:
-    """Pairs with spans and weights below the steps of a right response, and right steps alone; of up to two samples."""
+    """Pairs with spans and weights along a right response, and right steps alone, of one or two samples."""
     found = []
     for sample in range(draw(st.integers(1, 2))):
         prompt = tuple(draw(st.lists(TOKEN, min_size=1, max_size=8)))

@@ -40,7 +40,9 @@ def test_greedy_draws_are_those_of_transformers_generate(folder):
 
 
 def test_a_draw_is_the_same_whatever_runs_beside_it_and_however_wide_the_batch(folder):
-    requests = [Request(f"r{i}", prompt(10 + i, i), [i, i + 100, i + 200], 16, 1.0, f"g{i % 3}") for i in range(9)]
+    requests = [
+        Request(f"r{i}", prompt(10 + i, i), [i, i + 100, i + 200], 16, (0.0, 1.0)[i % 2], f"g{i % 3}") for i in range(9)
+    ]
     together = generate(policy(folder, rows=16), requests)
     narrow = generate(policy(folder, rows=2), requests[::-1])[::-1]
     alone = [generate(policy(folder, rows=1), [r])[0] for r in requests]

@@ -329,7 +329,10 @@ def test_no_pairs(itool: Itool, tmp_path: Path) -> None:
     one_line(itool("train", "preference", "--run", folder), "no pairs", f"`itool mine --run {folder}` makes them")
     other = make_run(tmp_path / "other")
     one_line(
-        itool("train", "preference", "--run", other, "--round", 3), "nothing to train on in round 3", "of round 1", "--round 3"
+        itool("train", "preference", "--run", other, "--round", 3),
+        "nothing to train on in round 3",
+        "of round 1",
+        "--round 3",
     )
 
 

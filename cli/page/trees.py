@@ -6,6 +6,7 @@ Left out: compression (`build.py`).
 """
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,6 +161,8 @@ def _pair(pair: Row, place: int) -> Row:
         "qRejected": _round(pair["q_rejected"]),
         "similarity": _round(pair["similarity"]),
         "class": pair["error_class"],
+        "proved": pair["proved"],
+        "pRejected": _round(math.exp(pair["rejected_logprob"])) if pair["rejected_logprob"] is not None else None,
     }
 
 

@@ -281,12 +281,14 @@ class TransformersPolicy:
 
     def _sample(self, logits: Tensor, rows: list[_Row]) -> tuple[list[int], list[float]]:
         """Choose the next token of each row: exact sampling at its temperature, arg-max at 0."""
-        temperatures = torch.tensor([r.job.request.temperature for r in rows], device=logits.device)
-        u = torch.tensor([float(r.uniforms[len(r.ids)]) for r in rows], dtype=torch.float64, device=logits.device)
-        greedy = temperatures == 0
-        cdf = torch.softmax(logits / torch.where(greedy, 1.0, temperatures)[:, None], dim=-1).double().cumsum(-1)
-        drawn = torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True)[:, 0].clamp_(max=logits.shape[-1] - 1)
-        tokens = torch.where(greedy, logits.argmax(-1), drawn)
+        tokens = logits.argmax(-1)
+        if any(r.job.request.temperature for r in rows):  # An evaluation is all greedy and needs no distribution.
+            temperatures = torch.tensor([r.job.request.temperature for r in rows], device=logits.device)
+            u = torch.tensor([float(r.uniforms[len(r.ids)]) for r in rows], dtype=torch.float64, device=logits.device)
+            greedy = temperatures == 0
+            cdf = torch.softmax(logits / torch.where(greedy, 1.0, temperatures)[:, None], dim=-1).double().cumsum(-1)
+            drawn = torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True)[:, 0]
+            tokens = torch.where(greedy, tokens, drawn.clamp_(max=logits.shape[-1] - 1))
         logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
         return tokens.tolist(), logprobs.tolist()
 

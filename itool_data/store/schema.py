@@ -34,11 +34,18 @@ class Described(NamedTuple):
 
 TABLES = {
     "samples": Described(
-        "an assistant turn of a data set",
+        "an assistant turn of a data set, or a variant of one",
         {
             "sample_id": (_TEXT, "16 hex digits of the SHA-256 over messages, tools and target"),
-            "source": (_TEXT, "data set, such as `toolace`, `bfcl:simple`, or the file's name"),
-            "source_id": (_TEXT, "the data set's own id of the item, with the turn's number where it has several"),
+            "source": (
+                _TEXT,
+                "data set, such as `toolace`, `bfcl:simple`, or the file's name; `abstain:` before it marks a variant",
+            ),
+            "source_id": (
+                _TEXT,
+                "the data set's own id of the item, with the turn's number where it has several; a variant's is its "
+                "sample's",
+            ),
             "split": (_TEXT, "`train`, or `test` for what may never be trained on"),
             "messages": (_TEXT, "JSON: what came before the turn, `[{role, content}]`"),
             "tools": (_TEXT, "JSON: the functions on offer, `[{name, description, parameters}]`"),
