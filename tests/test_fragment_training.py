@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcomes import Itool, one_line
-from pair_run import make_run, pair_rows
+from pair_run import END, make_run, pair_rows
 from tiny_lora import gradients, tiny_lora
-from toys import END, PROMPTER, ids_of, tiny_model, toy_sample
+from toys import PROMPTER, ids_of, tiny_model, toy_sample
 
 from itool_data.config import PreferenceSettings
 from itool_data.policy.load import find_model
@@ -351,7 +351,7 @@ def make_lessons(folder: Path, *settings: str) -> Path:
                 step = {"step_ids": right, "probability": 0.5, "tree_id": f"t{n}", "number": number}
                 fragments.append(at | step)
                 rejected = [right[0], 90]
-                texts = [" ".join(f"t{i}" for i in ids if i != 2) for ids in (right, rejected)]
+                texts = [" ".join(f"t{i}" for i in ids if i != END) for ids in (right, rejected)]
                 pairs.append(at | wrong | {
                     "pair_id": f"t{n}/{number}", "prompt_ids": prompt, "chosen_ids": right, "rejected_ids": rejected,
                     "chosen_text": texts[0], "rejected_text": texts[1],
