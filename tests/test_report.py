@@ -65,7 +65,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("walked") / "run"
     usual = scripted_mine.policy()
     table = {prompt: {**answers, scripted_mine.ids_of(HOSTILE): 4.0} for prompt, answers in usual._table.items()}
-    with write_run(folder, None, [*scripted_mine.SETTINGS, "walk.max_step_tokens=120"]) as run:
+    with write_run(folder, None, [*scripted_mine.SETTINGS["walk"], "walk.max_step_tokens=120"]) as run:
         scripted_mine.mine(run, LocalPool(Desk(ScriptedPolicy(table), scripted_mine.PROMPTER)), search="walk")
         decisions = [_decision("scripted@0", number, number < 5) for number in range(40)]
         decisions += [_decision("scripted@0+warm", number, number < 25) for number in range(40)]
