@@ -168,7 +168,7 @@ def evaluate(
 
     left_out = set() if trained_on else not_asked(run, benchmark)
     questions = choose(benchmark, categories, limit, ITEMS_SEED, left_out)
-    asked = prepare(run, answerer, benchmark, questions)
+    asked = prepare(run, str(answerer.policy_id), benchmark, questions)
     done, total = len(questions) - len(asked), len(questions)
     console.print(
         f"{benchmark.name}, {answerer.policy_id}: {total} items, {done} already answered"

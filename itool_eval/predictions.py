@@ -105,7 +105,7 @@ def read_evaluated(run: Run, policy: str = "") -> list[Evaluated]:
         run.store,
         "SELECT policy, benchmark, category, item, output, verdict FROM predictions "
         "WHERE ends_with(policy, ?) OR ? = 'base' AND NOT contains(policy, '+') "
-        "ORDER BY benchmark, policy, category, position",
+        "ORDER BY benchmark, policy, category, position, item",
         None,
         [policy, policy],
     ).to_pylist()
