@@ -160,9 +160,9 @@ def train_preference(console: "Console", run: "Run", round_: int | None, again: 
     from itool_train import preference as stage
 
     chosen = round_ or stage.newest_round(run)
-    present = stage.trained(run, chosen)
+    present = run.trained(stage.STAGE, chosen)
     if present is not None and not again:
-        console.print(f"round {chosen}: already trained, {present.relative_to(run.folder)} (--again trains once more)")
+        console.print(f"round {chosen}: already trained, {present.info['adapter']} (--again trains once more)")
         return
     base = find_model(run.config.model)
     prepared = stage.prepare(run, base, chosen)

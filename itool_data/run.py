@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from itool_data.config import Config, load_config
 from itool_data.errors import ItoolError
 from itool_data.policy.load import Adapter, BaseModel, find_adapter
-from itool_data.store.tables import Store
+from itool_data.store.tables import Commit, Store
 
 # The sections of the settings that each operation's results depend on.
 DEPENDS = {
@@ -61,14 +61,14 @@ class Run:
     @property
     def has_adapter(self) -> bool:
         """Whether the warm-up or a round has trained one."""
-        return any("adapter" in commit.info for commit in self.store.log())
+        return standing(self.store.log()) is not None
 
     def adapter(self, base: BaseModel, round_: int | None = None) -> Adapter | None:
-        """The adapter that a round starts from: the newest one that the warm-up or an earlier round trained.
+        """The adapter that a round starts from (`standing`).
 
         Args:
             base: its base model.
-            round_: of the loop; None: the newest of all.
+            round_: of the loop; None: after all of them.
 
         Returns:
             None before any.
@@ -76,10 +76,28 @@ class Run:
         Raises:
             ItoolError: if it is gone, or belongs to another base model.
         """
+        commit = standing(self.store.log(), round_)
+        return find_adapter(self.folder / commit.info["adapter"], base) if commit else None
+
+    def trained(self, operation: str, round_: int = 0) -> Commit | None:
+        """The newest commit of a round's finished training; None before it."""
         for commit in reversed(self.store.log()):
-            if "adapter" in commit.info and (round_ is None or commit.info.get("round", 0) < round_):
-                return find_adapter(self.folder / commit.info["adapter"], base)
+            if (commit.operation, commit.info.get("round", 0)) == (operation, round_) and "adapter" in commit.info:
+                return commit
         return None
+
+
+def standing(log: Sequence[Commit], round_: int | None = None) -> Commit | None:
+    """The training whose adapter a round starts from: the newest one of the warm-up or an earlier round.
+
+    Args:
+        log: the run's.
+        round_: of the loop; None: after all of them.
+    """
+    for commit in reversed(log):
+        if "adapter" in commit.info and (round_ is None or commit.info.get("round", 0) < round_):
+            return commit
+    return None
 
 
 def open_run(folder: Path, config: Path | None = None, overrides: list[str] | None = None) -> Run:

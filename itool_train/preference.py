@@ -90,14 +90,6 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def trained(run: Run, round_: int) -> Path | None:
-    """The adapter of a round whose training is finished, or None."""
-    for commit in reversed(run.store.log()):
-        if commit.operation == STAGE and commit.info.get("round") == round_ and "adapter" in commit.info:
-            return run.folder / str(commit.info["adapter"])
-    return None
-
-
 def newest_round(run: Run) -> int:
     """The newest round that has pairs.
 

@@ -129,7 +129,7 @@ def test_the_next_round_goes_on_from_the_adapter_of_this_one(tmp_path):
         base = find_model(run.config.model)
         prepared = preference.prepare(run, base, 2)
         preference.train(run, base, prepared, lambda progress: None, print)
-        assert preference.trained(run, 2) == run.folder / run.store.log()[-1].info["adapter"]
+        assert run.trained(preference.STAGE, 2) == run.store.log()[-1]
     # The first update is made at learning rate 0: its log-probabilities are those of the adapter it starts from.
     (start,) = rows(folder, 'round = 2 AND "update" = 1')
     assert (start["policy"], start["learning_rate"]) == (policy, 0)
