@@ -1,5 +1,6 @@
 """`itool train`: `warmup` (easy-to-hard SFT, after which a model answers in calls), `preference` (on step pairs)."""
 
+import shutil
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,6 +87,7 @@ def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
             for r in results
         ],
     )
+    shutil.rmtree(work)
     table = Table("stage", "samples", "tokens", "learning rate", "loss at its end", "tokens/s", "time")
     for r in results:
         rate = f"{r.tokens / r.seconds:.0f}"
@@ -182,6 +184,7 @@ def train_preference(console: "Console", run: "Run", round_: int | None, again: 
         )
     if result is None:
         return
+    stage.finish(run, base, prepared, result)
     table = Table("update", "split", "loss", "chosen logprob/token", "rejected", "margin", "accuracy", "tokens/s")
     shown = [row for row in result.rows if row["split"] == "validation" or row["update"] in (1, len(prepared.updates))]
     for row in shown:
@@ -192,6 +195,6 @@ def train_preference(console: "Console", run: "Run", round_: int | None, again: 
         )
     console.print(table)
     console.print(f"adapter: {result.adapter} (update {result.update} of {len(prepared.updates)})")
-    before, after = result.start_loss, result.validation_loss
+    before, after = result.validation_loss(0), result.validation_loss(result.update)
     if before is not None and after is not None and after >= before:
         console.print(f"warning: the validation loss did not fall ({before:.4f} before, {after:.4f} after)")

@@ -1,9 +1,10 @@
 """Preference training on a round's step pairs (paper 3.2): from the store's pairs to an adapter and its record.
 
 A round starts from the newest adapter before it (the warm-up's, or the previous round's), trains on the pairs that this
-very policy's search gave, and leaves an adapter, its log in the table `training`, and a commit that makes it the run's
-newest. A killed run goes on from its last checkpoint. Several processes (`accelerate launch`) train together; the first
-one alone writes to the run. Left out: the loop itself (`pair_trainer`), mining, and showing progress.
+very policy's search gave, and leaves an adapter and its log; `finish` commits them and makes the adapter the run's
+newest. A killed run goes on from its last checkpoint, or after the training. Several processes (`accelerate launch`)
+train together; the first one alone writes to the run. Left out: the loop itself (`pair_trainer`), mining, and showing
+progress.
 """
 
 import hashlib
@@ -68,21 +69,24 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a round's training left.
+    """What a round's training left: it is there until `finish` has committed it.
 
     Attributes:
         adapter: its folder.
         update: the one whose adapter is kept, the best on the validation pairs.
-        start_loss: the validation loss before the first update; None without validation pairs.
-        validation_loss: that of the kept adapter.
         rows: of the table `training`.
+        work: the folder of what goes with the commit.
     """
 
     adapter: Path
     update: int
-    start_loss: float | None
-    validation_loss: float | None
     rows: list[dict[str, Any]]
+    work: Path
+
+    def validation_loss(self, update: int) -> float | None:
+        """The loss on the validation pairs after an update (0: before the first); None where it was not taken."""
+        taken = {row["update"]: row["loss"] for row in self.rows if row["split"] == "validation"}
+        return taken.get(update)
 
 
 def is_first_process() -> bool:
@@ -184,7 +188,7 @@ def _context(base: BaseModel) -> int:
 def train(
     run: Run, base: BaseModel, prepared: Prepared, report: Callable[[Progress], None], say: Callable[[str], None]
 ) -> Trained | None:
-    """Train on prepared pairs; commit the adapter and the table `training`.
+    """Train on prepared pairs, unless that is done already and only `finish` was not.
 
     Args:
         run: open for writing in the first process.
@@ -199,6 +203,42 @@ def train(
     Raises:
         ItoolError: if training stopped early; its log and the last good adapter are kept, but not as the run's newest.
     """
+    work = run.folder / "work" / f"{STAGE}-{prepared.round}-{_identity(run, prepared)}"
+    result = work / "trained.json"
+    if not result.is_file():
+        _train(run, base, prepared, work, report, say)
+    if not is_first_process():
+        return None
+    left = json.loads(result.read_text(encoding="utf-8"))
+    return Trained(run.folder / left["adapter"], left["update"], left["rows"], work)
+
+
+def finish(run: Run, base: BaseModel, prepared: Prepared, trained: Trained) -> None:
+    """Commit a training's adapter and rows of `training`; only then remove what a killed run would go on from."""
+    info = _info(run, base, prepared) | {
+        "adapter": str(trained.adapter.relative_to(run.folder)),
+        "update": trained.update,
+        "content": adapter_hash(trained.adapter),
+    }
+    run.store.commit(STAGE, {"training": trained.rows}, **info)
+    shutil.rmtree(trained.work)
+
+
+def _info(run: Run, base: BaseModel, prepared: Prepared) -> dict[str, Any]:
+    """What the log says of any training."""
+    objective = run.config.preference.loss
+    return {"round": prepared.round, "base": f"{base.name}@{base.revision}", "objective": objective}
+
+
+def _train(
+    run: Run,
+    base: BaseModel,
+    prepared: Prepared,
+    work: Path,
+    report: Callable[[Progress], None],
+    say: Callable[[str], None],
+) -> None:
+    """Train, and write down what came of it in `work/trained.json`."""
     from itool_train.checkpoints import keep_adapter, last_checkpoint
     from itool_train.losses import WITH_REFERENCE
     from itool_train.pair_trainer import PairTrainer, Schedule, TrainingStoppedError, arguments
@@ -208,7 +248,6 @@ def train(
     settings, device = config.preference, choose_device(config.model)
     if device == "cpu":
         keep_freed_memory()
-    work = run.folder / "work" / f"{STAGE}-{prepared.round}-{_identity(run, prepared)}"
     resume = last_checkpoint(work)
     model = load_trainable(base, prepared.start.path if prepared.start else None, settings, device, config.seed)
     schedule = Schedule(prepared.updates, prepared.validation, settings.epochs)
@@ -230,24 +269,21 @@ def train(
     if not is_first_process():
         if stopped:
             raise ItoolError(f"preference training: {stopped}")
-        return None
+        return
     rows = _rows(trainer.state.log_history, prepared, settings.loss, settings.epochs)
     best = trainer.state.best_global_step
     adapter = keep_adapter(work / f"best-{best}", base, run.folder / "adapters", STAGE) if best else None
-    info: dict[str, Any] = {"round": prepared.round, "base": f"{base.name}@{base.revision}", "objective": settings.loss}
-    if adapter is not None:
-        info |= {"kept" if stopped else "adapter": str(adapter.relative_to(run.folder)), "update": best}
-        info["content"] = adapter_hash(adapter)
     if stopped:
-        info["stopped"] = stopped
-    run.store.commit(STAGE, {"training": rows}, **info)
-    shutil.rmtree(work)
-    if stopped:
+        info = _info(run, base, prepared) | {"stopped": stopped}
+        if adapter is not None:
+            info |= {"kept": str(adapter.relative_to(run.folder)), "update": best, "content": adapter_hash(adapter)}
+        run.store.commit(STAGE, {"training": rows}, **info)
+        shutil.rmtree(work)
         left = f"the adapter of update {best} is kept in {adapter}" if adapter else "no checkpoint was made yet"
         raise ItoolError(f"preference training: {stopped}; {left}")
     assert adapter is not None
-    losses = {row["update"]: row["loss"] for row in rows if row["split"] == "validation"}
-    return Trained(adapter, best, losses.get(0), losses.get(best), rows)
+    whole = {"adapter": str(adapter.relative_to(run.folder)), "update": best, "rows": rows}
+    _write(work / "trained.json", whole)
 
 
 def _reference(trainer: "PairTrainer", prepared: Prepared, work: Path) -> dict[str, tuple[float, float]]:
@@ -259,10 +295,15 @@ def _reference(trainer: "PairTrainer", prepared: Prepared, work: Path) -> dict[s
     trained_on = {pair.pair_id: pair for update in prepared.updates for pair in update}
     reference = trainer.logprobs([*trained_on.values(), *prepared.validation])
     if is_first_process():
-        unfinished = kept.with_suffix(".new")
-        unfinished.write_text(json.dumps(reference), encoding="utf-8")
-        unfinished.replace(kept)
+        _write(kept, reference)
     return reference
+
+
+def _write(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(json.dumps(content), encoding="utf-8")
+    unfinished.replace(path)
 
 
 def _identity(run: Run, prepared: Prepared) -> str:

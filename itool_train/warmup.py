@@ -7,7 +7,6 @@ difficulties is what the order is compared with. Left out: choosing the samples 
 """
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -113,7 +112,8 @@ def warm_up(
         settings: learning rates, sizes, LoRA's rank.
         seed: of the order of the examples and the adapter's initial weights.
         device: `cpu` or `cuda`.
-        work: folder for checkpoints; what it holds from a killed run of the same data is gone on from.
+        work: folder for checkpoints; what it holds from a killed run of the same data is gone on from, so it must stay
+            until the result is committed.
         adapters: each stage's adapter goes to `adapters/warmup-<content hash>`.
         report: called after every update.
 
@@ -147,7 +147,6 @@ def warm_up(
         before += updates_of(len(stages[name]), settings)
         previous = adapters / results[-1].adapter
     assert previous is not None
-    shutil.rmtree(work)
     return previous, results
 
 

@@ -60,7 +60,11 @@ def make_run(folder: Path, rows: list[dict[str, Any]] | None = None, *settings: 
 def train(run: Run, report: Any = lambda progress: None, say: Any = print) -> preference.Trained | None:
     """Round 1, as the command trains it."""
     base = find_model(run.config.model)
-    return preference.train(run, base, preference.prepare(run, base, 1), report, say)
+    prepared = preference.prepare(run, base, 1)
+    trained = preference.train(run, base, prepared, report, say)
+    if trained is not None:
+        preference.finish(run, base, prepared, trained)
+    return trained
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ def test_a_round_learns_and_leaves_an_adapter_and_a_row_an_update(tmp_path):
     assert all(row["tokens"] > 0 and row["seconds"] > 0 and row["learning_rate"] is not None for row in updates)
     # The best on the validation pairs is what is kept (paper B.1).
     validated = {row["update"]: row["loss"] for row in rows(folder, "split = 'validation' AND update > 0")}
-    assert validated[result.update] == min(validated.values()) == result.validation_loss
+    assert validated[result.update] == min(validated.values()) == result.validation_loss(result.update)
     assert len(validated) == 4 and result.adapter.name.startswith("preference-")
     commit = open_run(folder).store.log()[-1]
     assert (commit.operation, commit.info["round"]) == ("preference", 1)
@@ -128,7 +128,9 @@ def test_the_next_round_goes_on_from_the_adapter_of_this_one(tmp_path):
     with write_run(folder, None, []) as run:
         base = find_model(run.config.model)
         prepared = preference.prepare(run, base, 2)
-        preference.train(run, base, prepared, lambda progress: None, print)
+        second = preference.train(run, base, prepared, lambda progress: None, print)
+        assert second is not None
+        preference.finish(run, base, prepared, second)
         assert run.trained(preference.STAGE, 2) == run.store.log()[-1]
     # The first update is made at learning rate 0: its log-probabilities are those of the adapter it starts from.
     (start,) = rows(folder, 'round = 2 AND "update" = 1')
