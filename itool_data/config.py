@@ -75,6 +75,13 @@ class DataSettings(Section):
         description="set aside those that are as like a validation or test sample (Jaccard's index of the question's "
         "character 5-grams); 1: none",
     )
+    validation: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="about this share of a data set is set aside for validation when it is imported, with all samples "
+        "of the same first question; BFCL has bfcl:SHARE instead",
+    )
 
 
 class WalkSettings(Section):

@@ -64,7 +64,7 @@ def import_samples(run: Run, source: str, limit: int | None, strict: bool, repor
             samples.clear()
             rejects.clear()
 
-    for item in load(source):
+    for item in load(source, run.config.data.validation):
         if isinstance(item, Reject):
             if strict:
                 raise ItoolError(f"{item}; without --strict it is set aside and the rest goes on")

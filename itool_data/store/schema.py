@@ -35,7 +35,7 @@ TABLES = {
             "sample_id": (_TEXT, "16 hex digits of the SHA-256 over messages, tools and target"),
             "source": (_TEXT, "data set, such as `toolace`, `bfcl:simple`, or the file's name"),
             "source_id": (_TEXT, "the data set's own id of the item, with the turn's number where it has several"),
-            "split": (_TEXT, "`train`, or `test` for what may never be trained on"),
+            "split": (_TEXT, "`train`; `validation` and `test` for what may never be trained on"),
             "messages": (_TEXT, "JSON: what came before the turn, `[{role, content}]`"),
             "tools": (_TEXT, "JSON: the functions on offer, `[{name, description, parameters}]`"),
             "target": (_TEXT, "the gold response as text"),
