@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from itool_data.policy.base import PolicyId, Usage
 from itool_data.prompt import ToolStyle
 from itool_data.run import Run
-from itool_data.sample import Reject
+from itool_data.sample import Reject, Sample
 from itool_data.stages import record_rejects
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk
@@ -213,7 +213,7 @@ def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[A
         if ended:
             run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(answerer.policy_id))
 
-    job = AnswerJob(benchmark.source, run.config.model.tools, run.config.eval.max_tokens)
+    job = AnswerJob(benchmark.source, run.config.model.tools, run.config.eval.max_tokens, benchmark.samples)
     try:
         for finished in answerer.run(job, asked):
             answered = [ended for ended in finished if isinstance(ended, Answered)]
@@ -238,11 +238,13 @@ class AnswerJob:
         source: of the benchmark, as `open_benchmark` takes it, because every worker opens it for itself.
         tools: how the run's own prompt writes functions.
         max_tokens: upper bound on a reply.
+        samples: of the run that are its items; they go along, as a worker may be where the run's tables are not.
     """
 
     source: str
     tools: ToolStyle
     max_tokens: int
+    samples: tuple[Sample, ...] = ()
     name = "item"
 
     def start(self, desk: Desk) -> "AnswerSession":
@@ -254,7 +256,7 @@ class AnswerSession:
     """Holds conversations with one chat."""
 
     def __init__(self, job: AnswerJob, chat: Chat):
-        benchmark = open_benchmark(job.source, job.tools)
+        benchmark = open_benchmark(job.source, job.tools, job.samples)
         self.appetite = _OPEN_PER_ROW * chat.max_rows
         self._benchmark = benchmark
         self._questions = cache(lambda category: {(q.id, q.position): q for q in benchmark.questions(category)})

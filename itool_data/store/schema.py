@@ -192,10 +192,10 @@ TABLES = {
     "predictions": Described(
         "a policy's answer to a benchmark's item, and its verdict",
         {
-            "benchmark": (_TEXT, "`bfcl-v3`, `bfcl-v4`, their `-fc`, `bfcl-v3-own-prompt` or `apibank`"),
+            "benchmark": (_TEXT, "such as `bfcl-v3`, `bfcl-v3-own-prompt`, `apibank`, or `validation`: own samples"),
             "policy": _POLICY,
             "category": (_TEXT, "of the benchmark"),
-            "item": (_TEXT, "the benchmark's id"),
+            "item": (_TEXT, "the benchmark's id; a validation sample's"),
             "position": (_INT, "in the category, because an id can stand for two items"),
             "output": (_TEXT, "the reply; of several turns, or called natively, JSON: a list (turn) of lists (step)"),
             "calls": (_TEXT, "JSON: the calls of all replies; null where the output does not decode"),
