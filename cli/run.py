@@ -184,7 +184,8 @@ class Loop:
                 return
             if (processes := _processes(run)) > 1:
                 _launch(self._folder, int(number), again, processes)
-                return
+                if not run.config.validation.items:
+                    return  # else they only trained, and one process asks
         stages: dict[str, Callable[[Run, int, bool], None]] = {
             "import": self._import,
             "warmup": self._warmup,
@@ -206,7 +207,7 @@ class Loop:
     def _warmup(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.train import train_warmup
 
-        train_warmup(self._console, run, again)
+        train_warmup(self._console, run, self._policies, again)
 
     def _perplexity(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.mine import measure_round
@@ -225,7 +226,7 @@ class Loop:
     def _preference(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.train import train_preference
 
-        train_preference(self._console, run, round_, again)
+        train_preference(self._console, run, self._policies, round_, again)
 
     def _evaluate(self, run: "Run", round_: int, again: bool) -> None:
         self.evaluate(run, _adapter(run, round_ + 1))

@@ -84,6 +84,23 @@ class DataSettings(Section):
     )
 
 
+class ValidationSettings(Section):
+    """Trainings are judged by asking: the adapter with the most validation items right is kept, or none."""
+
+    items: int = Field(
+        0,
+        ge=0,
+        description="at most so many of the run's validation samples are asked, before a training and of what it left; "
+        "0: none, the paper's",
+    )
+    checkpoints: Positive = Field(2, description="evenly spaced points of a training that are asked, its end included")
+
+    @property
+    def candidates(self) -> int:
+        """How many adapters a training leaves to choose from; 0: what it takes for its best itself."""
+        return self.checkpoints if self.items else 0
+
+
 class WalkSettings(Section):
     """The search along right responses (`loop.search: walk`)."""
 
@@ -253,6 +270,7 @@ class Config(Section):
     loop: LoopSettings = LoopSettings()
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
+    validation: ValidationSettings = ValidationSettings()
     workers: WorkerSettings = WorkerSettings()
     warmup: WarmupSettings = WarmupSettings()
     replay: ReplaySettings = ReplaySettings()

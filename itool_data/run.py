@@ -26,10 +26,10 @@ from itool_data.store.tables import Commit, Store
 DEPENDS = {
     "import": (),
     "overlap": ("data",),
-    "warmup": ("model", "data", "warmup"),
+    "warmup": ("model", "data", "validation", "warmup"),
     "perplexity": ("model", "data", "replay"),
     "mine": ("model", "data", "replay", "mcts", "walk", "reward", "pairs"),
-    "preference": ("model", "preference"),
+    "preference": ("model", "validation", "preference"),
     "eval": ("model", "eval"),
     "stage": (),
 }
@@ -80,9 +80,10 @@ class Run:
         return find_adapter(self.folder / commit.info["adapter"], base) if commit else None
 
     def trained(self, operation: str, round_: int = 0) -> Commit | None:
-        """The newest commit of a round's finished training; None before it."""
+        """The newest commit of a round's finished training, its adapter kept or refused; None before it."""
         for commit in reversed(self.store.log()):
-            if (commit.operation, commit.info.get("round", 0)) == (operation, round_) and "adapter" in commit.info:
+            of_round = (commit.operation, commit.info.get("round", 0)) == (operation, round_)
+            if of_round and ("adapter" in commit.info or "refused" in commit.info):
                 return commit
         return None
 
@@ -90,12 +91,20 @@ class Run:
 def standing(log: Sequence[Commit], round_: int | None = None) -> Commit | None:
     """The training whose adapter a round starts from: the newest one of the warm-up or an earlier round.
 
+    Where that one's adapter was refused, it is what that one started from; so an adapter that the same round had kept
+    before, in an earlier attempt, is not gone on from.
+
     Args:
         log: the run's.
         round_: of the loop; None: after all of them.
     """
     for commit in reversed(log):
-        if "adapter" in commit.info and (round_ is None or commit.info.get("round", 0) < round_):
+        of = commit.info.get("round", 0)
+        if round_ is not None and of >= round_:
+            continue
+        if "refused" in commit.info:
+            round_ = of
+        elif "adapter" in commit.info:
             return commit
     return None
 

@@ -24,6 +24,7 @@ from itool_data.search.miner import TREE_SECTIONS
 from itool_data.sources import load
 from itool_data.store.samples import read_samples, reject_row, sample_row
 from itool_data.store.sql import query
+from itool_data.validation import drawn, refuse_trained_on
 from itool_data.workers.pool import Pool
 
 IMPORT_ROWS = 5000  # rows of one import commit
@@ -142,6 +143,23 @@ def training_samples(run: Run) -> list[Sample]:
         pool = {s.sample_id for s in ordered[: settings.pool]}
         samples = [s for s in samples if s.sample_id in pool]
     return samples
+
+
+def validation_samples(run: Run) -> list[Sample]:
+    """The samples by which the run's trainings are chosen: `validation.items` of the split `validation`.
+
+    Raises:
+        ItoolError: if there is none, or a training sample asks the same as one of them.
+    """
+    held_out = read_samples(run.store, "split = 'validation'")
+    if not held_out:
+        raise ItoolError(
+            f"{run.folder}: validation.items is {run.config.validation.items}, but no sample is set aside for that; "
+            "import bfcl:0.1, or any other data set with data.validation=0.1 set before"
+        )
+    chosen = drawn(held_out, run.config.validation.items)
+    refuse_trained_on(chosen, training_samples(run))
+    return chosen
 
 
 def _overlap(found: NearDuplicate) -> Reject:

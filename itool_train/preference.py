@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from itool_data.run import FREE, Run
 from itool_data.sample import Reject, canonical_json
 from itool_data.stages import record_rejects
 from itool_data.store.sql import query
+from itool_train.checkpoints import even_points, keep_adapter, last_checkpoint, write_json
 from itool_train.step_pairs import StepPair, divide, ordered_updates
 
 if TYPE_CHECKING:
@@ -72,14 +73,13 @@ class Trained:
     """What a round's training left: it is there until `finish` has committed it.
 
     Attributes:
-        adapter: its folder.
-        update: the one whose adapter is kept, the best on the validation pairs.
+        candidates: adapters' folders by the updates after which they were kept: the one that is best on the validation
+            pairs, or `validation.checkpoints` of them to choose from.
         rows: of the table `training`.
         work: the folder of what goes with the commit.
     """
 
-    adapter: Path
-    update: int
+    candidates: dict[int, Path]
     rows: list[dict[str, Any]]
     work: Path
 
@@ -92,6 +92,11 @@ class Trained:
 def is_first_process() -> bool:
     """Whether this is the only process, or the one of several that writes."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def is_one_of_several() -> bool:
+    """Whether this process trains together with others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def newest_round(run: Run) -> int:
@@ -203,24 +208,32 @@ def train(
     Raises:
         ItoolError: if training stopped early; its log and the last good adapter are kept, but not as the run's newest.
     """
+    from accelerate.utils.memory import clear_device_cache
+
     work = run.folder / "work" / f"{STAGE}-{prepared.round}-{_identity(run, prepared)}"
     result = work / "trained.json"
     if not result.is_file():
         _train(run, base, prepared, work, report, say)
+        # A trainer refers to itself, and whatever comes next needs its memory.
+        clear_device_cache(garbage_collection=True)
     if not is_first_process():
         return None
     left = json.loads(result.read_text(encoding="utf-8"))
-    return Trained(run.folder / left["adapter"], left["update"], left["rows"], work)
+    candidates = {int(update): run.folder / adapter for update, adapter in left["candidates"].items()}
+    return Trained(candidates, left["rows"], work)
 
 
-def finish(run: Run, base: BaseModel, prepared: Prepared, trained: Trained) -> None:
-    """Commit a training's adapter and rows of `training`; only then remove what a killed run would go on from."""
-    info = _info(run, base, prepared) | {
-        "adapter": str(trained.adapter.relative_to(run.folder)),
-        "update": trained.update,
-        "content": adapter_hash(trained.adapter),
-    }
-    run.store.commit(STAGE, {"training": trained.rows}, **info)
+def finish(run: Run, base: BaseModel, prepared: Prepared, trained: Trained, chosen: Mapping[str, object]) -> None:
+    """Commit what becomes of a training; only then remove what a killed run would go on from.
+
+    Args:
+        run: open for writing.
+        base: the run's base model.
+        prepared: what was trained on.
+        trained: what that left.
+        chosen: what the log says of the candidate that was chosen, or refused (`itool_data.run.standing`).
+    """
+    run.store.commit(STAGE, {"training": trained.rows}, **_info(run, base, prepared), **chosen)
     shutil.rmtree(trained.work)
 
 
@@ -239,7 +252,6 @@ def _train(
     say: Callable[[str], None],
 ) -> None:
     """Train, and write down what came of it in `work/trained.json`."""
-    from itool_train.checkpoints import keep_adapter, last_checkpoint
     from itool_train.losses import WITH_REFERENCE
     from itool_train.pair_trainer import PairTrainer, Schedule, TrainingStoppedError, arguments
     from itool_train.qlora import load_trainable
@@ -250,8 +262,9 @@ def _train(
         keep_freed_memory()
     resume = last_checkpoint(work)
     model = load_trainable(base, prepared.start.path if prepared.start else None, settings, device, config.seed)
-    schedule = Schedule(prepared.updates, prepared.validation, settings.epochs)
     n = len(prepared.updates)
+    points = even_points(n, config.validation.candidates)
+    schedule = Schedule(prepared.updates, prepared.validation, settings.epochs, points)
     trainer = PairTrainer(
         model,
         arguments(settings, config.seed, device, work, run.folder / "logs", resume is None),
@@ -271,19 +284,22 @@ def _train(
             raise ItoolError(f"preference training: {stopped}")
         return
     rows = _rows(trainer.state.log_history, prepared, settings.loss, settings.epochs)
-    best = trainer.state.best_global_step
-    adapter = keep_adapter(work / f"best-{best}", base, run.folder / "adapters", STAGE) if best else None
+    last = trainer.state.best_global_step
+    kept = {
+        update: keep_adapter(work / f"candidate-{update}", base, run.folder / "adapters", STAGE)
+        for update in ([last] if stopped or not points else sorted(points))
+        if update
+    }
     if stopped:
         info = _info(run, base, prepared) | {"stopped": stopped}
-        if adapter is not None:
-            info |= {"kept": str(adapter.relative_to(run.folder)), "update": best, "content": adapter_hash(adapter)}
+        for update, adapter in kept.items():
+            info |= {"kept": str(adapter.relative_to(run.folder)), "update": update, "content": adapter_hash(adapter)}
         run.store.commit(STAGE, {"training": rows}, **info)
         shutil.rmtree(work)
-        left = f"the adapter of update {best} is kept in {adapter}" if adapter else "no checkpoint was made yet"
+        left = f"the adapter of update {last} is kept in {kept[last]}" if kept else "no checkpoint was made yet"
         raise ItoolError(f"preference training: {stopped}; {left}")
-    assert adapter is not None
-    whole = {"adapter": str(adapter.relative_to(run.folder)), "update": best, "rows": rows}
-    _write(work / "trained.json", whole)
+    candidates = {update: str(adapter.relative_to(run.folder)) for update, adapter in kept.items()}
+    write_json(work / "trained.json", {"candidates": candidates, "rows": rows})
 
 
 def _reference(trainer: "PairTrainer", prepared: Prepared, work: Path) -> dict[str, tuple[float, float]]:
@@ -295,15 +311,8 @@ def _reference(trainer: "PairTrainer", prepared: Prepared, work: Path) -> dict[s
     trained_on = {pair.pair_id: pair for update in prepared.updates for pair in update}
     reference = trainer.logprobs([*trained_on.values(), *prepared.validation])
     if is_first_process():
-        _write(kept, reference)
+        write_json(kept, reference)
     return reference
-
-
-def _write(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    unfinished = path.with_suffix(".new")
-    unfinished.write_text(json.dumps(content), encoding="utf-8")
-    unfinished.replace(path)
 
 
 def _identity(run: Run, prepared: Prepared) -> str:
@@ -314,6 +323,7 @@ def _identity(run: Run, prepared: Prepared) -> str:
         "settings": {key: value for key, value in settings.items() if (STAGE, key) not in FREE},
         "policy": prepared.policy,
         "pairs": sorted({p.pair_id for update in prepared.updates for p in update}),
+        "candidates": run.config.validation.candidates,
     }
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
 
