@@ -1,19 +1,26 @@
-"""How well the search keeps the policy busy, and what that is worth against a slower policy.
+"""What a search costs and what it brings, on the embedded model after its warm-up, over the same BFCL samples.
 
-On the embedded model after its warm-up, over the same BFCL samples, in one run:
+`--search walk` (the default) sets the walk against the tree search, in one run over the same samples:
+
+    walk_pairs_per_1k      proved pairs per 1,000 decoded tokens of the walk; mcts_pairs_per_1k: of the tree search
+    per_token_ratio        the one / the other
+    per_minute_ratio       proved pairs a minute of the walk / of the tree search
+    proved_share           of the walk's pairs; mcts_proved_share: of the tree search's
+
+`--search mcts` says how well the tree search keeps the policy busy:
 
     utilisation            decoded tokens/s of the search / of the same policy on draws of the same lengths, all
                            submitted at once (no tree waits for another draw)
     prefill_amplification  prompt tokens computed / distinct tokens in the union of all request prompts of each tree
     waste                  share of the decoded tokens that are in no node of a tree
     pairs_per_1k_tokens    pairs per 1,000 decoded tokens
-    speedup                pairs per minute / of the same search by the slower policy: for `transformers` transformers'
-                           own `generate`, one draw at a time and every prompt computed anew, with the same seeds; for
-                           `vllm` the `transformers` policy
-    identical_trees        share of trees that are the same in both, node by node (`transformers` only: the others draw
-                           other random numbers)
+    speedup                (with --against) pairs per minute / of the same search by the slower policy: for
+                           `transformers` transformers' own `generate`, one draw at a time and every prompt computed
+                           anew, with the same seeds, which takes over 20 minutes; for `vllm` the `transformers` policy
+    identical_trees        (with --against) share of trees that are the same in both, node by node (`transformers`
+                           only: the others draw other random numbers)
 
-    python -m bench.search [--samples 48] [--policy vllm] [--run runs/bench]
+    python -m bench.search [--search walk] [--samples 48] [--policy vllm] [--against] [--run runs/bench]
 """
 
 import argparse
@@ -26,14 +33,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.shared import prepared_run
-from itool_data.config import Config
+from itool_data.config import Config, SearchKind
 from itool_data.policy.base import Completion, Draw, Policy, Request, Usage, derive_seed, generate, uniforms
 from itool_data.policy.load import Adapter, BaseModel, find_model, load_model, policy_id, stop_ids
 from itool_data.policy.open import open_policy, open_prompter
-from itool_data.prompt import Prompter, tokenise
-from itool_data.search.mcts import Task
+from itool_data.policy.vllm import VllmPolicy
+from itool_data.prompt import Prompter, Tokenised, tokenise
+from itool_data.run import Run, write_run
 from itool_data.search.miner import Miner, Tree
-from itool_data.stages import as_tasks
+from itool_data.search.task import Task
+from itool_data.stages import as_tasks, searchable
 from itool_data.store.samples import read_samples
 
 
@@ -115,7 +124,11 @@ class Searched:
 
     @property
     def pairs(self) -> int:
-        return sum(len(t.found.pairs) for t in self.trees)
+        return sum(len(t.pairs) for t in self.trees)
+
+    @property
+    def proved(self) -> int:
+        return sum(pair.proved for t in self.trees for pair in t.pairs)
 
 
 class Recorder:
@@ -139,12 +152,12 @@ class Recorder:
         return completions
 
 
-def search(policy: Any, prompter: Prompter, config: Config, tasks: list[Task]) -> Searched:
+def search(policy: Any, prompter: Prompter, config: Config, tasks: list[Task], kind: SearchKind = "mcts") -> Searched:
     recorder = Recorder(policy)
     policy.usage = Usage()
     trees: list[Tree] = []
     started = shown = time.monotonic()
-    for finished in Miner(recorder, prompter, config, None).run(deque(tasks)):
+    for finished in Miner(recorder, prompter, config, None, kind).run(deque(tasks)):
         trees += finished
         if time.monotonic() - shown > 15:
             shown = time.monotonic()
@@ -186,22 +199,39 @@ def shape(tree: Tree) -> list[tuple[Any, ...]]:
     return [(n.path, n.step, n.visits, round(n.action_value, 9), n.terminal) for n in tree.root.walk()]
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--samples", type=int, default=48)
-    arguments.add_argument("--policy", choices=["transformers", "vllm"], default="transformers")
-    arguments.add_argument("--run", type=Path, default=Path("runs/bench"))
-    options = arguments.parse_args()
-    run = prepared_run(options.run)
-    model = run.config.model.model_copy(update={"policy": options.policy})
-    base = find_model(model)
-    prompter = open_prompter(model, base)
-    adapter = run.adapter(base, 1)
-    policy = open_policy(model, base, adapter)
-    ordered = sorted(read_samples(run.store, "split = 'train'"), key=lambda s: derive_seed("bench", s.sample_id))
-    chosen = tokenise(prompter, ordered[: options.samples])
-    tasks = as_tasks(run, policy, sorted(chosen, key=lambda t: -len(t.prompt)), 1, "mcts")
+def walk_against_trees(run: Run, policy: Policy, prompter: Prompter, chosen: Sequence[Tokenised]) -> dict[str, float]:
+    """Both searches over the same samples; every pair is kept, proved or not."""
+    fitting, _ = searchable(run, policy, prompter, chosen, "walk")
+    found: dict[SearchKind, Searched] = {}
+    config = run.config.model_copy(update={"pairs": run.config.pairs.model_copy(update={"proved": False})})
+    kinds: tuple[SearchKind, ...] = ("walk", "mcts")
+    for kind in kinds:
+        tasks = [
+            Task(t.key, t.sample, tuple(t.prompt), config.seed, 1, tuple(t.response))
+            for t in sorted(fitting, key=lambda t: -len(t.prompt))
+        ]
+        policy.reset()
+        done = found[kind] = search(policy, prompter, config, tasks, kind)
+        print(
+            f"{kind}: {done.pairs} pairs, {done.proved} proved, {done.usage.decoded} tokens decoded, "
+            f"{done.usage.prefilled + done.usage.scored} computed, {done.seconds:.0f} s",
+            flush=True,
+        )
+    walked, trees = found["walk"], found["mcts"]
+    per_1k = {kind: 1000 * one.proved / one.usage.decoded for kind, one in found.items()}
+    return {
+        "walk_pairs_per_1k": round(per_1k["walk"], 2),
+        "mcts_pairs_per_1k": round(per_1k["mcts"], 2),
+        "per_token_ratio": round(per_1k["walk"] / max(per_1k["mcts"], 1e-9), 1),
+        "per_minute_ratio": round(walked.proved / walked.seconds / max(trees.proved / trees.seconds, 1e-9), 1),
+        "proved_share": round(walked.proved / max(walked.pairs, 1), 3),
+        "mcts_proved_share": round(trees.proved / max(trees.pairs, 1), 3),
+    }
 
+
+def busy(run: Run, policy: Policy, prompter: Prompter, chosen: Sequence[Tokenised], against: bool) -> dict[str, float]:
+    """How busy the tree search keeps a policy, which is closed at the end."""
+    tasks = as_tasks(run, policy, sorted(chosen, key=lambda t: -len(t.prompt)), 1, "mcts")
     # The paper's width (Table 7): a wider one only takes both sides longer.
     config = run.config.model_copy(update={"mcts": run.config.mcts.model_copy(update={"width": 3})})
     print(f"search of {len(tasks)} samples, {policy.max_rows} draws at once", flush=True)
@@ -217,31 +247,60 @@ def main() -> None:
         flush=True,
     )
     policy.close()
-
-    slower: Policy
-    if options.policy == "vllm":
-        print("the same search by the transformers policy", flush=True)
-        slower = open_policy(run.config.model, base, adapter)
-    else:
-        print("the same search, one draw at a time", flush=True)
-        slower = SequentialPolicy(base, adapter)
-    theirs = search(slower, prompter, config, tasks)
-
-    print(
-        f"{theirs.seconds:.0f} s, {theirs.usage.decoded} tokens decoded, {theirs.usage.prefilled} prefilled, "
-        f"{theirs.pairs} pairs"
-    )
     figures = {
         "utilisation": round(raw / ours.seconds, 3),
         "prefill_amplification": round(ours.usage.prefilled / distinct, 3),
         "waste": round(1 - stored / ours.usage.decoded, 3),
         "pairs_per_1k_tokens": round(1000 * ours.pairs / ours.usage.decoded, 2),
-        "speedup": round((ours.pairs / ours.seconds) / max(theirs.pairs / theirs.seconds, 1e-9), 2),
     }
-    if options.policy == "transformers":
+    return figures | (compared(run, prompter, config, tasks, ours, policy) if against else {})
+
+
+def compared(
+    run: Run, prompter: Prompter, config: Config, tasks: list[Task], ours: Searched, policy: Policy
+) -> dict[str, float]:
+    """The same search by a slower policy."""
+    base = find_model(run.config.model)
+    slower: Policy
+    if isinstance(policy, VllmPolicy):
+        print("the same search by the transformers policy", flush=True)
+        slower = open_policy(run.config.model, base, run.adapter(base, 1))
+    else:
+        print("the same search, one draw at a time", flush=True)
+        slower = SequentialPolicy(base, run.adapter(base, 1))
+    theirs = search(slower, prompter, config, tasks)
+    print(
+        f"{theirs.seconds:.0f} s, {theirs.usage.decoded} tokens decoded, {theirs.usage.prefilled} prefilled, "
+        f"{theirs.pairs} pairs"
+    )
+    figures = {"speedup": round((ours.pairs / ours.seconds) / max(theirs.pairs / theirs.seconds, 1e-9), 2)}
+    if not isinstance(policy, VllmPolicy):
         own = {t.task.tree_id: shape(t) for t in ours.trees}
         same = sum(own[t.task.tree_id] == shape(t) for t in theirs.trees)
         figures["identical_trees"] = round(same / len(tasks), 3)
+    return figures
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--search", choices=["walk", "mcts"], default="walk")
+    arguments.add_argument("--samples", type=int, default=48)
+    arguments.add_argument("--policy", choices=["transformers", "vllm"], default="transformers")
+    arguments.add_argument("--against", action="store_true", help="the tree search by a slower policy too")
+    arguments.add_argument("--run", type=Path, default=Path("runs/bench"))
+    options = arguments.parse_args()
+    prepared = prepared_run(options.run)
+    with write_run(options.run, None, []) as run:  # what cannot be walked along goes to its rejects
+        model = prepared.config.model.model_copy(update={"policy": options.policy})
+        base = find_model(model)
+        prompter = open_prompter(model, base)
+        policy = open_policy(model, base, run.adapter(base, 1))
+        ordered = sorted(read_samples(run.store, "split = 'train'"), key=lambda s: derive_seed("bench", s.sample_id))
+        chosen = tokenise(prompter, ordered[: options.samples])
+        if options.search == "walk":
+            figures = walk_against_trees(run, policy, prompter, chosen)
+        else:
+            figures = busy(run, policy, prompter, chosen, options.against)
     print(json.dumps(figures))
 
 

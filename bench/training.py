@@ -1,5 +1,6 @@
-"""Tree batches against TRL's SimPO trainer, on the same step pairs of the same real trees.
+"""Training on a sample's pairs together against TRL's trainers, on the same pairs of the same real searches.
 
+`--span fragment` (the default): `bench/training_fragment.py`. `--span step`: tree batches against TRL's SimPO trainer.
 The pairs are mined from BFCL samples with prompts of 400 tokens or more by the embedded model after its warm-up, at a
 higher temperature and with no bound on Q of the chosen step: trees with several pairs are wanted here, as larger models
 leave them, not good pairs. They stay in the run, and a later call takes them from there. TRL gets the very token ids,
@@ -12,7 +13,7 @@ with the end-of-turn that it adds to every completion; both train a LoRA adapter
                           agree: with end-of-turn after all steps on both sides
     max_grad_difference   largest difference between the two gradients of those losses' mean, over all parameters
 
-    python -m bench.training [--samples 12] [--pairs 24] [--run runs/bench]
+    python -m bench.training [--span fragment] [--samples 12] [--pairs 24] [--run runs/bench]
 """
 
 import argparse
@@ -184,18 +185,27 @@ def differences(model: Any, trainer: Any, pairs: Sequence[StepPair]) -> tuple[fl
 def main() -> None:
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--span", choices=["fragment", "step"], default="fragment")
     parser.add_argument("--samples", type=int, default=12)
-    parser.add_argument("--pairs", type=int, default=24)
+    parser.add_argument("--pairs", type=int, default=0, help="at most about so many; 0: 24, of fragments 120")
     parser.add_argument("--run", type=Path, default=Path("runs/bench"))
     options = parser.parse_args()
     prepared_run(options.run)
+    if options.span == "fragment":
+        from bench.training_fragment import measure
+
+        keep_freed_memory()
+        with write_run(options.run, None, []) as run:
+            figures = measure(run, find_model(run.config.model), options.samples, options.pairs or 120)
+        print(json.dumps(figures))
+        return
     with write_run(options.run, None, []) as opened:
         changed = {name: getattr(opened.config, name).model_copy(update=own) for name, own in SEARCH.items()}
         run = replace(opened, config=opened.config.model_copy(update=changed))
         base = find_model(run.config.model)
         adapter = run.adapter(base, 1)
         print(f"pairs of {options.samples} searches with prompts of {PROMPT_TOKENS[0]} tokens or more", flush=True)
-        pairs = whole_trees(mined_pairs(run, base, adapter, options.samples), options.pairs)
+        pairs = whole_trees(mined_pairs(run, base, adapter, options.samples), options.pairs or 24)
     if not pairs:
         raise SystemExit("the searches gave no pair; raise --samples")
 

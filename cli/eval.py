@@ -1,6 +1,6 @@
 """`itool eval`: benchmarks run on a policy, outputs from anywhere scored, scores shown, compared and exported.
 
-Left out: how results are laid out on the terminal (`eval_tables.py`).
+Left out: how results are laid out on the terminal (`eval_tables.py`), and fragment accuracy (`eval_fragments.py`).
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from itool_cli.eval_fragments import fragments
 from itool_cli.options import (
     BaseUrl,
     ConfigFile,
@@ -19,6 +20,7 @@ from itool_cli.options import (
     PolicyKind,
     RayAddress,
     RunFolder,
+    Wanted,
     Workers,
     settings,
 )
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from itool_eval.benchmarks import Benchmark
     from itool_eval.predict import Answerer, Asked
 
-app = typer.Typer(help="Benchmarks: run, score, show, compare, export.", no_args_is_help=True)
+app = typer.Typer(help="Benchmarks and fragments: run, score, show, compare, export.", no_args_is_help=True)
 
 Quirks = Annotated[
     bool,
@@ -63,6 +65,9 @@ class Scorable(StrEnum):
     BFCL_V4_FC = "bfcl-v4-fc"
 
 
+app.command()(fragments)
+
+
 @app.command("run")
 def run_(
     benchmark: Annotated[Runnable, typer.Argument(help="What to run.")],
@@ -73,14 +78,7 @@ def run_(
     limit: Annotated[
         int | None, typer.Option(min=1, help="A random sample of so many items, the same in every run.")
     ] = None,
-    wanted: Annotated[
-        str | None,
-        typer.Option(
-            "--adapter",
-            help="An adapter's folder, the end of the name of one of the run's adapters, or `base` for the base "
-            "model; default: the run's newest adapter.",
-        ),
-    ] = None,
+    wanted: Wanted = None,
     data: Annotated[
         Path | None, typer.Option(help="apibank: the folder with level-1-api.json and level-2-api.json.")
     ] = None,
@@ -279,40 +277,52 @@ def compare(
     before: Annotated[str, typer.Argument(help="A verdict file, a run's folder, or FOLDER::END of a policy's name.")],
     after: Annotated[str, typer.Argument(help="The same, of what is compared with it.")],
 ) -> None:
-    """Pair two policies item by item: what was fixed, what was broken, and whether that can be chance."""
+    """Pair two policies item by item and decision by decision: what was fixed, what was broken, can that be chance."""
     from itool_cli.console import make_console
-    from itool_cli.eval_tables import show_comparison
+    from itool_cli.eval_tables import show_comparison, show_decision_changes
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
     from itool_eval.compare import Outcome, compare, outcomes, read_outcomes
-    from itool_eval.predictions import read_evaluated
+    from itool_eval.decisions import read_decisions
+    from itool_eval.predictions import any_evaluated, read_evaluated
 
-    def load(source: str) -> dict[str, list[Outcome]]:
-        """Outcomes by benchmark; those of a file, which does not name its benchmark, under ""."""
+    def load(source: str) -> tuple[dict[str, list[Outcome]], dict[str, list[Outcome]]]:
+        """Outcomes by benchmark (those of a file, which does not name its benchmark, under ""); decisions by split."""
         folder, _, policy = source.partition("::")
         if not Path(folder).is_dir():
-            return {"": read_outcomes(Path(source))}
-        found = read_evaluated(open_run(Path(folder)), policy)
-        names = list(dict.fromkeys(evaluated.policy for evaluated in found))
+            return {"": read_outcomes(Path(source))}, {}
+        run = open_run(Path(folder))
+        decided = read_decisions(run, policy)
+        found = read_evaluated(run, policy) if any_evaluated(run, policy) or not decided else []
+        names = list(dict.fromkeys([*(one.policy for one in found), *(one.policy for one in decided)]))
         if len(names) > 1:
             raise ItoolError(f"{folder}: has {', '.join(names)}; say which with {folder}::{names[-1]}")
-        return {evaluated.benchmark: outcomes(evaluated.verdicts) for evaluated in found}
+        by_benchmark = {evaluated.benchmark: outcomes(evaluated.verdicts) for evaluated in found}
+        return by_benchmark, {decisions.split: decisions.outcomes for decisions in decided}
 
-    left, right = load(before), load(after)
-    comparisons = {
+    (left, decided), (right, decided_after) = load(before), load(after)
+    items = {
         one or other: compare(left[one], right[other])
         for one in left
         for other in right
         if one == other or "" in (one, other)
     }
-    comparisons = {name: comparison for name, comparison in comparisons.items() if comparison.overall.n}
-    if not comparisons:
+    items = {name: comparison for name, comparison in items.items() if comparison.overall.n}
+    decisions = {
+        split: comparison
+        for split in decided
+        if split in decided_after and (comparison := compare(decided[split], decided_after[split])).overall.n
+    }
+    if not items and not decisions:
         raise ItoolError(f"{before} and {after} have no item in common; compare outputs of the same benchmark")
     console = make_console()
-    for name, comparison in comparisons.items():
+    for name, comparison in items.items():
         if name:
             console.rule(name)
         show_comparison(console, comparison)
+    for split, comparison in decisions.items():
+        console.rule(f"fragments of {split} samples")
+        show_decision_changes(console, comparison)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""How evaluations look on the terminal: scores, error classes, quirks, comparisons, lines set aside.
+"""How evaluations look on the terminal: scores, error classes, quirks, decisions, comparisons, lines set aside.
 
 Left out: every number, which `itool_eval` computes.
 """
@@ -16,9 +16,10 @@ from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.items import data_folder
 from itool_eval.bfcl.quirks import QuirkFinder, without
 from itool_eval.compare import Change, Comparison
+from itool_eval.decisions import ALL, Decisions
 from itool_eval.errors import ErrorClass, error_table
 from itool_eval.predictions import Evaluated
-from itool_eval.scores import Interval
+from itool_eval.scores import Interval, wilson
 from itool_eval.summary import Score, Summary
 from itool_eval.verdicts import Verdict
 
@@ -76,25 +77,67 @@ def show_quirks(console: Console, version: Version, verdicts: Sequence[Verdict])
     console.print(table)
 
 
+def show_decisions(console: Console, decided: Decisions) -> None:
+    """How many of a policy's decisions are right by kind, and what the wrong ones break."""
+    title = f"{decided.policy}: fragments of {decided.samples} {decided.split} samples"
+    table = Table("kind", "decisions", "right", "%", "95 % interval", title=title)
+    for kind, tally in decided.tallies().items():
+        share = f"{tally.share * 100:.2f}"
+        table.add_row(kind, str(tally.n), str(tally.correct), share, _interval(wilson(tally)))
+        if kind == ALL:
+            table.add_section()
+    console.print(table)
+    wrong = Counter(outcome.error_class for outcome in decided.outcomes if not outcome.valid)
+    if wrong:
+        total = wrong.total()
+        parts = (f"{name} {n} ({n / total * 100:.0f} %)" for name, n in wrong.most_common())
+        console.print(f"what the {total} wrong ones break: {', '.join(parts)}")
+
+
 def show_comparison(console: Console, comparison: Comparison) -> None:
     """The paired counts, the error classes, and every item that flipped."""
+    show_changes(console, comparison)
+    for flip in comparison.flips:
+        word, colour = ("fixed ", "green") if flip.fixed else ("broken", "red")
+        console.print(Text.assemble((word, colour), f" {flip.category} {flip.id} ({flip.error_class})"))
+    if comparison.unpaired:
+        console.print(f"{comparison.unpaired} items are in one of the two only and left out")
+
+
+def show_decision_changes(console: Console, comparison: Comparison) -> None:
+    """The paired counts of two policies' decisions; there are too many of them to name each that flipped."""
+    show_changes(console, comparison)
+    console.print(
+        "The intervals count samples, because the decisions along one are not independent; McNemar's p does not."
+    )
+    if comparison.unpaired:
+        console.print(f"{comparison.unpaired} decisions are in one of the two only and left out")
+
+
+def show_changes(console: Console, comparison: Comparison) -> None:
+    """The paired counts over all items, by category and by error class."""
     table = Table("", "n", "before %", "after %", "difference", "95 % interval", "fixed", "broken", "McNemar p")
     _add_change(table, "all", comparison.overall)
     table.add_section()
     for category, change in comparison.by_category.items():
         _add_change(table, category, change)
     console.print(table)
-    classes = Table("error class", "before", "after", "fixed", "broken")
-    counts = (comparison.before, comparison.after, comparison.fixed, comparison.broken)
+    classes = Table("wrong by", "before", "after", "difference", "95 % interval", "no more", "new", "McNemar p")
     for name in ErrorClass:
-        if any(count[name] for count in counts):
-            classes.add_row(name, *(str(count[name]) for count in counts))
-    console.print(classes)
-    for flip in comparison.flips:
-        word, colour = ("fixed ", "green") if flip.fixed else ("broken", "red")
-        console.print(Text.assemble((word, colour), f" {flip.category} {flip.id} ({flip.error_class})"))
-    if comparison.unpaired:
-        console.print(f"{comparison.unpaired} items are in one of the two only and left out")
+        if name in comparison.by_class:
+            change = comparison.by_class[name]
+            classes.add_row(
+                name,
+                str(change.fixed + change.neither),
+                str(change.broken + change.neither),
+                f"{change.difference * 100:+.2f}",
+                _interval(change.interval, "+"),
+                str(change.fixed),
+                str(change.broken),
+                f"{change.p:.3g}",
+            )
+    if classes.row_count:
+        console.print(classes)
 
 
 def show_rejects(console: Console, rejects: Sequence[Reject]) -> None:

@@ -1,10 +1,13 @@
-"""`itool mine`: perplexity, the hardest samples, a search on each, step-level preference pairs."""
+"""`itool mine`: perplexity, the hardest samples, a search on each, step-level preference pairs.
+
+Left out: how plan and results look (`mine_tables.py`).
+"""
 
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
     from itool_data.config import SearchKind
     from itool_data.prompt import Prompter
     from itool_data.run import Run
-    from itool_data.search.mcts import Task
-    from itool_data.search.plan import Behaviour, Plan, Rates
+    from itool_data.search.plan import Behaviour, Plan
+    from itool_data.search.task import Task
     from itool_data.stages import Buffer
     from itool_data.workers.pool import Pool
 
@@ -39,6 +42,7 @@ class Search(StrEnum):
     """How responses are explored."""
 
     MCTS = "mcts"
+    WALK = "walk"
     SAMPLE = "sample"
     BEST_OF_N = "best-of-n"
 
@@ -47,11 +51,12 @@ def mine(
     run: RunFolder,
     samples: Annotated[int | None, typer.Option(min=1, help="Search so many of the hardest samples.")] = None,
     search: Annotated[
-        Search,
+        Search | None,
         typer.Option(
-            help="`sample`: the paper's ablation without search; `best-of-n`: whole responses, best against worst."
+            help="`walk`: along right responses, where the policy doubts; `sample`: the paper's ablation without "
+            "search; `best-of-n`: whole responses, best against worst. By default as loop.search says."
         ),
-    ] = Search.MCTS,
+    ] = None,
     round_: Annotated[int, typer.Option("--round", min=1, help="The round of the loop.")] = 1,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost, and stop.")] = False,
     config: ConfigFile = None,
@@ -77,17 +82,21 @@ def mine(
         if adapter is None:
             console.print("note: the run has no adapter, so the base model itself is searched (see itool train warmup)")
         with closing(open_pool(model, opened.config.workers, base, adapter)) as pool:
-            mine_round(console, opened, pool, open_prompter(model, base), round_, search.value, samples, plan)
+            kind = search.value if search else opened.config.loop.search
+            mine_round(console, opened, pool, open_prompter(model, base), round_, kind, samples, plan)
 
 
 def measure_round(console: "Console", run: "Run", pool: "Pool", buffer: "Buffer", round_: int) -> None:
-    """Score what of the round's replay buffer has no perplexity under this policy yet."""
+    """Measure what of the round's replay buffer is not measured under this policy yet."""
     from itool_cli.progress import Meter
     from itool_data import stages
 
     if buffer.missing:
         with Meter(console, "perplexity", "samples").live() as meter:
             stages.measure(run, pool, buffer, round_, meter.update)
+    if buffer.undrawn:
+        with Meter(console, "pass rates", "samples").live() as meter:
+            stages.draw_pass_rates(run, pool, buffer, round_, meter.update)
 
 
 def mine_round(
@@ -108,49 +117,51 @@ def mine_round(
         pool: of the policy that the round starts from.
         prompter: with the policy's tokenizer.
         round_: of the loop.
-        search: `mcts`, `sample` or `best-of-n`.
+        search: which one.
         samples: search so many instead of `replay.hardest` of the buffer.
         plan: say what it will cost, and stop.
     """
     from dataclasses import asdict
 
+    from itool_cli.mine_tables import show_fact, show_plan, show_summary
     from itool_cli.progress import duration
     from itool_data import stages
-    from itool_data.search.plan import make_plan, measure_rates
+    from itool_data.search.plan import Measuring, make_plan, measure_rates, measuring
 
     started = time.monotonic()
     buffer = stages.replay(run, pool, prompter, round_)
     if not buffer.samples:
         console.print("no training samples: import some whose split is train")
         return
-    score_lengths = [len(t) for t in buffer.missing]
-    if plan and buffer.missing:
-        # Who the hardest are is not known yet; the buffer's own prompts stand in for them.
-        count = min(samples or _share(len(buffer.samples), run.config.replay.hardest), len(buffer.missing))
-        stand_ins = buffer.missing[:: max(1, len(buffer.missing) // count)][:count]
-        wanted = stages.as_tasks(run, pool, stand_ins, round_, search)
+    if plan and (unmeasured := buffer.missing or buffer.undrawn):
+        # Who will be searched is not known yet; the buffer's own samples stand in for them.
+        count = min(samples or _share(len(buffer.samples), run.config.replay.hardest), len(unmeasured))
+        stand_ins = unmeasured[:: max(1, len(unmeasured) // count)][:count]
+        fitting, _ = stages.searchable(run, pool, prompter, stand_ins, search)
+        wanted = stages.as_tasks(run, pool, fitting, round_, search)
     else:
         measure_round(console, run, pool, buffer, round_)
         wanted = stages.unfinished(run, stages.tasks(run, pool, prompter, buffer, round_, search, samples))
     if not wanted:
         console.print("every tree of this round is finished; nothing to do")
-        _summary(console, run, round_)
+        show_summary(console, run, round_)
         return
     rates = pool.ask(lambda desk: measure_rates(desk.policy, [t.prompt for t in wanted]))
     behaviour = _behaviour(console, run, pool, wanted, search)
-    estimate = make_plan(rates, behaviour, score_lengths if plan else [], [len(t.prompt) for t in wanted], pool.size)
-    _show_plan(console, estimate, rates, behaviour.trees, pool.size)
+    before = measuring(buffer.missing, buffer.undrawn, run.config.replay.draws) if plan else Measuring()
+    estimate = make_plan(rates, behaviour, before, [len(t.prompt) for t in wanted], pool.size)
+    show_plan(console, estimate, rates, behaviour.trees, pool.size)
     if plan:
         return
-    before, searching = pool.usage, time.monotonic()
+    used, searching = pool.usage, time.monotonic()
     fact = _search(console, run, pool, wanted, search, estimate)
-    usage = pool.usage - before
+    usage = pool.usage - used
     fact |= {"prefill_tokens": usage.prefilled, "decode_tokens": usage.decoded, "seconds": time.monotonic() - searching}
-    _show_fact(console, estimate, fact)
+    show_fact(console, estimate, fact)
     made_by = {"round": round_, "policy": str(pool.policy_id), "search": search}
     run.store.commit("mine", {}, **made_by, plan=asdict(estimate), rates=asdict(rates), workers=pool.size, fact=fact)
     console.print(f"mining took {duration(time.monotonic() - started)}")
-    _summary(console, run, round_)
+    show_summary(console, run, round_)
 
 
 def _share(n: int, fraction: float) -> int:
@@ -163,7 +174,7 @@ def _behaviour(
     console: "Console", run: "Run", pool: "Pool", wanted: "Sequence[Task]", search: "SearchKind"
 ) -> "Behaviour":
     """How a tree behaves: from the run's own trees of the same settings and policy, else from a short trial."""
-    from itool_data.search.miner import TREE_SECTIONS
+    from itool_data.search.miner import tree_sections
     from itool_data.search.plan import TRIAL_TREES, Behaviour, try_trees
     from itool_data.store.sql import query
 
@@ -172,7 +183,7 @@ def _behaviour(
         "SELECT count(*) AS n, avg(requests) AS r, avg(tokens_decoded) AS d, sum(pairs) AS p FROM trees "
         "WHERE config_hash = ? AND policy = ? AND search = ?",
         None,
-        [run.config.hash(*TREE_SECTIONS), str(pool.policy_id), search],
+        [run.config.hash(*tree_sections(search)), str(pool.policy_id), search],
     ).to_pylist()[0]
     if known["n"] >= TRIAL_TREES:
         return Behaviour(known["n"], int(known["p"]), known["r"], known["d"])
@@ -203,102 +214,3 @@ def _search(
             note = f"{fact['pairs']:.0f} pairs, {decoded:,} tokens"
             meter.update(int(fact["trees"]), len(wanted), note, share)
     return fact
-
-
-def _show_plan(console: "Console", plan: "Plan", rates: "Rates", trial: int, workers: int) -> None:
-    from itool_cli.progress import duration
-
-    scored = f"{plan.samples_scored} samples to score, " if plan.samples_scored else ""
-    console.print(
-        f"plan: {scored}{plan.trees} trees, {plan.requests:.0f} requests, "
-        f"{plan.prefill_tokens:,.0f} tokens to prefill, {plan.decode_tokens:,.0f} to decode, "
-        f"about {duration(plan.seconds)}, {_between(plan.pairs)} pairs",
-    )
-    console.print(
-        f"      ({f'{workers} workers, each' if workers > 1 else 'this machine:'} {rates.prefill:.0f} tok/s prefill, "
-        f"{rates.decode:.0f} tok/s decode at a full batch; trees as the {trial} seen so far)",
-    )
-
-
-def _between(interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{low:.0f} to {high:.0f}"
-
-
-def _show_fact(console: "Console", plan: "Plan", fact: dict[str, float]) -> None:
-    from rich.table import Table
-
-    from itool_cli.progress import duration
-
-    table = Table("", "plan", "fact", "fact / plan", title="search: plan against fact")
-    rows = {
-        "trees": (plan.trees, fact["trees"]),
-        "requests": (plan.requests, fact["requests"]),
-        "tokens prefilled": (plan.prefill_tokens, fact["prefill_tokens"]),
-        "tokens decoded": (plan.decode_tokens, fact["decode_tokens"]),
-    }
-    for name, (planned, real) in rows.items():
-        table.add_row(name, f"{planned:,.0f}", f"{real:,.0f}", f"{real / planned:.2f}" if planned else "")
-    table.add_row("pairs", _between(plan.pairs), f"{fact['pairs']:.0f}", "")
-    table.add_row("time", duration(plan.seconds), duration(fact["seconds"]), f"{fact['seconds'] / plan.seconds:.2f}")
-    console.print(table)
-
-
-def _summary(console: "Console", run: "Run", round_: int) -> None:
-    """What the round's trees hold: pairs by error class, what the filters dropped, C's AUC, and a few pairs."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from itool_data.search.reward import auc
-    from itool_data.store.sql import query
-
-    def ask(sql: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = query(run.store, sql, None, [round_]).to_pylist()
-        return rows
-
-    classes = ask("SELECT error_class, count(*) AS n FROM pairs WHERE round = ? GROUP BY 1 ORDER BY n DESC, 1")
-    console.print(
-        "pairs by what the rejected step breaks: "
-        + (", ".join(f"{row['error_class']} {row['n']}" for row in classes) or "none"),
-    )
-    dropped = ask(
-        "SELECT sum(dropped_delta_q) AS dq, sum(dropped_similarity) AS s, sum(dropped_q_chosen) AS q FROM trees "
-        "WHERE round = ?"
-    )[0]
-    console.print(
-        f"dropped by the filters: {dropped['dq'] or 0} with equal or close Q, {dropped['s'] or 0} too similar, "
-        f"{dropped['q'] or 0} whose chosen step is not good enough",
-    )
-    aside = query(
-        run.store, "SELECT count(*) AS n FROM rejects WHERE stage IN ('warmup', 'perplexity', 'mine')"
-    ).to_pylist()[0]["n"]
-    if aside:
-        console.print(f"set aside: {aside} samples too long for the warm-up or the context; see the table rejects")
-    judged = ask(
-        "SELECT n.outcome, n.self_eval FROM nodes n JOIN trees t USING (tree_id) "
-        "WHERE n.terminal AND n.self_eval IS NOT NULL AND t.round = ?"
-    )
-    if judged:
-        right = [r["self_eval"] for r in judged if r["outcome"] == 1]
-        wrong = [r["self_eval"] for r in judged if r["outcome"] < 1]
-        area = auc(right, wrong)
-        no_signal = " (it tells right from wrong no better than a coin; set reward.weight to 0)"
-        verdict = no_signal if 0.4 < area < 0.6 else ""
-        console.print(f"self-evaluation: AUC {area:.2f} on {len(judged)} terminal nodes{verdict}")
-    else:
-        console.print("self-evaluation: not asked (reward.weight is 0)")
-    best = ask(
-        "SELECT prefix_text, chosen_text, rejected_text, q_chosen, q_rejected, error_class FROM pairs WHERE round = ? "
-        "ORDER BY q_chosen - q_rejected DESC, pair_id LIMIT 8"
-    )
-    if best:
-        table = Table("after", "chosen", "rejected", "Q", "breaks", title="pairs with the largest difference of Q")
-        for row in best:
-            table.add_row(
-                Text(row["prefix_text"][-40:]),
-                Text(row["chosen_text"][:60], style="green"),
-                Text(row["rejected_text"][:60], style="red"),
-                f"{row['q_chosen']:+.2f} / {row['q_rejected']:+.2f}",
-                row["error_class"],
-            )
-        console.print(table)

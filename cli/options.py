@@ -23,6 +23,14 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Change a setting, such as mcts.width=4; may be repeated.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Go on in a run that was made with other settings.")]
+Wanted = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        help="An adapter's folder, the end of the name of one of the run's adapters, or `base` for the base model; "
+        "default: the run's newest adapter.",
+    ),
+]
 PolicyKind = Annotated[
     Engine | None, typer.Option("--policy", help="What runs the model; the same as --set model.policy=…")
 ]

@@ -13,7 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from itool_cli.console import visible
-from itool_data.fragments import Piece, differences
+from itool_data.differences import Piece, differences
 from itool_data.prompt import signature
 from itool_data.sample import Sample
 

@@ -22,7 +22,7 @@ def report(
         Path | None, typer.Option("--output", "-o", help=f"The page; default: RUN/{NAME}.", metavar="FILE")
     ] = None,
 ) -> None:
-    """Write a run as one HTML file: scores, errors, curves, trees, pairs, cost; it opens without a network."""
+    """Write a run as one HTML file: scores, errors, fragments, curves, trees, pairs, cost; it needs no network."""
     from itool_cli.console import make_console
     from itool_data.run import open_run
 
@@ -44,22 +44,24 @@ def write_report(run: "Run", path: Path) -> Path:
     Raises:
         ItoolError: if the file cannot be written.
     """
-    from itool_cli.page import build, cost, overview, policies, scores, training, trees
+    from itool_cli.page import build, cost, fragments, overview, policies, scores, training, trees
     from itool_data.errors import ItoolError
     from itool_data.store.sql import query
-    from itool_eval.predictions import read_evaluated
+    from itool_eval.predictions import any_evaluated, read_evaluated
 
     log = run.store.log()
-    made_by = query(run.store, "SELECT policy FROM trees UNION SELECT policy FROM predictions").to_pylist()
+    made_by = query(
+        run.store, "SELECT policy FROM trees UNION SELECT policy FROM predictions UNION SELECT policy FROM decisions"
+    ).to_pylist()
     known = sorted({row["policy"] for row in made_by})
     trained = policies.trainings(log, known)
     names = policies.labels(trained, known)
-    asked = query(run.store, "SELECT 1 FROM predictions LIMIT 1").num_rows
     woods = trees.forest(run, names)
     general = overview.overview(run, log, trained.base)
     data = {
         "data-overview": general,
-        "data-benchmarks": scores.benchmarks(read_evaluated(run), names) if asked else [],
+        "data-benchmarks": scores.benchmarks(read_evaluated(run), names) if any_evaluated(run) else [],
+        "data-fragments": fragments.fragments(run, names),
         "data-training": training.curves(run, log),
         "data-cost": cost.cost(run, log, names),
         "data-index": {"total": woods.total, "chunk": trees.CHUNK, "trees": woods.index},

@@ -232,22 +232,25 @@ class Loop:
         self.evaluate(run, _adapter(run, round_ + 1))
 
     def evaluate(self, run: "Run", adapter: "Adapter | None") -> None:
-        """Ask a policy what it has not answered yet of the run's benchmarks.
+        """Ask a policy what it has not answered yet of the run's benchmarks, and what it has not decided yet.
 
         Args:
             run: open for writing.
             adapter: the policy's; None: the base model.
         """
         from itool_cli.eval import evaluate
+        from itool_cli.eval_fragments import decide_held_out
         from itool_eval.benchmarks import open_benchmark, version_of
 
-        loop = run.config.loop
-        answerer = self._policies.load(run, adapter).pool
+        loop, fragments = run.config.loop, run.config.eval.fragments
+        loaded = self._policies.load(run, adapter)
         for name in loop.benchmarks:
             benchmark = open_benchmark(name, run.config.model.tools)
             categories = loop.categories if version_of(benchmark.name) else []
             limit = loop.items or None
-            evaluate(self._console, run, answerer, benchmark, categories or None, limit)
+            evaluate(self._console, run, loaded.pool, benchmark, categories or None, limit)
+        if fragments:
+            decide_held_out(self._console, run, loaded.pool, loaded.prompter, "test", fragments)
 
     def _report(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.report import NAME, write_report

@@ -1,20 +1,22 @@
-"""What a run of the whole method changed, round by round: pairs, scores with intervals, items fixed and broken, time.
+"""What a run of the whole method changed, round by round: pairs, scores with intervals, flips, time.
 
 Left out: every number, which the tables hold and `itool_eval` computes; pictures (`itool study`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
-from itool_cli.eval_tables import show_comparison
+from itool_cli.eval_tables import show_comparison, show_decision_changes
 from itool_cli.progress import duration
 from itool_data.policy.load import find_model, policy_id
 from itool_data.run import Run
 from itool_data.store.sql import query
-from itool_eval.compare import Comparison, compare, outcomes
-from itool_eval.predictions import Evaluated, read_evaluated
+from itool_eval.compare import Comparison, Outcome, compare, outcomes
+from itool_eval.decisions import read_decisions
+from itool_eval.predictions import any_evaluated, read_evaluated
 from itool_eval.scores import Tally, wilson
 
 
@@ -25,35 +27,53 @@ def round_policies(run: Run) -> list[str]:
 
 
 def show_rounds(console: Console, run: Run, seconds: Mapping[str, float]) -> None:
-    """One table a benchmark, and what changed from the first policy to the last.
+    """One table a benchmark and one of fragments, and what changed from the first policy to the last.
 
     Args:
         console: where to show it.
         run: the run.
         seconds: that each finished stage took.
     """
-    policies = round_policies(run)
-    any_evaluated = query(run.store, "SELECT 1 FROM predictions LIMIT 1").num_rows
-    by_key = {(e.benchmark, e.policy): e for e in (read_evaluated(run) if any_evaluated else [])}
-    pairs = {
-        row["round"]: row["n"]
-        for row in query(run.store, "SELECT round, count(*) AS n FROM pairs GROUP BY round").to_pylist()
-    }
-    for benchmark in dict.fromkeys(benchmark for benchmark, _ in by_key):
-        rounds = [(r, by_key[benchmark, policy]) for r, policy in enumerate(policies) if (benchmark, policy) in by_key]
+    pairs = query(run.store, "SELECT round, count(*) AS n FROM pairs GROUP BY round").to_pylist()
+    rounds = _Rounds(console, round_policies(run), {row["round"]: row["n"] for row in pairs}, seconds)
+    by_benchmark: dict[str, dict[str, Sequence[Outcome]]] = {}
+    for evaluated in read_evaluated(run) if any_evaluated(run) else []:
+        by_benchmark.setdefault(evaluated.benchmark, {})[evaluated.policy] = outcomes(evaluated.verdicts)
+    for benchmark, found in by_benchmark.items():
+        rounds.show(f"{benchmark}: the share of right items", found, show_comparison)
+    if decided := {d.policy: d.outcomes for d in read_decisions(run) if d.split == "test"}:
+        rounds.show("fragments of test samples: the share of right decisions", decided, show_decision_changes)
+    console.print(f"all stages: {duration(sum(seconds.values()))}")
+
+
+@dataclass(frozen=True)
+class _Rounds:
+    """What the tables have in common: whose they are, the pairs of each round, the seconds of each stage."""
+
+    console: Console
+    policies: Sequence[str]
+    pairs: Mapping[int, int]
+    seconds: Mapping[str, float]
+
+    def show(
+        self, title: str, found: Mapping[str, Sequence[Outcome]], show_change: Callable[[Console, Comparison], None]
+    ) -> None:
+        """A table of the policies' outcomes, and how the last differs from the first."""
+        rounds = [(round_, policy) for round_, policy in enumerate(self.policies) if policy in found]
         table = Table(
             "after", "pairs", "right", "n", "%", "95 % interval", "fixed", "broken", "McNemar p", "time",
-            title=f"{benchmark}: the share of right items; fixed and broken against the line above",
+            title=f"{title}; fixed and broken against the line above",
         )  # fmt: skip
-        before: Evaluated | None = None
-        for round_, now in rounds:
-            tally = Tally(sum(v.valid for v in now.verdicts), len(now.verdicts))
+        before: Sequence[Outcome] | None = None
+        for round_, policy in rounds:
+            now = found[policy]
+            tally = Tally(sum(outcome.valid for outcome in now), len(now))
             interval = wilson(tally)
-            change = _compare(before, now).overall if before else None
-            spent = sum(s for name, s in seconds.items() if _round_of(name) == round_)
+            change = compare(before, now).overall if before else None
+            spent = sum(s for name, s in self.seconds.items() if _round_of(name) == round_)
             table.add_row(
                 f"round {round_}" if round_ else "warm-up",
-                str(pairs.get(round_, 0)) if round_ else "",
+                str(self.pairs.get(round_, 0)) if round_ else "",
                 str(tally.correct),
                 str(tally.n),
                 f"{tally.share * 100:.1f}",
@@ -62,17 +82,13 @@ def show_rounds(console: Console, run: Run, seconds: Mapping[str, float]) -> Non
                 duration(spent),
             )
             before = now
-        console.print(table)
+        self.console.print(table)
         if len(rounds) > 1:
-            console.print(f"from {rounds[0][1].policy} to {rounds[-1][1].policy}:")
-            show_comparison(console, _compare(rounds[0][1], rounds[-1][1]))
-    console.print(f"all stages: {duration(sum(seconds.values()))}")
+            first, last = rounds[0][1], rounds[-1][1]
+            self.console.print(f"from {first} to {last}:")
+            show_change(self.console, compare(found[first], found[last]))
 
 
 def _round_of(stage: str) -> int:
     """The round a stage's time counts for: everything up to the first evaluation is the warm-up's."""
     return int(stage.rpartition("-")[2]) if "-" in stage else 0
-
-
-def _compare(before: Evaluated, after: Evaluated) -> Comparison:
-    return compare(outcomes(before.verdicts), outcomes(after.verdicts))

@@ -39,7 +39,7 @@ Id = Annotated[
 
 @app.command()
 def sample(run: RunFolder, id_: Id = None) -> None:
-    """Show a sample: messages, tools, gold, difficulty, perplexity, its trees, pairs and answers.
+    """Show a sample: messages, tools, gold, difficulty, perplexity, its fragments, trees, pairs and answers.
 
     Without an id: those with the highest perplexity.
     """
@@ -99,7 +99,7 @@ def tree(run: RunFolder, id_: Id = None) -> None:
 
 @app.command()
 def pair(run: RunFolder, id_: Id = None) -> None:
-    """Show a pair: the response so far, the chosen and the rejected step, and the fragment in which they differ.
+    """Show a pair: the response so far, both steps, the fragment in which they differ, and whether it is proved.
 
     Without an id: those with the largest difference of Q.
     """
@@ -118,10 +118,20 @@ def pair(run: RunFolder, id_: Id = None) -> None:
             "breaks": row["error_class"],
             "ΔQ": f"{row['q_chosen'] - row['q_rejected']:.2f} ({row['q_chosen']:+.2f} / {row['q_rejected']:+.2f})",
             "similarity": f"{row['similarity']:.2f}",
+            "proved": _proved(row),
         },
     )
     views.show_question(console, _sample(store, row["sample_id"]))
     views.show_pair(console, row)
+
+
+def _proved(pair: dict[str, Any]) -> str:
+    """Whether the gold calls prove a pair; if not, what is the matter with it."""
+    if pair["proved"]:
+        return "yes"
+    if not pair["state_right"]:
+        return "no, the response was broken before"
+    return "no, the rejected step breaks nothing" if pair["chosen_right"] else "no, the chosen step is wrong itself"
 
 
 def _one(kind: "Kind", run: Any, id_: str | None) -> tuple["Console", "Store", dict[str, Any]] | None:
@@ -164,11 +174,17 @@ def _show_history(console: "Console", store: "Store", of: "Sample") -> None:
         "SELECT pair_id, q_chosen - q_rejected AS delta_q, error_class AS breaks, chosen_text AS chosen, "
         "rejected_text AS rejected FROM pairs WHERE sample_id = ? ORDER BY pair_id"
     )
+    fragments = (
+        'SELECT round, number, kind, coalesce(parameter, function) AS about, step_text AS "right", probability, '
+        "wrong_text AS wrong, wrong_probability AS p_wrong, error_class AS breaks FROM fragments WHERE sample_id = ? "
+        "ORDER BY round, policy, number"
+    )
     answers = (
         "SELECT benchmark, policy, CASE WHEN valid THEN 'right' ELSE coalesce(error_class, 'wrong') END AS verdict, "
         "output FROM predictions WHERE 'bfcl:' || category = ? AND item = ? ORDER BY benchmark, policy"
     )
     _table(console, "perplexity of the gold response (Eq. 4)", _ask(store, perplexity, of.sample_id), "not measured")
+    _table(console, "fragments of a right response", _ask(store, fragments, of.sample_id), "not looked at")
     _table(console, "trees", _ask(store, trees, of.sample_id), "not searched")
     _table(console, "pairs", _ask(store, pairs, of.sample_id), "none")
     _table(console, "answers in evaluations", _ask(store, answers, of.source, of.source_id), "not asked")

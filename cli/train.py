@@ -52,7 +52,8 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
     from itool_cli.progress import Meter, duration
     from itool_data.policy.load import choose_device, find_model, policy_id
     from itool_data.policy.open import open_prompter
-    from itool_data.stages import set_aside, warmup_stages
+    from itool_data.rejects import not_fitting, record_rejects
+    from itool_data.stages import warmup_stages
     from itool_train.warmup import Example, curve_rows, warm_up
 
     settings = run.config
@@ -63,7 +64,7 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
         return
     benchmark = open_validation(run)
     chosen, too_long = warmup_stages(run, open_prompter(settings.model, base))
-    set_aside(run, "warmup", too_long, settings.warmup.max_tokens)
+    record_rejects(run, "warmup", [not_fitting(t, settings.warmup.max_tokens) for t in too_long])
     stages = {name: [Example(p, r) for p, r in pairs] for name, pairs in chosen.items()}
     counts = ", ".join(f"{len(examples)} {name}" for name, examples in stages.items())
     tokens = sum(len(e.prompt) + len(e.response) for es in stages.values() for e in es) * settings.warmup.epochs

@@ -33,8 +33,8 @@ The defaults are the paper's (tables 6, 7 and 9). *laptop* is what `configs/lapt
 has in their place, and says why.
 
 A run keeps to the settings that it was made with: a command with other ones in a section that something was already
-made with is refused unless it is forced (`--force`). Settings marked ° say where and how fast, not what, and may
-change at any time.
+made with is refused unless it is forced (`--force`). Settings marked ° say where, how fast or how much, not what, and
+may change at any time.
 """
 
 TABLES_PAGE = """# Tables

@@ -78,6 +78,7 @@ class PartialCalls:
     calls: tuple[ToolCall, ...] = ()  # the complete ones
     open: ToolCall | None = None  # the call under way: its name (once `(` is there) and its complete assignments
     error: str | None = None  # why the text can no longer become a valid response
+    reading: tuple[str, int] | None = None  # the parameter whose value is not finished, and where that begins
     closed: bool = False  # only white space may follow; never so in xml, where another call may
     step_ends: tuple[int, ...] = ()  # offsets (exclusive) where the steps read so far end
     read_to: int = 0  # where reading stopped: the end of the text unless there is an error
@@ -126,7 +127,9 @@ def parse_prefix(text: str, fmt: CallFormat = "python") -> PartialCalls:
     except CallSyntaxError as e:
         error = str(e)
     call = None if machine.name is None else ToolCall(machine.name, machine.arguments or {})
-    return PartialCalls(tuple(machine.calls), call, error, closed, tuple(machine.step_ends), machine.pos)
+    return PartialCalls(
+        tuple(machine.calls), call, error, machine.reading, closed, tuple(machine.step_ends), machine.pos
+    )
 
 
 def detect_format(text: str) -> CallFormat | None:
@@ -164,6 +167,7 @@ class _Machine:
         self.calls: list[ToolCall] = []
         self.name: str | None = None
         self.arguments: dict[str, JSON] | None = None
+        self.reading: tuple[str, int] | None = None
         self.step_ends: list[int] = []
 
     def run(self, fmt: CallFormat) -> None:
@@ -244,10 +248,13 @@ class _Machine:
             if name in self.arguments:
                 self._fail("a parameter not given before", at=start)
             self._take(separator)
+            self._run(_SPACE)
+            self.reading = name, self.pos
             value = self._value(0)
             self._run(_SPACE)
             if self.text.startswith((",", close), self.pos):
                 self.arguments[name] = value
+                self.reading = None
                 self.step_ends.append(self.pos + 1)
         if self.step_ends[-1] != self.pos:
             self.step_ends.append(self.pos)

@@ -19,6 +19,7 @@ from itool_data.sample import canonical_json
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 SearchKind = Literal["mcts", "walk", "sample", "best-of-n"]
+Select = Literal["perplexity", "doubt", "pass-rate"]
 
 
 class Section(BaseModel):
@@ -64,7 +65,7 @@ class ModelSettings(Section):
 
 
 class DataSettings(Section):
-    """Which of the imported training samples are trained on and searched."""
+    """Which of the imported training samples are trained on and searched, and what is added to them."""
 
     pool: int = Field(0, ge=0, description="a random sample of so many of them, chosen by the seed; 0: all")
     only_calls: bool = Field(False, description="leave out those whose gold response is plain text")
@@ -81,6 +82,13 @@ class DataSettings(Section):
         lt=1,
         description="about this share of a data set is set aside for validation when it is imported, with all samples "
         "of the same first question; BFCL has bfcl:SHARE instead",
+    )
+    abstain: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="for this share of those that begin a conversation with calls, add a variant without the needed "
+        "functions, where calling nothing is right; 0: none",
     )
 
 
@@ -106,7 +114,7 @@ class WalkSettings(Section):
 
     doubt: float = Field(0.9, gt=0, le=1, description="steps whose probability is below this are drawn anew")
     width: Positive = Field(4, description="draws of the next step where the policy doubts")
-    temperature: float = Field(1.0, gt=0, description="sampling temperature")
+    temperature: float = Field(1.0, ge=0, description="sampling temperature; 0: the most probable tokens")
     max_step_tokens: Positive = Field(32, description="a draw whose step is not finished by then proves nothing")
     wrong: Positive = Field(1, description="at most so many wrong steps of a state give a pair, most probable first")
     ends: bool = Field(
@@ -148,7 +156,19 @@ class ReplaySettings(Section):
     """The replay buffer and what is taken from it (paper 3.2)."""
 
     fraction: Fraction = Field(0.5, description="random share of the training samples that is scored")
-    hardest: Fraction = Field(0.1, description="share of the buffer with the highest perplexity that is searched")
+    hardest: Fraction = Field(0.1, description="share of the buffer that is searched, at most; first as `select` says")
+    select: Select = Field(
+        "perplexity",
+        description="what is searched first. `perplexity`: the highest, of the gold response; `doubt`: the most wrong "
+        "steps expected in it (nearly one for each sentence of prose: see `data.only_calls`); `pass-rate`: those that "
+        "are sometimes right and sometimes wrong, rates near one half first, and no others",
+    )
+    draws: int = Field(
+        4,
+        ge=2,
+        description="whole responses drawn of each sample of the buffer under `pass-rate`, at `walk.temperature` and "
+        "of at most `mcts.max_tokens`",
+    )
 
 
 class MctsSettings(Section):
@@ -204,7 +224,18 @@ class MineSettings(Section):
 class PreferenceSettings(Section):
     """Preference training on step pairs (paper 3.2, Table 6, B.4); what is left empty is the loss's best of Table 9."""
 
-    loss: Literal["simpo", "dpo", "ipo", "orpo"] = Field("simpo", description="the objective")
+    loss: Literal["simpo", "dpo", "ipo", "orpo", "nll"] = Field(
+        "simpo",
+        description="the objective; `nll`: the likelihood of right steps alone, as `anchor_on` says, nothing rejected",
+    )
+    span: Literal["step", "fragment"] = Field(
+        "step",
+        description="tokens of a pair that the loss is over; `fragment`: from where the steps part to the rejected "
+        "one's token that cannot be mended (proved pairs only)",
+    )
+    weighted: bool = Field(
+        False, description="weight pairs by the probability of the rejected step, so that their sum is expected error"
+    )
     epochs: Positive = Field(2, description="passes over the pairs")
     batch: Positive = Field(64, description="about so many pairs an update, over all processes")
     lr: float | None = Field(None, gt=0, description="learning rate")
@@ -212,8 +243,11 @@ class PreferenceSettings(Section):
     gamma: float | None = Field(None, ge=0, description="γ of SimPO: the margin of Eq. 11, not divided by β")
     tau: float | None = Field(None, gt=0, description="τ of IPO")
     lam: float | None = Field(None, ge=0, description="λ of ORPO")
-    anchor: float = Field(
-        0.0, ge=0, description="weight of an SFT term on the chosen steps, beside SimPO, DPO or IPO; the paper has none"
+    anchor: float = Field(0.0, ge=0, description="weight of a likelihood term beside the loss; the paper has none")
+    anchor_on: Literal["chosen", "doubted", "response"] | None = Field(
+        None,
+        description="what that term, or `nll`, is over: the pairs' `chosen` steps; the `doubted` right steps "
+        "(`walk.doubt`) and the responses' ends; the whole right `response`. Empty: `doubted` for nll, else `chosen`",
     )
     quantization: Literal["nf4", "none"] = Field("nf4", description="of the frozen base model while training")
     dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; `auto`: bf16 on a GPU")
@@ -231,9 +265,12 @@ class PreferenceSettings(Section):
 
 
 class EvalSettings(Section):
-    """How benchmarks are answered."""
+    """How benchmarks are answered, and along how many samples decisions are asked for."""
 
     max_tokens: Positive = Field(4096, description="upper bound on an answer (BFCL's own: 4096)")
+    fragments: int = Field(
+        0, ge=0, description="`itool run` asks for fragment accuracy along so many test samples; 0: not at all"
+    )
 
 
 class LoopSettings(Section):

@@ -1,6 +1,6 @@
-"""The jobs that workers do for mining: scoring samples by Eq. 4, and searching them.
+"""The jobs that workers do for mining: scoring samples by Eq. 4, drawing their pass rates, and searching them.
 
-A search's rows are made where the tree is, so that a finished tree travels as three small Arrow streams and the process
+A search's rows are made where the tree is, so that a finished tree travels as a few small Arrow streams and the process
 that writes does little else (Ray's own way with Arrow tables would take it half a millisecond each). Left out:
 evaluation's job (`itool_eval.predict`), and who chooses the items (`stages.py`).
 """
@@ -13,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from itool_data.config import Config, SearchKind
+from itool_data.pass_rate import Drawing, PassRate, pass_rates
 from itool_data.perplexity import CHUNK, Score, score_samples
 from itool_data.prompt import Tokenised
-from itool_data.search.mcts import Task
 from itool_data.search.miner import Miner, tree_rows
+from itool_data.search.task import Task
 from itool_data.store.schema import SCHEMAS
 from itool_data.workers.pool import Desk
 
@@ -38,16 +39,42 @@ class ScoreSession:
     appetite = 2 * CHUNK
 
     def __init__(self, desk: Desk):
-        self._policy = desk.policy
+        self._desk = desk
 
     def run(self, waiting: deque[Tokenised]) -> Iterator[list[Score]]:
         """Score what waits, a chunk at a time."""
-        return score_samples(self._policy, waiting)
+        return score_samples(self._desk.policy, self._desk.prompter, waiting)
+
+
+@dataclass(frozen=True)
+class DrawJob:
+    """Pass rates of samples."""
+
+    drawing: Drawing
+    name = "sample"
+
+    def start(self, desk: Desk) -> "DrawSession":
+        """Begin on a worker."""
+        return DrawSession(self, desk)
+
+
+class DrawSession:
+    """Draws whole responses with one policy."""
+
+    def __init__(self, job: DrawJob, desk: Desk):
+        self._drawing = job.drawing
+        self._desk = desk
+        # Some draws always wait, so that no row of the policy is empty while a sample waits for its longest draw.
+        self.appetite = max(1, 2 * desk.policy.max_rows // job.drawing.draws)
+
+    def run(self, waiting: deque[Tokenised]) -> Iterator[list[PassRate]]:
+        """Draw what waits; yields at every step of the policy."""
+        return pass_rates(self._desk.policy, self._desk.prompter, self._drawing, self.appetite, waiting)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A finished tree, and its rows of `trees`, `nodes` and `pairs` as Arrow IPC streams."""
+    """A finished tree, and its rows of `trees`, `nodes`, `pairs` and `fragments` as Arrow IPC streams."""
 
     key: str
     requests: int
@@ -85,7 +112,7 @@ class SearchSession:
             for tree in trees:
                 rows = tree_rows([tree], desk.policy.policy_id, desk.prompter, job.config, job.search)
                 streams = {name: _pack(name, rows[name]) for name in rows}
-                found.append(Found(tree.task.tree_id, tree.requests, len(tree.found.pairs), streams))
+                found.append(Found(tree.task.tree_id, tree.requests, len(tree.pairs), streams))
             yield found
 
 

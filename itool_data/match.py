@@ -147,7 +147,7 @@ def _reached(call: ToolCall, answer: AcceptedCall, required: frozenset[str], com
     for name, value in call.arguments.items():
         if name not in answer.arguments:
             return 2
-        if not _accepted(value, answer.arguments[name]):
+        if not accepted(value, answer.arguments[name]):
             return 4
     return 3 if missing else _MATCH
 
@@ -155,14 +155,15 @@ def _reached(call: ToolCall, answer: AcceptedCall, required: frozenset[str], com
 def _agreement(call: ToolCall, answer: AcceptedCall, complete: bool) -> float:
     if call.name != answer.name:
         return -1.0
-    accepted = sum(_accepted(value, answer.arguments.get(name, ())) for name, value in call.arguments.items())
-    right = 1 + accepted
-    wrong = len(call.arguments) - accepted
+    right_values = sum(accepted(value, answer.arguments.get(name, ())) for name, value in call.arguments.items())
+    right = 1 + right_values
+    wrong = len(call.arguments) - right_values
     missing = len(answer.arguments.keys() - answer.optional - call.arguments.keys())
     return (right - wrong - missing * complete) / (right + wrong + missing)
 
 
-def _accepted(value: JSON, options: Sequence[JSON]) -> bool:
+def accepted(value: JSON, options: Sequence[JSON]) -> bool:
+    """Say whether one of the accepted values accepts a value."""
     return any(_accepts(option, value) for option in options)
 
 
@@ -178,18 +179,19 @@ def _accepts(option: JSON, value: JSON) -> bool:
     if isinstance(option, list):
         return isinstance(value, list) and len(option) == len(value) and all(map(_accepts, option, value))
     if isinstance(option, str):
-        return isinstance(value, str) and _standardised(option) == _standardised(value)
+        return isinstance(value, str) and standardised(option) == standardised(value)
     if isinstance(option, float):
         return isinstance(value, int | float) and not isinstance(value, bool) and option == value
     return type(option) is type(value) and bool(option == value)
 
 
 def _accepts_members(options: dict[str, list[JSON]], value: dict[str, JSON]) -> bool:
-    given = all(key in options and _accepted(member, options[key]) for key, member in value.items())
-    return given and all(key in value or "" in accepted for key, accepted in options.items())
+    given = all(key in options and accepted(member, options[key]) for key, member in value.items())
+    return given and all(key in value or "" in values for key, values in options.items())
 
 
-def _standardised(text: str) -> str:
+def standardised(text: str) -> str:
+    """A text as it is compared: without BFCL's ignored characters, in lower case."""
     return text.translate(_IGNORED).lower()
 
 

@@ -1,6 +1,7 @@
-"""How hard a sample is for a policy: the perplexity of its gold response (Eq. 4), the replay buffer, the hardest of it.
+"""How hard a sample is for a policy: the perplexity of its gold response (Eq. 4), on its response tokens only.
 
-Left out: the easy / medium / hard split, which needs no policy (`difficulty.py`).
+Left out: which samples are scored and what follows from it (`selection.py`), and the easy / medium / hard split, which
+needs no policy (`difficulty.py`).
 """
 
 import math
@@ -8,11 +9,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from itool_data.policy.base import Policy, derive_seed
-from itool_data.prompt import Tokenised
-from itool_data.sample import Sample
+from itool_data.fragments import Fragment, gold_fragments
+from itool_data.policy.base import Policy
+from itool_data.prompt import Prompter, Tokenised
 
 MAX_NLL = 700.0  # exp() of more overflows a float64
 CHUNK = 16  # samples scored between two reports of progress
@@ -26,6 +25,7 @@ class Score:
     n_tokens: int
     mean_nll: float
     perplexity: float
+    fragments: tuple[Fragment, ...]  # what the same pass says of the response's steps
 
 
 def perplexity(logprobs: Sequence[float]) -> float:
@@ -33,20 +33,12 @@ def perplexity(logprobs: Sequence[float]) -> float:
     return math.exp(min(-sum(logprobs) / len(logprobs), MAX_NLL))
 
 
-def replay_buffer(samples: Sequence[Sample], fraction: float, seed: int) -> list[Sample]:
-    """A random share of the samples (paper: 50 %, seed 42), in their order; the same for the same set in any order."""
-    ordered = sorted(samples, key=lambda s: s.sample_id)
-    generator = np.random.default_rng(derive_seed(seed, "replay"))
-    chosen = generator.permutation(len(ordered))[: math.ceil(fraction * len(ordered))]
-    ids = {ordered[i].sample_id for i in chosen}
-    return [s for s in samples if s.sample_id in ids]
-
-
-def score_samples(policy: Policy, waiting: deque[Tokenised]) -> Iterator[list[Score]]:
+def score_samples(policy: Policy, prompter: Prompter, waiting: deque[Tokenised]) -> Iterator[list[Score]]:
     """Score samples by Eq. 4 on their response tokens only.
 
     Args:
         policy: whose perplexity it is.
+        prompter: with the policy's tokenizer.
         waiting: what is to be scored; more may be appended meanwhile.
 
     Yields:
@@ -56,12 +48,8 @@ def score_samples(policy: Policy, waiting: deque[Tokenised]) -> Iterator[list[Sc
         chunk = [waiting.popleft() for _ in range(min(CHUNK, len(waiting)))]
         logprobs = policy.score([t.prompt for t in chunk], [t.response for t in chunk])
         yield [
-            Score(t.key, len(lps), -sum(lps) / len(lps), perplexity(lps))
+            Score(
+                t.key, len(lps), -sum(lps) / len(lps), perplexity(lps), tuple(gold_fragments(t, lps, prompter.decode))
+            )
             for t, lps in zip(chunk, logprobs, strict=True)
         ]
-
-
-def hardest(scores: Sequence[tuple[str, float]], fraction: float) -> list[str]:
-    """The ids of the share (rounded up) with the highest perplexity, hardest first; equals by their ids."""
-    ordered = sorted(scores, key=lambda score: (-score[1], score[0]))
-    return [sample_id for sample_id, _ in ordered[: math.ceil(fraction * len(ordered))]]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from itool_data.sample import JSON, Sample, Tool, canonical_json
+from itool_data.sample import JSON, Message, Sample, Tool, canonical_json
 
 ToolStyle = Literal["signatures", "json"]
 
@@ -43,18 +43,18 @@ def _type(schema: JSON) -> str:
     return str(kind)
 
 
-def sample_messages(sample: Sample, style: ToolStyle) -> list[dict[str, str]]:
-    """The conversation before the sample's response, the functions on offer in its system message."""
+def prompt_messages(messages: Sequence[Message], tools: Sequence[Tool], style: ToolStyle) -> list[dict[str, str]]:
+    """The conversation before a response, the functions on offer in its system message."""
     if style == "signatures":
-        tools = "\n".join(map(signature, sample.tools))
+        offered = "\n".join(map(signature, tools))
     else:
-        schemas = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in sample.tools]
-        tools = "\n".join(map(canonical_json, schemas))
-    messages = [{"role": m.role, "content": m.content} for m in sample.messages]
-    system = SYSTEM + tools
-    if messages and messages[0]["role"] == "system":
-        system += "\n\n" + messages.pop(0)["content"]
-    return [{"role": "system", "content": system}, *messages]
+        schemas = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]
+        offered = "\n".join(map(canonical_json, schemas))
+    chat = [{"role": m.role, "content": m.content} for m in messages]
+    system = SYSTEM + offered
+    if chat and chat[0]["role"] == "system":
+        system += "\n\n" + chat.pop(0)["content"]
+    return [{"role": "system", "content": system}, *chat]
 
 
 class Prompter:
@@ -71,7 +71,7 @@ class Prompter:
 
     def prompt_ids(self, sample: Sample) -> list[int]:
         """Token ids of everything before the sample's response, the template's generation prompt included."""
-        return self.chat_ids(sample_messages(sample, self._tools))
+        return self.chat_ids(prompt_messages(sample.messages, sample.tools, self._tools))
 
     def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
         """Token ids of a conversation and the template's generation prompt."""

@@ -26,14 +26,16 @@ from itool_data.store.tables import Commit, Store
 DEPENDS = {
     "import": (),
     "overlap": ("data",),
+    "abstain": ("data",),
     "warmup": ("model", "data", "validation", "warmup"),
     "perplexity": ("model", "data", "replay"),
+    "pass-rate": ("model", "data", "replay", "mcts", "walk"),
     "mine": ("model", "data", "replay", "mcts", "walk", "reward", "pairs"),
     "preference": ("model", "validation", "preference"),
     "eval": ("model", "eval"),
     "stage": (),
 }
-# Settings that say where and how fast, not what.
+# Settings that say where, how fast and how much, not what.
 FREE = {
     ("model", "policy"),
     ("model", "device"),
@@ -47,6 +49,7 @@ FREE = {
     ("preference", "micro_tokens"),
     ("preference", "checkpoint_seconds"),
     ("preference", "report_to"),
+    ("eval", "fragments"),
 }
 
 
@@ -165,7 +168,7 @@ def _store(folder: Path, settings: Config) -> Store:
 
 
 def differences(old: Config, new: Config, sections: set[str]) -> list[str]:
-    """The settings that differ in the given sections, as `key: old -> new`, but for where and how fast."""
+    """The settings that differ in the given sections, as `key: old -> new`, but for where, how fast and how much."""
     before, after = old.model_dump(), new.model_dump()
     found = [] if old.seed == new.seed or not sections else [f"seed: {old.seed} -> {new.seed}"]
     for section in sorted(sections):

@@ -1,26 +1,32 @@
-"""The stages of mining over a run folder: import samples, measure perplexity, choose the hardest, search them.
+"""The stages of mining over a run folder: import samples, measure how hard they are, choose some, search them.
 
 Each stage reads what the store has, does what is missing and commits as it goes, so that the same command after a
 kill goes on where the last commit was. Left out: how progress is shown (the callers' `report`), and the training.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from itool_data import abstain
 from itool_data.config import SearchKind
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
-from itool_data.jobs import Found, ScoreJob, SearchJob, tables
+from itool_data.fragments import fragment_row, refusal
+from itool_data.jobs import DrawJob, Found, ScoreJob, SearchJob, tables
 from itool_data.overlap import NearDuplicate, near_duplicates
-from itool_data.perplexity import hardest, replay_buffer
+from itool_data.pass_rate import Drawing, PassRate
+from itool_data.perplexity import Score
 from itool_data.policy.base import Described, derive_seed
 from itool_data.prompt import Prompter, Tokenised, tokenise
+from itool_data.rejects import key_of, not_fitting, of_sample, record_rejects, recorded
 from itool_data.run import Run
 from itool_data.sample import Reject, Sample
-from itool_data.search.mcts import Task
-from itool_data.search.miner import TREE_SECTIONS
+from itool_data.search.miner import tree_sections
+from itool_data.search.task import Task
+from itool_data.selection import highest, replay_buffer, scores
 from itool_data.sources import load
 from itool_data.store.samples import read_samples, reject_row, sample_row
 from itool_data.store.sql import query
@@ -29,6 +35,8 @@ from itool_data.workers.pool import Pool
 
 IMPORT_ROWS = 5000  # rows of one import commit
 Report = Callable[[int, int], None]  # done, total
+Row = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass
@@ -54,8 +62,8 @@ def import_samples(run: Run, source: str, limit: int | None, strict: bool, repor
         ItoolError: at a bad row when strict; nothing of this import is kept then.
     """
     done = Imported()
-    seen = {row["sample_id"] for row in query(run.store, "SELECT sample_id FROM samples").to_pylist()}
-    reported = _recorded(run, "import")
+    seen = _sample_ids(run)
+    reported = recorded(run, "import")
     samples: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
 
@@ -70,7 +78,7 @@ def import_samples(run: Run, source: str, limit: int | None, strict: bool, repor
             if strict:
                 raise ItoolError(f"{item}; without --strict it is set aside and the rest goes on")
             done.rejects.append(item)
-            if _key(item) not in reported:
+            if key_of(item) not in reported:
                 rejects.append(reject_row(item, "import"))
         elif item.sample_id in seen:
             done.known += 1
@@ -87,62 +95,48 @@ def import_samples(run: Run, source: str, limit: int | None, strict: bool, repor
     return done
 
 
-def set_aside(run: Run, stage: str, too_long: Sequence[Tokenised], limit: int) -> None:
-    """Record samples that do not fit a stage's limit of tokens in `rejects`, once each."""
-    record_rejects(
-        run,
-        stage,
-        [
-            Reject(
-                t.sample.source,
-                t.sample.source_id,
-                0,
-                f"sample {t.sample.sample_id}",
-                f"{len(t.prompt)} prompt + {len(t.response)} response tokens do not fit {limit}",
-            )
-            for t in too_long
-        ],
-    )
-
-
-def record_rejects(run: Run, stage: str, rejects: Sequence[Reject], **info: object) -> None:
-    """Record what a stage set aside in `rejects`, each place and field once; `info` goes to the log."""
-    recorded = _recorded(run, stage)
-    rows = [reject_row(reject, stage) for reject in rejects if _key(reject) not in recorded]
-    if rows:
-        run.store.commit(stage, {"rejects": rows}, **info)
-
-
-def _key(reject: Reject) -> tuple[str, str, int, str]:
-    return reject.source, reject.file, reject.line, reject.field
-
-
-def _recorded(run: Run, stage: str) -> set[tuple[str, str, int, str]]:
-    """The keys of a stage's rejects."""
-    sql = "SELECT source, file, line, field FROM rejects WHERE stage = ?"
-    return {(r["source"], r["file"], r["line"], r["field"]) for r in query(run.store, sql, None, [stage]).to_pylist()}
+def _sample_ids(run: Run) -> set[str]:
+    return {row["sample_id"] for row in query(run.store, "SELECT sample_id FROM samples").to_pylist()}
 
 
 def training_samples(run: Run) -> list[Sample]:
-    """The samples that are trained on and searched: of the split `train`, what `data.*` leaves.
+    """The samples that are trained on and searched: of the split `train`, what `data.*` leaves, and variants of these.
 
-    Near-duplicates of held-out samples go first and are recorded in `rejects`, once each; the pool is drawn from the
-    rest.
+    Near-duplicates of held-out samples go first; the pool is drawn from the rest, and variants are of what is in it.
     """
     settings = run.config.data
-    samples = read_samples(run.store, "split = 'train'")
-    if settings.max_overlap < 1:
-        found = near_duplicates(samples, read_samples(run.store, "split != 'train'"), settings.max_overlap)
-        record_rejects(run, "overlap", [_overlap(one) for one in found])
-        near = {one.sample.sample_id for one in found}
-        samples = [s for s in samples if s.sample_id not in near]
+    imported = read_samples(run.store, "split = 'train' AND NOT starts_with(source, ?)", [abstain.PREFIX])
+    samples = _unlike_held_out(run, imported)
     if settings.only_calls:
         samples = [s for s in samples if s.calls]
     if settings.pool:
         ordered = sorted(samples, key=lambda s: derive_seed(run.config.seed, "pool", s.sample_id))
         pool = {s.sample_id for s in ordered[: settings.pool]}
         samples = [s for s in samples if s.sample_id in pool]
-    return samples
+    return [*samples, *_variants(run, samples)] if settings.abstain else samples
+
+
+def _variants(run: Run, samples: Sequence[Sample]) -> list[Sample]:
+    """The variants of training samples that `data.abstain` asks for, each committed to `samples` once."""
+    share = run.config.data.abstain
+    # Borrowed functions can make a variant like a held-out sample that its own sample is not like.
+    found = _unlike_held_out(run, abstain.variants(samples, share, run.config.seed))
+    known = _sample_ids(run)
+    rows = [sample_row(variant) for variant in found if variant.sample_id not in known]
+    if rows:
+        run.store.commit("abstain", {"samples": rows}, share=share)
+    return found
+
+
+def _unlike_held_out(run: Run, samples: list[Sample]) -> list[Sample]:
+    """The samples that are no near-duplicates of held-out ones; these are recorded in `rejects`, once each."""
+    threshold = run.config.data.max_overlap
+    if threshold == 1:
+        return samples
+    found = near_duplicates(samples, read_samples(run.store, "split != 'train'"), threshold)
+    record_rejects(run, "overlap", [_overlap(one) for one in found])
+    near = {one.sample.sample_id for one in found}
+    return [s for s in samples if s.sample_id not in near]
 
 
 def validation_samples(run: Run) -> list[Sample]:
@@ -192,95 +186,186 @@ def warmup_stages(run: Run, prompter: Prompter) -> tuple[dict[str, list[tuple[li
 
 @dataclass
 class Buffer:
-    """The replay buffer of a round: what is still to be scored, and what does not fit the context."""
+    """The replay buffer of a round.
+
+    Attributes:
+        samples: all of it.
+        missing: still to be scored.
+        undrawn: whose pass rate is still to be drawn; none where `replay.select` does not ask for it.
+        too_long: what does not fit the context.
+    """
 
     samples: list[Sample]
     missing: list[Tokenised]
+    undrawn: list[Tokenised]
     too_long: list[Tokenised]
 
 
-def _perplexities(run: Run, policy: Described, round_: int) -> dict[str, float]:
-    """The round's perplexities under a policy, by sample id."""
-    sql = "SELECT sample_id, perplexity FROM perplexity WHERE round = ? AND policy = ?"
-    rows = query(run.store, sql, None, [round_, str(policy.policy_id)]).to_pylist()
-    return {row["sample_id"]: row["perplexity"] for row in rows}
-
-
 def replay(run: Run, policy: Described, prompter: Prompter, round_: int) -> Buffer:
-    """Draw the round's replay buffer and find what of it has no perplexity under this policy yet."""
-    samples = replay_buffer(training_samples(run), run.config.replay.fraction, run.config.seed)
-    scored = _perplexities(run, policy, round_)
-    missing = tokenise(prompter, [s for s in samples if s.sample_id not in scored])
-    fits = [t for t in missing if len(t) <= policy.context]
-    return Buffer(samples, fits, [t for t in missing if len(t) > policy.context])
+    """Draw the round's replay buffer and find what of it is not measured under this policy yet."""
+    settings = run.config.replay
+    samples = replay_buffer(training_samples(run), settings.fraction, run.config.seed)
+    scored = scores(run.store, "perplexity", round_, str(policy.policy_id))
+    drawn = {s.sample_id for s in samples} if settings.select != "pass-rate" else _drawn(run, policy, round_)
+    unknown = tokenise(prompter, [s for s in samples if s.sample_id not in scored or s.sample_id not in drawn])
+    fits = [t for t in unknown if len(t) <= policy.context]
+    return Buffer(
+        samples,
+        [t for t in fits if t.key not in scored],
+        [t for t in fits if t.key not in drawn],
+        [t for t in unknown if len(t) > policy.context],
+    )
+
+
+def _drawn(run: Run, policy: Described, round_: int) -> set[str]:
+    """The samples whose pass rate is known."""
+    sql = "SELECT sample_id FROM pass_rates WHERE round = ? AND policy = ?"
+    return {row["sample_id"] for row in query(run.store, sql, None, [round_, str(policy.policy_id)]).to_pylist()}
 
 
 def measure(run: Run, pool: Pool, buffer: Buffer, round_: int, report: Report) -> None:
-    """Score the missing samples of a buffer (Eq. 4) and commit every few seconds."""
-    set_aside(run, "perplexity", buffer.too_long, pool.context)
+    """Score the missing samples of a buffer (Eq. 4), with what that says of their fragments; commits now and then."""
+    record_rejects(run, "perplexity", [not_fitting(t, pool.context) for t in buffer.too_long])
     policy = str(pool.policy_id)
-    rows: list[dict[str, Any]] = []
-    done, total = 0, len(buffer.missing)
-    last = time.monotonic()
-    for scores in pool.run(ScoreJob(), buffer.missing):
-        rows += [
-            {
-                "sample_id": s.key,
-                "round": round_,
-                "policy": policy,
-                "n_tokens": s.n_tokens,
-                "mean_nll": s.mean_nll,
-                "perplexity": s.perplexity,
-            }
-            for s in scores
-        ]
-        done += len(scores)
-        report(done, total)
-        if rows and (done == total or time.monotonic() - last > run.config.mine.commit_seconds):
-            run.store.commit("perplexity", {"perplexity": rows}, round=round_, policy=policy)
-            rows, last = [], time.monotonic()
+    made_by = {"round": round_, "policy": policy}
+    samples = {t.key: t.sample for t in buffer.missing}
+
+    def rows(score: Score) -> dict[str, list[Row]]:
+        measured = {"n_tokens": score.n_tokens, "mean_nll": score.mean_nll, "perplexity": score.perplexity}
+        fragments = [fragment_row(f, samples[score.key], round_, policy) for f in score.fragments]
+        return {"perplexity": [{"sample_id": score.key} | made_by | measured], "fragments": fragments}
+
+    _keep(run, "perplexity", made_by, pool.run(ScoreJob(), buffer.missing), rows, len(buffer.missing), report)
+
+
+def draw_pass_rates(run: Run, pool: Pool, buffer: Buffer, round_: int, report: Report) -> None:
+    """Draw the pass rates that a buffer lacks; commits now and then.
+
+    Raises:
+        ItoolError: if all draws would be the same.
+    """
+    config, made_by = run.config, {"round": round_, "policy": str(pool.policy_id)}
+    if not config.walk.temperature:
+        raise ItoolError(
+            "replay.select is pass-rate, but walk.temperature is 0, so that all draws of a sample are the same; set it "
+            "above 0"
+        )
+    drawing = Drawing(config.replay.draws, config.mcts.max_tokens, config.walk.temperature, config.seed, round_)
+
+    def rows(rate: PassRate) -> dict[str, list[Row]]:
+        counts = {"draws": rate.draws, "right_draws": rate.right_draws}
+        return {"pass_rates": [{"sample_id": rate.key} | made_by | counts]}
+
+    _keep(run, "pass-rate", made_by, pool.run(DrawJob(drawing), buffer.undrawn), rows, len(buffer.undrawn), report)
+
+
+def _keep(
+    run: Run,
+    operation: str,
+    made_by: dict[str, Any],
+    measured: Iterator[list[T]],
+    rows: Callable[[T], dict[str, list[Row]]],
+    total: int,
+    report: Report,
+) -> None:
+    """Commit what is measured every few seconds, and when the caller stops (Ctrl-C included)."""
+    waiting: dict[str, list[Row]] = {}
+    done, last = 0, time.monotonic()
+
+    def commit() -> None:
+        nonlocal waiting, last
+        finished, waiting, last = waiting, {}, time.monotonic()
+        if finished:
+            run.store.commit(operation, finished, **made_by)
+
+    try:
+        for results in measured:
+            for result in results:
+                for name, some in rows(result).items():
+                    waiting.setdefault(name, []).extend(some)
+            done += len(results)
+            report(done, total)
+            if time.monotonic() - last > run.config.mine.commit_seconds:
+                commit()
+    finally:
+        commit()
 
 
 def tree_id(run: Run, policy: Described, sample_id: str, round_: int, search: SearchKind) -> str:
     """16 hex digits that name a tree by all its result depends on."""
-    settings = run.config.hash(*TREE_SECTIONS)
+    settings = run.config.hash(*tree_sections(search))
     return f"{derive_seed(settings, policy.policy_id, sample_id, round_, search):016x}"
 
 
 def tasks(
     run: Run, policy: Described, prompter: Prompter, buffer: Buffer, round_: int, search: SearchKind, limit: int | None
 ) -> list[Task]:
-    """The searches of a round: the hardest of the buffer's scored samples, longest prompts first.
+    """The searches of a round: those of the buffer's scored samples that `replay.select` says, longest prompts first.
 
     Neighbours of like length waste least of a batch, and the long ones do not come last to an empty machine.
 
     Args:
-        run: with the scores.
-        policy: whose scores count.
+        run: with the scores, and the pass rates if those are asked for.
+        policy: whose they are.
         prompter: with its tokenizer.
         buffer: of the round.
         round_: of the loop.
-        search: `mcts`, `sample` or `best-of-n`.
+        search: which one.
         limit: search so many instead of `replay.hardest` of the buffer.
     """
     in_buffer = {s.sample_id: s for s in buffer.samples}
-    scores = [(i, h) for i, h in _perplexities(run, policy, round_).items() if i in in_buffer]
-    chosen = hardest(scores, 1.0)[:limit] if limit is not None else hardest(scores, run.config.replay.hardest)
+    settings, made_by = run.config.replay, (round_, str(policy.policy_id))
+    scored = in_buffer.keys() & scores(run.store, "perplexity", *made_by)
+    most = math.ceil(settings.hardest * len(scored)) if limit is None else limit
+    chosen = highest({i: s for i, s in scores(run.store, settings.select, *made_by).items() if i in scored}, most)
     prompts = tokenise(prompter, [in_buffer[sample_id] for sample_id in chosen])
-    room = policy.context - run.config.mcts.max_tokens
-    set_aside(run, "mine", [t for t in prompts if len(t.prompt) > room], room)
-    fitting = [t for t in prompts if len(t.prompt) <= room]
+    fitting, rejects = searchable(run, policy, prompter, prompts, search)
+    record_rejects(run, "mine", rejects)
     return as_tasks(run, policy, sorted(fitting, key=lambda t: (-len(t.prompt), t.sample.sample_id)), round_, search)
+
+
+def searchable(
+    run: Run, policy: Described, prompter: Prompter, chosen: Sequence[Tokenised], search: SearchKind
+) -> tuple[list[Tokenised], list[Reject]]:
+    """Divide samples into those that can be searched, and those that do not fit or have no right response."""
+    room = policy.context - (run.config.walk.max_step_tokens if search == "walk" else run.config.mcts.max_tokens)
+    fitting: list[Tokenised] = []
+    rejects: list[Reject] = []
+    for t in chosen:
+        if (len(t) if search == "walk" else len(t.prompt)) > room:
+            rejects.append(not_fitting(t, room))
+        elif search == "walk" and (reason := refusal(t, prompter.decode)):
+            rejects.append(of_sample(t.sample, reason))
+        else:
+            fitting.append(t)
+    return fitting, rejects
 
 
 def as_tasks(run: Run, policy: Described, chosen: Sequence[Tokenised], round_: int, search: SearchKind) -> list[Task]:
     """The searches of given samples, in their order."""
+    known = _step_logprobs(run, policy, round_) if search == "walk" else {}
     return [
         Task(
-            tree_id(run, policy, t.sample.sample_id, round_, search), t.sample, tuple(t.prompt), run.config.seed, round_
+            tree_id(run, policy, t.key, round_, search),
+            t.sample,
+            tuple(t.prompt),
+            run.config.seed,
+            round_,
+            tuple(t.response),
+            known.get(t.key, ()),
         )
         for t in chosen
     ]
+
+
+def _step_logprobs(run: Run, policy: Described, round_: int) -> dict[str, tuple[float, ...]]:
+    """What the perplexity pass knows of the gold responses' steps, by sample id."""
+    sql = (
+        "SELECT sample_id, list(logprob ORDER BY number) AS logprobs FROM all_fragments "
+        "WHERE tree_id IS NULL AND round = ? AND policy = ? GROUP BY sample_id"
+    )
+    rows = query(run.store, sql, None, [round_, str(policy.policy_id)]).to_pylist()
+    return {row["sample_id"]: tuple(row["logprobs"]) for row in rows}
 
 
 def unfinished(run: Run, wanted: Sequence[Task]) -> list[Task]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise, takewhile
 from operator import eq
 
-from itool_data.calls import CallFormat, parse_prefix
+from itool_data.calls import CallFormat, PartialCalls, parse_prefix
 
 # White space, then whatever ends nothing, then the end; always matches, so that `finditer` is linear.
 _SENTENCE = re.compile(r"\s*+(?:[^.!?\n]++|[.!?](?!\s|\Z))*+(?:[.!?\n]|\Z)")
@@ -30,17 +30,56 @@ _CHARACTER = 4  # bytes, and so tokens, that a UTF-8 character may have
 
 def step_ends(text: str) -> list[int]:
     """Find the offsets (exclusive) where the steps of a response end, in order; the last is the text's end."""
-    opening = _OPENING.match(text)
-    ends: list[int] = []
-    read_to = 0
-    if opening is not None:
-        partial = parse_prefix(text, _FORMATS[opening.lastgroup])
-        ends, read_to = list(partial.step_ends), partial.read_to
-    if not ends:
-        ends = [match.end() for match in _SENTENCE.finditer(text, read_to) if match.end() > match.start()]
+    ends, _ = _ends(text)
     if text and ends[-1:] != [len(text)]:
         ends.append(len(text))
     return ends
+
+
+def _ends(text: str) -> tuple[list[int], PartialCalls | None]:
+    """Where steps end by themselves, and the calls whose steps they are; None: they are sentences."""
+    opening = _OPENING.match(text)
+    read_to = 0
+    if opening is not None:
+        partial = parse_prefix(text, _FORMATS[opening.lastgroup])
+        if partial.step_ends:
+            return list(partial.step_ends), partial
+        read_to = partial.read_to
+    return [match.end() for match in _SENTENCE.finditer(text, read_to) if match.end() > match.start()], None
+
+
+def until_step_end(before: Sequence[int], decode: Callable[[Sequence[int]], str]) -> Callable[[tuple[int, ...]], bool]:
+    """Make what says of a continuation whether its first step is finished (`Request.until`).
+
+    A call step is as soon as its last character is there, a sentence once anything follows it. Where the response is
+    closed, the end-of-turn is still to come and belongs to the step. `first_step` then cuts off what was drawn beyond.
+
+    Args:
+        before: token ids of the response so far.
+        decode: the tokenizer's decode, without any clean-up of spaces.
+    """
+    start = len(decode(before))
+
+    def finished(ids: tuple[int, ...]) -> bool:
+        text = decode((*before, *ids))
+        ends, calls = _ends(text)
+        # The last sentence ends where the text breaks off, be it in a number or a word.
+        certain = ends if calls is not None else [end for end in ends if end < len(text)]
+        return not (calls is not None and calls.closed) and any(end > start for end in certain)
+
+    return finished
+
+
+def first_step(
+    before: Sequence[int], continuation: Sequence[int], decode: Callable[[Sequence[int]], str]
+) -> tuple[int, ...]:
+    """The continuation's tokens up to the first step end after `before`, in the response as a whole."""
+    end = 0
+    for step in split_steps((*before, *continuation), decode):
+        end += len(step)
+        if end > len(before):
+            return tuple(continuation[: end - len(before)])
+    return tuple(continuation)
 
 
 def split_steps(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[list[int]]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
-from itool_data.prompt import ToolStyle, sample_messages
+from itool_data.prompt import ToolStyle, prompt_messages
 from itool_data.sample import Sample, Split
 from itool_data.sources import apibank as apibank_source
 from itool_data.sources import bfcl as bfcl_source
@@ -21,7 +21,8 @@ from itool_eval.apibank.aggregate import summarise as summarise_api_bank
 from itool_eval.apibank.scorer import ApiBankScorer
 from itool_eval.bfcl import native
 from itool_eval.bfcl.aggregate import summarise as summarise_bfcl
-from itool_eval.bfcl.categories import CATEGORIES, Checker, Language, Version
+from itool_eval.bfcl.categories import CATEGORIES, Checker, Language, Version, single_turn
+from itool_eval.bfcl.formulas import two_sides
 from itool_eval.bfcl.items import Item, data_folder, load_items
 from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
 from itool_eval.bfcl.multi_turn_driver import MultiTurnDriver
@@ -77,6 +78,7 @@ class Benchmark:
         scorers: who decides; no category is scored by two of them.
         questions: a category's items, in the data's order.
         split: which of the run's samples its items may be; items that are no samples of the run are `test`.
+        halved: the categories whose items are never samples, but fall in halves as the samples do.
         samples: of the run, where they are its items; `open_benchmark` takes them.
     """
 
@@ -85,6 +87,7 @@ class Benchmark:
     scorers: Sequence[ReplyScorer]
     questions: Callable[[str], list[Question]]
     split: Split = "test"
+    halved: Sequence[str] = ()
     samples: tuple[Sample, ...] = ()
 
     @property
@@ -150,8 +153,8 @@ def api_bank_own_prompt(folder: Path, tools: ToolStyle) -> Benchmark:
         path = folder / apibank_items.LEVELS[category].file
         samples = [sample for sample in apibank_source.read(str(path)) if isinstance(sample, Sample)]
         return [
-            Question(category, sample.source_id, i, partial(one_reply, Prompt(sample_messages(sample, tools))))
-            for i, sample in enumerate(samples)
+            Question(category, s.source_id, i, partial(one_reply, Prompt(prompt_messages(s.messages, s.tools, tools))))
+            for i, s in enumerate(samples)
         ]
 
     source = f"{API_BANK_OWN_PROMPT}:{folder.absolute()}"
@@ -165,30 +168,36 @@ def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
     this says what training changed, and is not comparable with anybody else's BFCL scores.
     """
     data = data_folder(Version.V3)
+    without_gold = [category.name for category in single_turn(Version.V3) if not category.has_answers]
+
+    def ask(item: Item) -> Conversation:
+        return one_reply(Prompt(prompt_messages(*bfcl_source.asked(item.turns, item.functions), tools)))
 
     def questions(category: str) -> list[Question]:
-        if category not in bfcl_source.CATEGORIES:
-            return []
-        read = bfcl_source.read_category(data, category)
-        samples = {sample.source_id: sample for sample in read if isinstance(sample, Sample)}
-        return [
-            Question(category, item.id, i, partial(one_reply, Prompt(sample_messages(samples[item.id], tools))))
-            for i, item in enumerate(load_items(data, Version.V3, category))
-            if item.id in samples
-        ]
+        items = list(enumerate(load_items(data, Version.V3, category)))
+        if category not in without_gold:
+            # Neither other languages nor items that no call can satisfy.
+            python = category in bfcl_source.CATEGORIES
+            read = bfcl_source.read_category(data, category) if python else ()
+            samples = {sample.source_id for sample in read if isinstance(sample, Sample)}
+            items = [(i, item) for i, item in items if item.id in samples]
+        return [Question(category, item.id, i, partial(ask, item)) for i, item in items]
 
-    return Benchmark(OWN_PROMPT, OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions)
+    return Benchmark(OWN_PROMPT, OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions, halved=without_gold)
 
 
 def own_samples(samples: Sequence[Sample], tools: ToolStyle) -> Benchmark:
     """Validation samples of a run in its own prompt; an item is a sample by its id, so none has a place."""
 
+    def ask(sample: Sample) -> list[dict[str, str]]:
+        return prompt_messages(sample.messages, sample.tools, tools)
+
     def questions(category: str) -> list[Question]:
         own = [sample for sample in samples if sample.source == category]
-        return [Question(category, s.sample_id, 0, partial(one_reply, Prompt(sample_messages(s, tools)))) for s in own]
+        return [Question(category, s.sample_id, 0, partial(one_reply, Prompt(ask(s)))) for s in own]
 
     name, scorer = validation.NAME, validation.SampleScorer(samples)
-    return Benchmark(name, name, [scorer], questions, "validation", tuple(samples))
+    return Benchmark(name, name, [scorer], questions, "validation", samples=tuple(samples))
 
 
 def version_of(benchmark: str) -> Version | None:
@@ -269,9 +278,12 @@ def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     """All scores of one policy's verdicts on one benchmark."""
     if benchmark == validation.NAME:
         return validation.summarise(verdicts)
-    version = version_of(benchmark)
-    summary = summarise_bfcl(tally(verdicts), version) if version else summarise_api_bank(verdicts)
-    name = benchmark.removesuffix(VALIDATION)
+    version, name = version_of(benchmark), benchmark.removesuffix(VALIDATION)
+    if version is None:
+        summary = summarise_api_bank(verdicts)
+    else:
+        counts = tally(verdicts)
+        summary = summarise_bfcl(counts, version, two_sides(counts) if name == OWN_PROMPT else None)
     if name in NATIVE:
         return replace(summary, era=f"{summary.era}, native function calling (FC): compare with FC only")
     if name in (OWN_PROMPT, API_BANK_OWN_PROMPT):

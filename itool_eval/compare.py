@@ -1,18 +1,20 @@
 """Two policies over the same items: what was fixed, what was broken, and whether that can be chance.
 
 Paired by item, so the items' differing difficulty cancels out: McNemar's exact test, and Newcombe's interval of the
-difference (`scores.py`). Items that only one of the two was run on are counted and left out.
+difference (`scores.py`). Items that come in groups, as the decisions along one sample do, are not independent of one
+another: their interval counts groups, not items; McNemar's test takes them as independent all the same. Items that only
+one of the two was run on are counted and left out.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from itool_data.errors import ItoolError
 from itool_eval.errors import first_class
-from itool_eval.scores import Interval, mcnemar_p, paired_difference
+from itool_eval.scores import Interval, clustered_difference, mcnemar_p, paired_difference
 from itool_eval.verdicts import Verdict
 
 Key = tuple[str, str, int]
@@ -20,12 +22,13 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a comparison needs to know of one evaluated item."""
+    """What a comparison needs to know of one evaluated item; the group names those that it is not independent of."""
 
     category: str
     id: str
     valid: bool
     error_class: str | None
+    group: str = ""
 
 
 def outcomes(verdicts: Iterable[Verdict]) -> list[Outcome]:
@@ -62,12 +65,14 @@ class Change:
         fixed: right only after.
         broken: right only before.
         neither: wrong before and after.
+        groups: where the items come in groups, each one's items and its fixed minus its broken ones.
     """
 
     both: int
     fixed: int
     broken: int
     neither: int
+    groups: tuple[tuple[int, int], ...] = ()
 
     @property
     def n(self) -> int:
@@ -87,6 +92,8 @@ class Change:
     @property
     def interval(self) -> Interval:
         """The 95 % interval of the difference."""
+        if self.groups:
+            return clustered_difference(self.groups)
         return paired_difference(self.both, self.fixed, self.broken, self.neither)
 
 
@@ -107,19 +114,14 @@ class Comparison:
     Attributes:
         overall: over all items that both were run on.
         by_category: the same for each category.
-        fixed: fixed items by the class of the error before.
-        broken: broken items by the class of the error after.
-        before, after: wrong items of both sets by class.
+        by_class: the same for each error class, of all items: those wrong by it are the wrong ones, all others right.
         flips: the items that changed, in the order of the first set.
         unpaired: how many items only one of the two has.
     """
 
     overall: Change
     by_category: Mapping[str, Change]
-    fixed: Counter[str]
-    broken: Counter[str]
-    before: Counter[str]
-    after: Counter[str]
+    by_class: Mapping[str, Change]
     flips: Sequence[Flip] = field(default_factory=list)
     unpaired: int = 0
 
@@ -136,6 +138,7 @@ def compare(before: Iterable[Outcome], after: Iterable[Outcome]) -> Comparison:
     old, new = _keyed(before), _keyed(after)
     pairs = [(old[key], new[key]) for key in old if key in new]
     categories = dict.fromkeys(a.category for a, _ in pairs)
+    classes = dict.fromkeys(one.error_class or "" for pair in pairs for one in pair if not one.valid)
     flips = [
         Flip(a.category, a.id, b.valid, a.error_class if b.valid else b.error_class)
         for a, b in pairs
@@ -144,10 +147,7 @@ def compare(before: Iterable[Outcome], after: Iterable[Outcome]) -> Comparison:
     return Comparison(
         _change(pairs),
         {category: _change([pair for pair in pairs if pair[0].category == category]) for category in categories},
-        Counter(flip.error_class or "" for flip in flips if flip.fixed),
-        Counter(flip.error_class or "" for flip in flips if not flip.fixed),
-        Counter(a.error_class or "" for a, _ in pairs if not a.valid),
-        Counter(b.error_class or "" for _, b in pairs if not b.valid),
+        {name: _change([(_only(a, name), _only(b, name)) for a, b in pairs]) for name in classes},
         flips,
         len(old) + len(new) - 2 * len(pairs),
     )
@@ -163,6 +163,16 @@ def _keyed(outcomes: Iterable[Outcome]) -> dict[Key, Outcome]:
     return keyed
 
 
+def _only(outcome: Outcome, error_class: str) -> Outcome:
+    """An outcome that is wrong by this class or not at all."""
+    return replace(outcome, valid=outcome.valid or (outcome.error_class or "") != error_class)
+
+
 def _change(pairs: Sequence[tuple[Outcome, Outcome]]) -> Change:
     counts = Counter((a.valid, b.valid) for a, b in pairs)
-    return Change(counts[True, True], counts[False, True], counts[True, False], counts[False, False])
+    sizes = Counter(a.group for a, _ in pairs if a.group)
+    gains: Counter[str] = Counter()
+    for a, b in pairs:
+        gains[a.group] += b.valid - a.valid
+    groups = tuple((size, gains[group]) for group, size in sizes.items())
+    return Change(counts[True, True], counts[False, True], counts[True, False], counts[False, False], groups)

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 
 from itool_data.policy.base import PolicyId, Usage
 from itool_data.prompt import ToolStyle
+from itool_data.rejects import record_rejects
 from itool_data.run import Run
 from itool_data.sample import Reject, Sample
-from itool_data.stages import record_rejects
+from itool_data.sources.bfcl import split_of
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk
 from itool_eval.benchmarks import Benchmark, Question, open_benchmark, version_of
@@ -146,7 +147,8 @@ def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
     """Category and id of the items that a run must not be asked.
 
     Those that it trains on or tunes on (BFCL-half), in any version's naming; where a benchmark's validation items are
-    asked, all that are not the run's validation samples.
+    asked, all that are not the run's validation samples. Of items that no run trains on, the training half is there to
+    tune on.
     """
     if version_of(benchmark.name) is None:
         return set()
@@ -157,6 +159,10 @@ def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
         splits[category, item] = row["split"]
         if category == "simple":  # v4's name of it
             splits["simple_python", item.replace("simple", "simple_python")] = row["split"]
+    if splits:
+        for category in benchmark.halved:
+            for question in benchmark.questions(category):
+                splits[category, question.id] = "test" if split_of(question.id) == "test" else "validation"
     if benchmark.split == "test":
         return {key for key, split in splits.items() if split != "test" and key[0] in benchmark.categories}
     everything = {(q.category, q.id) for category in benchmark.categories for q in benchmark.questions(category)}

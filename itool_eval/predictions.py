@@ -19,6 +19,8 @@ from itool_eval.conversation import Result
 from itool_eval.errors import first_class
 from itool_eval.verdicts import Fault, Verdict
 
+# Which rows an ending of a policy's name means, such as its adapter's hash or `base`; takes it twice.
+MEANT = "(ends_with(policy, ?) OR ? = 'base' AND NOT contains(policy, '+'))"
 SEVERAL_TURNS = "multi_turn_"  # how the names of categories begin whose items are conversations
 _LARGEST = 2**63  # what a JSON reader may be expected to hold
 
@@ -90,6 +92,11 @@ def prediction_row(
     }
 
 
+def any_evaluated(run: Run, policy: str = "") -> bool:
+    """Whether there is anything that `read_evaluated` would read."""
+    return bool(query(run.store, f"SELECT 1 FROM predictions WHERE {MEANT} LIMIT 1", None, [policy, policy]).num_rows)
+
+
 def read_evaluated(run: Run, policy: str = "") -> list[Evaluated]:
     """What the run's policies made of each benchmark, in the order in which they were first run.
 
@@ -103,8 +110,7 @@ def read_evaluated(run: Run, policy: str = "") -> list[Evaluated]:
     """
     rows = query(
         run.store,
-        "SELECT policy, benchmark, category, item, output, verdict FROM predictions "
-        "WHERE ends_with(policy, ?) OR ? = 'base' AND NOT contains(policy, '+') "
+        f"SELECT policy, benchmark, category, item, output, verdict FROM predictions WHERE {MEANT} "
         "ORDER BY benchmark, policy, category, position, item",
         None,
         [policy, policy],

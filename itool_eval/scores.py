@@ -1,11 +1,12 @@
 """Intervals for shares and for formulas over shares (docs/bfcl.md §7).
 
 Wilson's interval for one share; a bootstrap over items for anything computed from several; Newcombe's for the
-difference of two shares over the same items. All are 95 % intervals.
+difference of two shares over the same items, and one that counts groups where the items come in them. All are 95 %
+intervals.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +105,25 @@ def paired_difference(both: int, fixed: int, broken: int, neither: int) -> Inter
         difference - _combined(after.share - at.low, bt.high - before.share, phi),
         difference + _combined(at.high - after.share, before.share - bt.low, phi),
     )
+
+
+def clustered_difference(groups: Sequence[tuple[int, int]]) -> Interval:
+    """The interval of the share after minus the share before, over the same items, which come in groups.
+
+    Items of a group are not independent of one another, so what varies is the group: the difference is a ratio of two
+    sums over the groups, and its variance that of the groups' residuals (Cochran 1977, 6.4). Where nothing changed
+    nothing varies, and the interval has no width.
+
+    Args:
+        groups: each one's number of items, and its items fixed minus its items broken.
+    """
+    n, k = sum(size for size, _ in groups), len(groups)
+    if k < 2:
+        return Interval(-1.0, 1.0)
+    difference = sum(gain for _, gain in groups) / n
+    squares = sum((gain - difference * size) ** 2 for size, gain in groups)
+    margin = Z * math.sqrt(squares * k / (k - 1)) / n
+    return Interval(max(-1.0, difference - margin), min(1.0, difference + margin))
 
 
 def _combined(first: float, second: float, phi: float) -> float:

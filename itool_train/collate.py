@@ -30,7 +30,7 @@ class Batch:
         source: which of the rows * k logits predicts a token of a step, int64 [m].
         target: that token, int64 [m].
         step: the step it belongs to, int64 [m]: the chosen one of pair i is 2i, the rejected one 2i + 1.
-        lengths: tokens of each step, int64 [2n].
+        lengths: tokens of each step that are in its span, int64 [2n]; 0 for the rejected one of a right step alone.
         trunk: how many of a tree's first columns are a plain sequence (`tree_attention`); 0 for rows.
     """
 
@@ -100,22 +100,28 @@ def pair_batches(pairs: Sequence[StepPair], max_tokens: int) -> list[Batch]:
 
 
 def _rows(pairs: list[StepPair]) -> Batch:
-    columns = max(map(len, pairs)) - 1
-    steps = [step for pair in pairs for step in (pair.chosen, pair.rejected)]
-    kept = max(map(len, steps))
+    steps = [
+        (pair, step[:after], first)
+        for pair in pairs
+        for step, (first, after) in zip((pair.chosen, pair.rejected), pair.spans, strict=True)
+    ]
+    # The steps of right steps alone have no second row to fill; an empty one costs what a prompt of one token does.
+    columns = max(len(pair.prompt) + max(len(step), 1) - 1 for pair, step, _ in steps)
+    kept = max(1, *(len(step) - first for _, step, first in steps))
     ids, positions, mask = (torch.zeros(len(steps), columns, dtype=torch.int64) for _ in range(3))
     source: list[int] = []
     target: list[int] = []
     owner: list[int] = []
-    for row, step in enumerate(steps):
-        tokens = [*pairs[row // 2].prompt, *step[:-1]]
+    for row, (pair, step, first) in enumerate(steps):
+        tokens = [*pair.prompt, *step[:-1]] if step else pair.prompt[:1]
         padding = columns - len(tokens)
         ids[row, padding:] = torch.tensor(tokens)
         positions[row, padding:] = torch.arange(len(tokens))
         mask[row, padding:] = 1
-        source += [row * kept + kept - len(step) + i for i in range(len(step))]
-        target += step
-        owner += [row] * len(step)
+        length = len(step) - first
+        source += [row * kept + kept - length + i for i in range(length)]
+        target += step[first:]
+        owner += [row] * length
     return Batch(
         input_ids=ids,
         position_ids=positions,
@@ -124,5 +130,5 @@ def _rows(pairs: list[StepPair]) -> Batch:
         source=torch.tensor(source),
         target=torch.tensor(target),
         step=torch.tensor(owner),
-        lengths=torch.tensor([len(step) for step in steps]),
+        lengths=torch.tensor([len(step) - first for _, step, first in steps]),
     )

@@ -1,9 +1,10 @@
 """The four objectives of paper Table 9 as pure functions on log-probabilities: SimPO (Eq. 10, 11), DPO, IPO, ORPO.
 
-Each takes the steps' log-probabilities, summed over their tokens, and gives a loss and a margin a pair. The formulas
-are the paper's: γ of Eq. 11 is not divided by β, and IPO's log-ratios are sums, where TRL has averages. `anchored` adds
-the likelihood of the chosen steps, as CPO (Xu et al. 2024) and RPO (Pang et al. 2024) do. Left out: the model
-(`collate.step_logprobs`), and the mean over pairs (`pair_trainer`).
+Each takes the steps' log-probabilities, summed over the tokens of their spans, and gives a loss and a margin a pair.
+The formulas are the paper's: γ of Eq. 11 is not divided by β, and IPO's log-ratios are sums, where TRL has averages.
+`anchored` adds the likelihood of the chosen steps, as CPO (Xu et al. 2024) and RPO (Pang et al. 2024) do; `nll` is that
+likelihood alone, of steps that have no rejected one. Left out: the model (`collate.step_logprobs`), and the mean over
+an update (`objective`).
 """
 
 from typing import NamedTuple
@@ -22,6 +23,7 @@ TABLE_9 = {
     "ipo": {"lr": 1e-6, "tau": 0.1},
     "orpo": {"lr": 3e-7, "lam": 0.1},
 }
+NLL = {"lr": 5e-5}  # the paper trains on no right steps alone; the warm-up's rate (Table 6)
 WITH_REFERENCE = ("dpo", "ipo")
 # ORPO's odds p / (1 - p) have no value at p = 1, which float32 reaches.
 LARGEST_LOGPROB = -1e-6
@@ -36,8 +38,12 @@ class StepLogprobs(NamedTuple):
     rejected_length: Tensor
 
     def per_token(self) -> tuple[Tensor, Tensor]:
-        """Mean log-probability a token of the chosen and of the rejected steps, [n] each."""
-        return self.chosen / self.chosen_length, self.rejected / self.rejected_length
+        """Mean log-probability a token of the chosen and of the rejected steps, [n] each; 0 of an empty step."""
+        return self.chosen / self.chosen_length.clamp(min=1), self.rejected / self.rejected_length.clamp(min=1)
+
+    def where(self, chosen: Tensor) -> "StepLogprobs":
+        """Those that a mask, bool [n], chooses."""
+        return StepLogprobs(*(part[chosen] for part in self))
 
 
 class PairLoss(NamedTuple):
@@ -79,6 +85,11 @@ def anchored(result: PairLoss, policy: StepLogprobs, weight: float) -> PairLoss:
     return result._replace(loss=result.loss - weight * chosen)
 
 
+def nll(policy: StepLogprobs) -> Tensor:
+    """The negative log-probability of each chosen step's span, summed over its tokens, [n]."""
+    return -policy.chosen
+
+
 def _ratio_difference(policy: StepLogprobs, reference: StepLogprobs) -> Tensor:
     return (policy.chosen - reference.chosen) - (policy.rejected - reference.rejected)
 
@@ -92,13 +103,16 @@ def hyperparameters(settings: PreferenceSettings) -> dict[str, float]:
     """The loss's learning rate and own parameters: as set, else the best of Table 9.
 
     Raises:
-        ItoolError: if a parameter is set that belongs to another loss, or an anchor for ORPO.
+        ItoolError: if a parameter is set that belongs to another loss, or an anchor for what has that term already.
     """
-    if settings.anchor and settings.loss == "orpo":
+    if settings.anchor and settings.loss == "orpo" and anchor_on(settings) == "chosen":
         raise ItoolError(
-            f"preference.anchor is {settings.anchor:g}, but orpo has an SFT term already, of weight 1; set it to 0"
+            f"preference.anchor is {settings.anchor:g}, but orpo has an SFT term already, of weight 1; set it to 0, "
+            "or anchor_on to doubted or response"
         )
-    own = TABLE_9[settings.loss]
+    if settings.anchor and settings.loss == "nll":
+        raise ItoolError(f"preference.anchor is {settings.anchor:g}, but nll is nothing else; set it to 0")
+    own = NLL if settings.loss == "nll" else TABLE_9[settings.loss]
     for name in sorted({name for best in TABLE_9.values() for name in best} - set(own)):
         if getattr(settings, name) is not None:
             raise ItoolError(
@@ -108,10 +122,15 @@ def hyperparameters(settings: PreferenceSettings) -> dict[str, float]:
     return {name: best if getattr(settings, name) is None else getattr(settings, name) for name, best in own.items()}
 
 
+def anchor_on(settings: PreferenceSettings) -> str:
+    """What the likelihood term is over: `chosen`, `doubted` or `response`; as set, else as suits the loss."""
+    return settings.anchor_on or ("doubted" if settings.loss == "nll" else "chosen")
+
+
 def pair_loss(
     settings: PreferenceSettings, own: dict[str, float], policy: StepLogprobs, reference: StepLogprobs | None
 ) -> PairLoss:
-    """The loss that the settings name, anchored as they say.
+    """The loss of pairs that the settings name, anchored as they say where that is on the pairs' own chosen steps.
 
     Args:
         settings: its name and the anchor's weight.
@@ -119,7 +138,8 @@ def pair_loss(
         policy: log-probabilities under the model in training.
         reference: those under the round's starting adapter; used by those of WITH_REFERENCE.
     """
-    return anchored(_pair_loss(settings.loss, own, policy, reference), policy, settings.anchor)
+    result = _pair_loss(settings.loss, own, policy, reference)
+    return anchored(result, policy, settings.anchor) if anchor_on(settings) == "chosen" else result
 
 
 def _pair_loss(loss: str, own: dict[str, float], policy: StepLogprobs, reference: StepLogprobs | None) -> PairLoss:

@@ -29,14 +29,14 @@ from itool_data.config import PreferenceSettings
 from itool_data.errors import ItoolError
 from itool_train.checkpoints import even_points, is_due, save_adapter
 from itool_train.collate import Batch, pair_batches, step_logprobs
-from itool_train.losses import WITH_REFERENCE, PairLoss, hyperparameters, pair_loss
+from itool_train.losses import WITH_REFERENCE, hyperparameters
+from itool_train.objective import FIGURES, Totals, contributions, means, totals
 from itool_train.step_pairs import StepPair, shares
 from itool_train.trainer_arguments import common_arguments
 from itool_train.tree_batch import tree_batches
 
 VALIDATIONS = 2  # an epoch
 COLLAPSE_WINDOW = 5  # updates whose mean is held against the first update
-FIGURES = ("loss", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "pairs", "tokens")
 
 Log = dict[str, float]
 T = TypeVar("T")
@@ -111,16 +111,17 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         return DataLoader(self._schedule.updates, batch_size=1, collate_fn=itemgetter(0))  # type: ignore[arg-type]
 
     def training_step(self, model: Any, inputs: list[StepPair], num_items_in_batch: Any = None) -> Tensor:
-        """Accumulate the gradient of the mean loss over an update's pairs; return that mean.
+        """Accumulate the gradient of an update's loss; return that loss.
 
         Raises:
             TrainingStoppedError: if the loss or the gradient is no number; the weights are still those before it.
         """
         self._started = time.monotonic()
+        of = totals(inputs)
 
         def backward(batch: Batch, pairs: Sequence[StepPair]) -> Tensor:
-            loss, figures = self._loss(batch, pairs)
-            self.accelerator.backward(loss.sum() / len(inputs))
+            loss, figures = self._loss(batch, pairs, of)
+            self.accelerator.backward(loss.sum())
             return figures
 
         self._log = self._means(self._in_batches(inputs, backward))
@@ -158,19 +159,17 @@ class PairTrainer(Trainer):  # type: ignore[misc]
             except RuntimeError as error:
                 self._halve(error, own)
 
-    def _loss(self, batch: Batch, pairs: Sequence[StepPair]) -> tuple[Tensor, Tensor]:
-        """Losses of a batch's pairs, [n], and the sums of FIGURES over them, float64."""
+    def _loss(self, batch: Batch, pairs: Sequence[StepPair], of: Totals) -> tuple[Tensor, Tensor]:
+        """What a batch's items add to the loss of an update of such totals, [n], and the sums of FIGURES, float64."""
         # Not the wrapped model: its own reduction would ask all processes for the same number of passes.
         policy = step_logprobs(self.model, batch)
         reference = None
         if self._reference:
             known = torch.tensor([self._reference[p.pair_id] for p in pairs], device=self.args.device)
             reference = policy._replace(chosen=known[:, 0], rejected=known[:, 1])
-        result: PairLoss = pair_loss(self._settings, self._parameters, policy, reference)
-        figures = [result.loss, *policy.per_token(), result.margin, (result.margin > 0).float()]
-        sums = torch.stack([f.detach().double().sum() for f in figures])
-        sizes = torch.tensor([len(pairs), batch.input_ids.numel()], dtype=torch.float64, device=sums.device)
-        return result.loss, torch.cat([sums, sizes])
+        loss, sums = contributions(self._settings, self._parameters, pairs, policy, reference, of)
+        tokens = torch.tensor([batch.input_ids.numel()], dtype=torch.float64, device=sums.device)
+        return loss, torch.cat([sums, tokens])
 
     def _halve(self, error: RuntimeError, pairs: Sequence[StepPair]) -> None:
         """After running out of memory: allow half of the tokens a pass, or raise the error if it is another one."""
@@ -189,10 +188,9 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         self._say(f"out of memory with {largest} tokens a pass; going on with {self._max_tokens}")
 
     def _means(self, sums: list[Tensor]) -> Log:
-        """Means over all processes' pairs, and the pairs and tokens themselves."""
+        """FIGURES over all processes' items."""
         own = sum(sums, torch.zeros(len(FIGURES), dtype=torch.float64, device=self.args.device))
-        total = dict(zip(FIGURES, self.accelerator.reduce(own, "sum").tolist(), strict=True))
-        return {name: v if name in ("pairs", "tokens") else v / total["pairs"] for name, v in total.items()}
+        return means(dict(zip(FIGURES, self.accelerator.reduce(own, "sum").tolist(), strict=True)))
 
     # -- over many updates -------------------------------------------------------------------------------------------
 
@@ -232,7 +230,9 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         self._started = time.monotonic()
         value = None
         if self._schedule.validation:
-            figures = self._means(self._in_batches(self._schedule.validation, lambda b, pairs: self._loss(b, pairs)[1]))
+            of = totals(self._schedule.validation)
+            sums = self._in_batches(self._schedule.validation, lambda b, pairs: self._loss(b, pairs, of)[1])
+            figures = self._means(sums)
             value = figures["loss"]
             self.log({f"eval_{name}": figure for name, figure in figures.items()})
             if not math.isfinite(value):

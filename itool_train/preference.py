@@ -12,19 +12,22 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itool_data.errors import ItoolError
 from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_device, load_tokenizer, policy_id
 from itool_data.policy.memory import keep_freed_memory
+from itool_data.policy.open import open_prompter
 from itool_data.prompt import Prompter
+from itool_data.rejects import record_rejects
 from itool_data.run import FREE, Run
 from itool_data.sample import Reject, canonical_json
-from itool_data.stages import record_rejects
 from itool_data.store.sql import query
 from itool_train.checkpoints import even_points, keep_adapter, last_checkpoint, write_json
+from itool_train.lessons import pairs_of, right_steps
+from itool_train.losses import anchor_on
 from itool_train.step_pairs import StepPair, divide, ordered_updates
 
 if TYPE_CHECKING:
@@ -123,22 +126,22 @@ def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
         ItoolError: if there are no pairs, or they are another model's, another tokenizer's or another adapter's.
     """
     settings = run.config.preference
-    rows = query(run.store, "SELECT * FROM pairs WHERE round = ? ORDER BY pair_id", None, [round_]).to_pylist()
-    if not rows:
-        newest = newest_round(run)
-        raise ItoolError(
-            f"{run.folder}: no pairs of round {round_} (the newest are of round {newest}); "
-            f"`itool mine --run {run.folder} --round {round_}` makes them"
-        )
     start = run.adapter(base, round_)
     policy = str(policy_id(base, start))
-    own = _of_policy(run, rows, base, policy, round_)
+    rows = query(run.store, "SELECT * FROM pairs WHERE round = ? ORDER BY pair_id", None, [round_]).to_pylist()
+    own = _of_policy(run, rows, base, policy, round_) if rows else []
     _check_tokenizer(own, base, policy)
+    pairs = [] if settings.loss == "nll" and anchor_on(settings) != "chosen" else pairs_of(run, own)
+    if settings.loss == "nll":
+        pairs = [replace(pair, rejected=(), rejected_span=None) for pair in pairs]
+    pairs += right_steps(run, policy, round_, open_prompter(run.config.model, base))
+    if not pairs:
+        newest = newest_round(run)
+        raise ItoolError(
+            f"{run.folder}: nothing to train on in round {round_} (the newest pairs are of round {newest}); "
+            f"`itool mine --run {run.folder} --round {round_}` makes some"
+        )
     limit = min(settings.max_tokens, _context(base))
-    pairs = [
-        StepPair(r["pair_id"], r["sample_id"], tuple(r["prompt_ids"]), tuple(r["chosen_ids"]), tuple(r["rejected_ids"]))
-        for r in own
-    ]
     fitting, too_long = [p for p in pairs if len(p) <= limit], [p for p in pairs if len(p) > limit]
     if is_first_process():
         reason = "{} tokens do not fit {}"

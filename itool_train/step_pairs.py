@@ -1,7 +1,8 @@
-"""Step pairs as they are trained on: token ids, the samples that only validate, the order of updates.
+"""What is trained on, as token ids: pairs of steps and right steps alone; who only validates; the order of updates.
 
-A pair's prompt is everything before the step, the response's prefix included; its ids are the policy's own, and nothing
-is added to them: a step that is not the response's end gets no end-of-turn. Left out: reading them (`preference`).
+A prompt is everything before the step, the response's prefix included; its ids are the policy's own, and nothing is
+added to them: a step that is not the response's end gets no end-of-turn. A *span* says which of a step's tokens the
+loss is over. Left out: reading them (`lessons`).
 """
 
 import random
@@ -14,13 +15,32 @@ from itool_data.policy.base import derive_seed
 
 @dataclass(frozen=True)
 class StepPair:
-    """A prompt and the two steps after it, as token ids; `sample_id` names what shares a prompt."""
+    """A prompt and the two steps after it, as token ids; or a right step alone, whose `rejected` is empty.
+
+    Attributes:
+        pair_id: names it among a round's.
+        sample_id: names what shares a prompt.
+        prompt: before the steps.
+        chosen: the better step.
+        rejected: the worse one.
+        chosen_from: its first token that the loss is over; the last one is its end.
+        rejected_span: the first token that the loss is over and the one after the last; None: all of them.
+        weight: of its loss among those of an update.
+    """
 
     pair_id: str
     sample_id: str
     prompt: tuple[int, ...]
     chosen: tuple[int, ...]
     rejected: tuple[int, ...]
+    chosen_from: int = 0
+    rejected_span: tuple[int, int] | None = None
+    weight: float = 1.0
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of the chosen and of the rejected step: the first token that the loss is over, and the one after the last."""
+        return (self.chosen_from, len(self.chosen)), self.rejected_span or (0, len(self.rejected))
 
     def __len__(self) -> int:
         """Tokens of the longer of the two sequences."""
@@ -39,8 +59,9 @@ def ordered_updates(pairs: Sequence[StepPair], batch: int, epochs: int, seed: in
 
     Samples are shuffled anew each epoch, and the pairs of one are never in two updates, so that what they share is
     computed once. An epoch has as many updates as `batch` pairs in each would make, all of nearly the same size; so an
-    update has about that many.
+    update has about that many. Right steps alone are counted where there are no pairs.
     """
+    counted = sum(bool(pair.rejected) for pair in pairs) or len(pairs)
     by_sample: dict[str, list[StepPair]] = {}
     for pair in sorted(pairs, key=lambda p: p.pair_id):
         by_sample.setdefault(pair.sample_id, []).append(pair)
@@ -49,7 +70,7 @@ def ordered_updates(pairs: Sequence[StepPair], batch: int, epochs: int, seed: in
         samples = sorted(by_sample)
         random.Random(derive_seed(seed, "order", epoch)).shuffle(samples)
         in_order = [pair for sample in samples for pair in by_sample[sample]]
-        updates += filter(None, shares(in_order, -(-len(pairs) // batch)))
+        updates += filter(None, shares(in_order, -(-counted // batch)))
     return updates
 
 

@@ -3,8 +3,10 @@
 The pairs of a tree share its prompt, and a pair below another shares the way down to it. So the distinct prefixes of
 all their sequences are laid out once, as a trie, in one row. A token's position is its depth, and it sees its
 ancestors and itself alone; so each gets the hidden state that it would have in a sequence of its own, and losses and
-gradients are the same. Each tree has a row of its own: attention is dear where many tokens do not see each other. Left
-out: layers that do not attend to the whole sequence (`qlora` refuses them).
+gradients are the same. Only what leads to a token of a span is laid out, and right steps come first: where all pairs
+lie on one right response and the loss is over the first wrong tokens, a tree is one plain sequence. Each tree has a row
+of its own: attention is dear where many tokens do not see each other. Left out: layers that do not attend to the whole
+sequence (`qlora` refuses them).
 """
 
 from collections.abc import Sequence
@@ -23,36 +25,29 @@ class Trie:
         self.parents: list[int] = []
         self.depths: list[int] = []
         self._children: dict[tuple[int, int], int] = {}
-        self._source: list[int] = []
-        self._target: list[int] = []
-        self._step: list[int] = []
-        self._lengths: list[int] = []
+        self._pairs: list[tuple[StepPair, int]] = []  # and the node that its steps follow
+        self._to_come = 0  # nodes that rejected steps will add at most
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def added(self, pair: StepPair) -> int:
-        """Nodes that a pair would add at most; what its two steps share is counted twice."""
+        """Nodes that a pair would add at most, those to come included; what two steps share is counted twice."""
         node, known = -1, 0
         for token in pair.prompt:
             node = self._children.get((node, token), -2)
             if node == -2:
                 break
             known += 1
-        return len(pair.prompt) - known + len(pair.chosen) + len(pair.rejected) - 2
+        (_, chosen), (_, rejected) = pair.spans
+        return self._to_come + len(pair.prompt) - known + max(0, chosen - 1) + max(0, rejected - 1)
 
     def add(self, pair: StepPair) -> None:
-        """Lay out a pair's two sequences."""
+        """Lay out a pair's prompt and chosen step; the rejected one follows when all chosen ones are there."""
         end = self._walk(-1, pair.prompt)
-        for step in (pair.chosen, pair.rejected):
-            node = end
-            for i, token in enumerate(step):
-                self._source.append(node)
-                if i < len(step) - 1:
-                    node = self._walk(node, (token,))
-            self._target += step
-            self._step += [len(self._lengths)] * len(step)
-            self._lengths.append(len(step))
+        self._walk(end, pair.chosen[: pair.spans[0][1] - 1])
+        self._pairs.append((pair, end))
+        self._to_come += max(0, pair.spans[1][1] - 1)
 
     def _walk(self, node: int, tokens: Sequence[int]) -> int:
         for token in tokens:
@@ -67,22 +62,37 @@ class Trie:
 
     def batch(self) -> Batch:
         """The trie as one row of tensors."""
+        source: list[int] = []
+        target: list[int] = []
+        owner: list[int] = []
+        lengths: list[int] = []
+        for pair, end in self._pairs:
+            for step, (first, after) in zip((pair.chosen, pair.rejected), pair.spans, strict=True):
+                node = end
+                for i in range(after):
+                    if i >= first:
+                        source.append(node)
+                    if i < after - 1:
+                        node = self._walk(node, (step[i],))
+                target += step[first:after]
+                owner += [len(lengths)] * (after - first)
+                lengths.append(after - first)
         n = len(self)
         sees = torch.eye(n, dtype=torch.bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
                 sees[node] |= sees[parent]
         trunk = next((node for node, parent in enumerate(self.parents) if parent != node - 1), n)
-        keep, source = torch.unique(torch.tensor(self._source), return_inverse=True)
+        keep, positions = torch.unique(torch.tensor(source), return_inverse=True)
         return Batch(
             input_ids=torch.tensor([self.tokens]),
             position_ids=torch.tensor([self.depths]),
             attention_mask=sees[None, None],
             keep=keep,
-            source=source,
-            target=torch.tensor(self._target),
-            step=torch.tensor(self._step),
-            lengths=torch.tensor(self._lengths),
+            source=positions,
+            target=torch.tensor(target),
+            step=torch.tensor(owner),
+            lengths=torch.tensor(lengths),
             trunk=trunk,
         )
 

@@ -212,8 +212,13 @@ def serve(
     return http
 
 
-def toy_server(config: Path) -> OpenAIServer:
-    """A server of the model of `toy_loop.write_config`: half of its answers to the toy samples are right."""
+def toy_server(config: Path, more: Mapping[str, float] | None = None) -> OpenAIServer:
+    """A server of the model of `toy_loop.write_config`: half of its answers to the toy samples are right.
+
+    Args:
+        config: what `write_config` wrote.
+        more: answers to the probe's text, and their weights.
+    """
     settings = load_config(config, [])
     base = find_model(settings.model)
     prompter, tokenizer = open_prompter(settings.model, base), load_tokenizer(base)
@@ -228,8 +233,8 @@ def toy_server(config: Path) -> OpenAIServer:
         table[tuple(prompt[:1])][(*prompt[1:], *prompter.response_ids(text))] = weight
 
     Table.end = tokenizer.eos_token_id
-    for text in ("yes", "no", "so"):
-        add(tokenise(PROBE), text, 1.0)
+    for text, weight in ({"yes": 1.0, "no": 1.0, "so": 1.0} | dict(more or {})).items():
+        add(tokenise(PROBE), text, weight)
     for sample in load(settings.loop.sources[0]):
         assert isinstance(sample, Sample)
         right = sample.calls[0].arguments["a"]

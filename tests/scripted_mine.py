@@ -13,7 +13,7 @@ from pathlib import Path
 from toys import PROMPTER, ids_of, toy_sample
 
 from itool_data import stages
-from itool_data.config import WorkerSettings
+from itool_data.config import SearchKind, WorkerSettings
 from itool_data.policy.base import Completion
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import Run, write_run
@@ -25,7 +25,9 @@ from itool_data.workers.open import connect
 from itool_data.workers.pool import Desk, LocalPool, Pool
 
 SAMPLES = 20
-SETTINGS = ["reward.weight=0", "replay.fraction=1", "replay.hardest=1", "mcts.max_tokens=32", "mine.commit_trees=2"]
+COMMON = ["reward.weight=0", "replay.fraction=1", "replay.hardest=1", "mcts.max_tokens=32", "mine.commit_trees=2"]
+# By search. Before the walk pass rates are drawn, which is little work: they are committed often, to be killed between.
+SETTINGS = {"mcts": COMMON, "walk": [*COMMON, "walk.wrong=2", "replay.select=pass-rate", "mine.commit_seconds=0.01"]}
 
 
 class Slow(ScriptedPolicy):
@@ -69,15 +71,17 @@ def open_pool(workers: int, **options: float) -> Pool:
     return RayPool(partial(open_desk, **options), workers)
 
 
-def mine(run: Run, pool: Pool, round_: int = 1) -> None:
+def mine(run: Run, pool: Pool, search: SearchKind = "mcts", round_: int = 1) -> None:
     """The whole way of `itool mine`, from samples to pairs."""
     if not query(run.store, "SELECT 1 FROM samples").num_rows:
         run.store.commit("import", {"samples": [sample_row(sample(i)) for i in range(SAMPLES)]}, source="toy.jsonl")
     buffer = stages.replay(run, pool, PROMPTER, round_)
     if buffer.missing:
         stages.measure(run, pool, buffer, round_, lambda done, total: None)
-    wanted = stages.unfinished(run, stages.tasks(run, pool, PROMPTER, buffer, round_, "mcts", None))
-    for finished in stages.mine(run, pool, wanted, "mcts"):
+    if buffer.undrawn:
+        stages.draw_pass_rates(run, pool, buffer, round_, lambda done, total: print("drawn", done, flush=True))
+    wanted = stages.unfinished(run, stages.tasks(run, pool, PROMPTER, buffer, round_, search, None))
+    for finished in stages.mine(run, pool, wanted, search):
         print("step", len(finished), flush=True)
 
 
@@ -88,11 +92,13 @@ def main() -> None:
     parser.add_argument("--open-trees", type=int, default=4)
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--search", choices=SETTINGS, default="mcts")
     options = parser.parse_args()
     pool = open_pool(options.workers, max_draws=options.max_draws, delay=options.delay)
     try:
-        with write_run(options.run, None, [*SETTINGS, f"mine.open_trees={options.open_trees}"]) as run:
-            mine(run, pool)
+        settings = [*SETTINGS[options.search], f"mine.open_trees={options.open_trees}"]
+        with write_run(options.run, None, settings) as run:
+            mine(run, pool, options.search)
     except KeyboardInterrupt:
         sys.exit(130)
 

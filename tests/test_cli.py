@@ -252,7 +252,7 @@ def test_samples_longer_than_the_context_are_set_aside_once(itool: Itool, tmp_pa
         tuple(PROMPTER.prompt_ids(s)): {tuple(PROMPTER.response_ids(s.target)): 1.0} for s in (short, long, longest)
     }
     policy = ScriptedPolicy(table, context=room + 10)
-    settings = [*scripted_mine.SETTINGS, "mcts.max_tokens=20"]
+    settings = [*scripted_mine.SETTINGS["mcts"], "mcts.max_tokens=20"]
     for _ in range(2):
         with write_run(tmp_path, None, settings) as run:
             if not run.store.log():

@@ -10,6 +10,7 @@ import pytest
 from toys import PROMPTER, ids_of
 
 from itool_cli.main import main
+from itool_data.abstain import SENTENCES
 from itool_data.assets import bfcl_data
 from itool_data.errors import ItoolError
 from itool_data.policy.base import Draw, PolicyId, Request
@@ -17,7 +18,7 @@ from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import Run, open_run, write_run
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, LocalPool
-from itool_eval.benchmarks import API_BANK, Benchmark, Question, api_bank, choose
+from itool_eval.benchmarks import API_BANK, OWN_PROMPT, Benchmark, Question, api_bank, choose, open_benchmark
 from itool_eval.benchmarks import bfcl as bfcl_benchmark
 from itool_eval.bfcl.categories import Version
 from itool_eval.conversation import Said
@@ -158,6 +159,36 @@ def test_answers_are_stored_whole_and_resumed(tmp_path: Path, bfcl: Benchmark) -
         assert counts["finish"] == "stop" and counts["tokens"] == len("[f(a=1e999, b=(1, 'x'), **c)]") + 1
         (evaluated,) = read_evaluated(run)
         assert evaluated.verdicts[-1] == bfcl.scorer("simple").score("simple", "simple_3", evaluated.results[-1])
+
+
+def test_both_sides_of_the_own_prompt_are_asked_stored_and_shown(itool: Command, tmp_path: Path) -> None:
+    benchmark = open_benchmark(OWN_PROMPT, "signatures")
+    categories = ("irrelevance", "live_irrelevance", "live_relevance", "simple")
+    questions = [question for name in categories for question in benchmark.questions(name)[:3]]
+
+    def caller(question: Question) -> str:
+        return "I cannot do that." if question.id == "irrelevance_1" else "[f(a=1)]"
+
+    with write_run(tmp_path, None, []) as run:
+        assert evaluate(run, Named("calls", script(questions, caller)), benchmark, questions) == 12
+        assert evaluate(run, Named("refuses", script(questions, lambda _: SENTENCES[0])), benchmark, questions) == 12
+        rows = query(
+            run.store,
+            "SELECT policy, category, count(*) FILTER (valid) AS n, min(error_class) AS error FROM predictions "
+            "GROUP BY ALL ORDER BY ALL",
+        ).to_pylist()
+    assert [(row["policy"].rpartition("+")[2], row["category"], row["n"], row["error"]) for row in rows] == [
+        ("calls", "irrelevance", 1, "Tools Count"),
+        ("calls", "live_irrelevance", 0, "Tools Count"),
+        ("calls", "live_relevance", 3, None),
+        ("calls", "simple", 0, "Tool Name"),
+        ("refuses", "irrelevance", 3, None),
+        ("refuses", "live_irrelevance", 3, None),
+        ("refuses", "live_relevance", 0, "Tools Count"),
+        ("refuses", "simple", 0, "Code Syntax"),
+    ]
+    shown = " ".join(itool("eval", "show", "--run", tmp_path, "--policy", "calls").split())
+    assert "abstention" in shown and "not run, counts as 0" not in shown
 
 
 def test_conversations_are_held_side_by_side_stored_and_resumed(

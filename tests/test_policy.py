@@ -1,5 +1,7 @@
 """The transformers policy on a tiny random model, against transformers' own generate and against itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -38,7 +40,9 @@ def test_greedy_draws_are_those_of_transformers_generate(folder):
 
 
 def test_a_draw_is_the_same_whatever_runs_beside_it_and_however_wide_the_batch(folder):
-    requests = [Request(f"r{i}", prompt(10 + i, i), [i, i + 100, i + 200], 16, 1.0, f"g{i % 3}") for i in range(9)]
+    requests = [
+        Request(f"r{i}", prompt(10 + i, i), [i, i + 100, i + 200], 16, (0.0, 1.0)[i % 2], f"g{i % 3}") for i in range(9)
+    ]
     together = generate(policy(folder, rows=16), requests)
     narrow = generate(policy(folder, rows=2), requests[::-1])[::-1]
     alone = [generate(policy(folder, rows=1), [r])[0] for r in requests]
@@ -57,6 +61,38 @@ def test_a_group_computes_its_prompt_once_and_a_node_one_token_more(folder):
     fresh = generate(policy(folder), [Request("b", start + step, [4, 5, 6], 12, 1.0)])[0]
     assert fresh.prefilled == 35
     assert [d.ids for d in node.draws] == [d.ids for d in fresh.draws]
+
+
+def test_a_state_that_was_never_drawn_computes_what_is_new_of_it_and_draws_as_computed_whole(folder):
+    mine = policy(folder)
+    start, other, more = prompt(30), prompt(12, 1), prompt(6, 2)
+    drawn_before = list(generate(mine, [Request("0", start, [1], 12, 1.0, "tree")])[0].draws[0].ids)
+    # Tokens after the group's prefix, and how many of them are new.
+    states = [
+        (other[:5], 5), (other, 7), (other[:5], 0), (other[:9], 1), (other[:9] + more, 6), (other[:9] + more[:3], 1),
+        (drawn_before[:4] + more, 6), (more, 6), ([], 0), (other + more, 6),
+    ]  # fmt: skip
+    for number, (tail, new) in enumerate(states):
+        before = mine.usage.prefilled
+        request = Request(f"{number}", start + tail, [4, 5, 6], 12, 1.0, "tree")
+        (state,) = generate(mine, [request])
+        (fresh,) = generate(policy(folder), [replace(request, group="")])
+        assert (state.prefilled, state.reused) == (new, 30 + len(tail) - new)
+        assert mine.usage.prefilled - before == new
+        for draw, expected in zip(state.draws, fresh.draws, strict=True):
+            assert draw.ids == expected.ids
+            assert draw.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("rows", [2, 16])
+def test_states_asked_for_together_share_what_they_begin_with(folder, rows):
+    mine = policy(folder, rows)
+    start, answer = prompt(30), prompt(20, 1)
+    requests = [Request(f"{n}", start + answer[:n], [n, n + 50], 8, 1.0, "tree") for n in (0, 3, 5, 9, 15, 20)]
+    together = generate(mine, requests)
+    alone = [generate(policy(folder), [replace(r, group="")])[0] for r in requests]
+    assert [[d.ids for d in c.draws] for c in together] == [[d.ids for d in c.draws] for c in alone]
+    assert mine.usage.prefilled == 50
 
 
 def test_a_prompt_outside_its_group_is_computed_whole_and_right(folder):

@@ -23,7 +23,7 @@ from itool_data.policy.load import find_model
 from itool_data.policy.transformers import load_policy
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
-from itool_train import pair_trainer, preference
+from itool_train import objective, pair_trainer, preference
 from itool_train.collate import step_logprobs
 from itool_train.losses import simpo
 from itool_train.step_pairs import StepPair, divide, ordered_updates
@@ -279,7 +279,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_last_good_ada
         left -= len(result.loss)
         return result._replace(loss=result.loss * math.nan) if left < 0 else result
 
-    monkeypatch.setattr(pair_trainer, "pair_loss", diverging)
+    monkeypatch.setattr(objective, "pair_loss", diverging)
     message, info = stopped(folder)
     assert "the loss is not a number at update 5" in message and "lower preference.lr" in message
     assert info["update"] == 4 or info["update"] == 3
@@ -334,7 +334,10 @@ def test_no_pairs(itool: Itool, tmp_path: Path) -> None:
     one_line(itool("train", "preference", "--run", folder), "no pairs", f"`itool mine --run {folder}` makes them")
     other = make_run(tmp_path / "other")
     one_line(
-        itool("train", "preference", "--run", other, "--round", 3), "no pairs of round 3", "of round 1", "--round 3"
+        itool("train", "preference", "--run", other, "--round", 3),
+        "nothing to train on in round 3",
+        "of round 1",
+        "--round 3",
     )
 
 

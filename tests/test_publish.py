@@ -55,8 +55,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 def one_round(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mined run with a sample that is held out, a pair of it, and scores."""
     folder = tmp_path_factory.mktemp("one") / "run"
-    with write_run(folder, None, scripted_mine.SETTINGS) as run:
-        scripted_mine.mine(run, scripted_mine.open_pool(1), 1)
+    with write_run(folder, None, scripted_mine.SETTINGS["mcts"]) as run:
+        scripted_mine.mine(run, scripted_mine.open_pool(1), round_=1)
         question = Message("user", f"{SECRET}1")
         leak = sample_row(Sample("toy", "t", (question,), toy_sample().tools, "[f(a=1)]", split="test"))
         run.store.commit("import", {"samples": [leak]}, source="toy.jsonl")
@@ -71,7 +71,7 @@ def two_rounds(one_round: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The same run after its second round."""
     folder = Path(shutil.copytree(one_round, tmp_path_factory.mktemp("two") / "run"))
     with write_run(folder, None, []) as run:
-        scripted_mine.mine(run, scripted_mine.open_pool(1), 2)
+        scripted_mine.mine(run, scripted_mine.open_pool(1), round_=2)
     return folder
 
 

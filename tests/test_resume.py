@@ -13,6 +13,7 @@ import scripted_mine
 from scripted_mine import SAMPLES, SETTINGS
 from toys import PROMPTER
 
+from itool_data.config import SearchKind
 from itool_data.policy.base import Completion
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
@@ -20,37 +21,54 @@ from itool_data.store.tables import Store
 from itool_data.workers.pool import Desk, LocalPool
 
 Rows = dict[str, list[dict[str, Any]]]
+TABLES = {
+    "perplexity": "SELECT * FROM perplexity ORDER BY ALL",
+    "pass_rates": "SELECT * FROM pass_rates ORDER BY sample_id",
+    "trees": "SELECT * EXCLUDE (seconds) FROM trees ORDER BY tree_id",
+    "nodes": "SELECT * FROM nodes ORDER BY tree_id, path",
+    "pairs": "SELECT * FROM pairs ORDER BY pair_id",
+    "fragments": "SELECT * FROM all_fragments ORDER BY sample_id, tree_id, number",
+}
 
 
 def mined(folder: Path) -> Rows:
     """All rows of a run in a fixed order, but for the time a tree took."""
     store = open_run(folder).store
-    return {
-        "perplexity": query(store, "SELECT * FROM perplexity ORDER BY ALL").to_pylist(),
-        "trees": query(store, "SELECT * EXCLUDE (seconds) FROM trees ORDER BY tree_id").to_pylist(),
-        "nodes": query(store, "SELECT * FROM nodes ORDER BY tree_id, path").to_pylist(),
-        "pairs": query(store, "SELECT * FROM pairs ORDER BY pair_id").to_pylist(),
-    }
+    return {name: query(store, sql).to_pylist() for name, sql in TABLES.items()}
 
 
-def mine_at_once(folder: Path, max_draws: int = 8, open_trees: int = 4) -> Rows:
-    with write_run(folder, None, [*SETTINGS, f"mine.open_trees={open_trees}"]) as run:
-        scripted_mine.mine(run, LocalPool(Desk(scripted_mine.policy(max_draws=max_draws), PROMPTER)))
+def mine_at_once(folder: Path, search: SearchKind = "mcts", max_draws: int = 8, open_trees: int = 4) -> Rows:
+    with write_run(folder, None, [*SETTINGS[search], f"mine.open_trees={open_trees}"]) as run:
+        scripted_mine.mine(run, LocalPool(Desk(scripted_mine.policy(max_draws=max_draws), PROMPTER)), search)
     return mined(folder)
 
 
+@pytest.fixture(scope="module", params=["mcts", "walk"])
+def search(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> Rows:
-    return mine_at_once(tmp_path_factory.mktemp("at_once"))
+def expected(search: SearchKind, tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    return mine_at_once(tmp_path_factory.mktemp("at_once"), search)
 
 
-def test_what_is_expected_is_worth_comparing(expected: Rows) -> None:
-    assert len(expected["trees"]) == len(expected["perplexity"]) == SAMPLES
+def test_what_is_expected_is_worth_comparing(expected: Rows, search: SearchKind) -> None:
+    assert len(expected["perplexity"]) == SAMPLES
+    if search == "mcts":
+        assert len(expected["trees"]) == SAMPLES
+    else:
+        rates = [row["right_draws"] for row in expected["pass_rates"]]
+        assert len(rates) == SAMPLES and 5 < len(expected["trees"]) == sum(0 < right < 4 for right in rates) < SAMPLES
+        walked = [row for row in expected["fragments"] if row["tree_id"]]
+        assert len(walked) == 3 * len(expected["trees"])
+        assert all(row["proved"] for row in expected["pairs"])
+        assert any("~1" in row["pair_id"] for row in expected["pairs"])
     # Half of the answers are right: the gold response's perplexity is 2^(1/n) over its n tokens, the end included.
     for row in expected["perplexity"]:
         assert row["perplexity"] == pytest.approx(2 ** (1 / row["n_tokens"]))
     values = [row for row in expected["pairs"] if row["prefix_text"] == "[f("]
-    assert len(values) > SAMPLES / 4
+    assert len(values) > len(expected["trees"]) / 4
     gold = {s.sample_id: s.target for s in map(scripted_mine.sample, range(SAMPLES))}
     for row in values:
         assert gold[row["sample_id"]].startswith("[f(" + row["chosen_text"].rstrip(",)]"))
@@ -58,8 +76,10 @@ def test_what_is_expected_is_worth_comparing(expected: Rows) -> None:
 
 
 @pytest.mark.parametrize(("max_draws", "open_trees"), [(1, 1), (1, 32), (3, 4), (64, 1), (64, 32)])
-def test_the_batch_does_not_change_the_result(tmp_path: Path, expected: Rows, max_draws: int, open_trees: int) -> None:
-    assert mine_at_once(tmp_path, max_draws, open_trees) == expected
+def test_the_batch_does_not_change_the_result(
+    tmp_path: Path, expected: Rows, search: SearchKind, max_draws: int, open_trees: int
+) -> None:
+    assert mine_at_once(tmp_path, search, max_draws, open_trees) == expected
 
 
 def tree_ids(folder: Path) -> list[str]:
@@ -67,12 +87,14 @@ def tree_ids(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_stopped_at_any_moment_it_goes_on_to_the_same_result(tmp_path: Path, expected: Rows, seed: int) -> None:
+def test_stopped_at_any_moment_it_goes_on_to_the_same_result(
+    tmp_path: Path, expected: Rows, search: SearchKind, seed: int
+) -> None:
     moments = random.Random(seed)
     kept: set[str] = set()
     stops = []
     while len(stops) < 40:
-        command = [sys.executable, scripted_mine.__file__, str(tmp_path), "--delay", "0.005"]
+        command = [sys.executable, scripted_mine.__file__, str(tmp_path), "--delay", "0.005", "--search", search]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
         for _ in range(moments.randint(2, 20)):
@@ -105,10 +127,10 @@ class Interrupted(scripted_mine.Slow):
         return super().step()
 
 
-def test_ctrl_c_keeps_every_finished_tree(tmp_path: Path, expected: Rows) -> None:
+def test_ctrl_c_keeps_every_finished_tree(tmp_path: Path, expected: Rows, search: SearchKind) -> None:
     # A commit only at the end, so that what is kept is what the interrupt itself saved.
-    settings = [*SETTINGS, "mine.open_trees=4", "mine.commit_trees=1000", "mine.commit_seconds=1000"]
+    settings = [*SETTINGS[search], "mine.open_trees=4", "mine.commit_trees=1000", "mine.commit_seconds=1000"]
     with pytest.raises(KeyboardInterrupt), write_run(tmp_path, None, settings) as run:
-        scripted_mine.mine(run, LocalPool(Desk(scripted_mine.policy(Interrupted), PROMPTER)))
-    assert 0 < len(tree_ids(tmp_path)) < SAMPLES
-    assert mine_at_once(tmp_path) == expected
+        scripted_mine.mine(run, LocalPool(Desk(scripted_mine.policy(Interrupted), PROMPTER)), search)
+    assert 0 < len(tree_ids(tmp_path)) < len(expected["trees"])
+    assert mine_at_once(tmp_path, search) == expected

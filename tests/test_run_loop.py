@@ -1,6 +1,7 @@
 """`itool run` over a whole run at toy size: order, nothing twice, parts of it, interruptions, bad input."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 from outcomes import Itool, one_line
 from toy_loop import run_until, write_config
+from toys import toy_sample
 
 from itool_cli.run import finished, stage_names
+from itool_cli.run_tables import round_policies
 from itool_data.config import LoopSettings
 from itool_data.policy.load import find_model
 from itool_data.run import open_run, write_run
+from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
 
 TESTS = Path(__file__).parent
@@ -112,6 +116,30 @@ def test_from_does_a_stage_and_what_follows_again_and_an_interrupted_one_goes_on
         ("from preference-2", False), ("preference-2", True), ("evaluate-2", True), ("report", True),
     ]  # fmt: skip
     assert count(folder, "training WHERE round = 2") == 2 * updates
+
+
+def test_fragments_are_asked_after_an_evaluation_and_shown_by_round(
+    itool: Itool, toy_run: Path, tmp_path: Path
+) -> None:
+    folder = run_until(toy_run, "evaluate-2", tmp_path / "run")
+    held_out = [toy_sample(f"[f(a={n})]", f"f of {n}") for n in range(3)]
+    with write_run(folder, None, []) as run:
+        run.store.commit("import", {"samples": [sample_row(s) | {"split": "test"} for s in held_out]})
+    wanted = ("--set", "eval.fragments=2")
+    assert itool("run", "--run", folder, "--from", "evaluate-2", "--until", "evaluate-2", *wanted)[0] == 0
+    decided = ask(folder, "SELECT * FROM decisions ORDER BY sample_id, number")
+    assert {row["policy"] for row in decided} == {round_policies(open_run(folder))[2]}
+    assert len({row["sample_id"] for row in decided}) == 2
+    with write_run(folder, None, []) as run:
+        warm = [row | {"policy": round_policies(run)[0], "right": True, "error_class": None} for row in decided]
+        run.store.commit("eval", {"decisions": warm})
+    code, out, err = itool("run", "--run", folder)
+    assert code == 0, err
+    shown = out[out.index("fragments of test samples") :]
+    n, right = len(decided), sum(row["right"] for row in decided)
+    assert re.search(rf"warm-up +│ +│ {n} +│ {n} +│ 100\.0 ", shown)
+    assert re.search(rf"round 2 +│ \d+ +│ {right} +│ {n} +│ {100 * right / n:.1f} .*│ 0 +│ {n - right} +│", shown)
+    assert "intervals count samples" in shown
 
 
 def killed(folder: Path, when: str, operation: str) -> None:

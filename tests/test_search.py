@@ -11,9 +11,10 @@ from toys import PROMPTER, ids_of, toy_sample
 from itool_data.config import Config, MctsSettings, PairSettings, RewardSettings
 from itool_data.policy.base import Completion, Draw, Request, derive_seed
 from itool_data.policy.scripted import ScriptedPolicy
-from itool_data.search.mcts import Assess, Task, best_of_n, mcts, path_text, sample_responses
+from itool_data.search.mcts import best_of_n, mcts, sample_responses
 from itool_data.search.miner import Miner, tree_rows
 from itool_data.search.pairs import best_and_worst, extract_pairs, most_and_least_probable
+from itool_data.search.task import Assess, Task, path_text
 from itool_data.search.tree import action_value, state_value
 
 PLAIN = RewardSettings(weight=0)
@@ -179,7 +180,7 @@ def test_each_filter_drops_and_is_counted(changed, counted):
     root, _ = play(mcts(task(), settings, PLAIN, PROMPTER.decode), SCRIPT)
     found = extract_pairs(root, lambda n: PROMPTER.decode(n.step), PairSettings(**changed))
     assert found.pairs == []
-    assert vars(found.dropped) == {"similarity": 0, "delta_q": 0, "q_chosen": 0} | {counted: 1}
+    assert vars(found.dropped) == {"similarity": 0, "delta_q": 0, "q_chosen": 0, "unproved": 0} | {counted: 1}
 
 
 def test_filters_keep_what_is_exactly_on_the_bound():

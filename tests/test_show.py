@@ -46,8 +46,11 @@ def small_run(folder: Path, text: str = "") -> Path:
         ]  # fmt: skip
         pair = ids | {"pair_id": "abc1/", "path": "", "prefix_text": text, "chosen_text": good, "rejected_text": bad}
         pair |= {"chosen_ids": [5], "rejected_ids": [6], "q_chosen": 0.75, "q_rejected": -1.0, "similarity": 0.5}
+        pair |= {"state_right": True, "chosen_right": False, "rejected_right": False, "proved": False}
+        fragment = ids | {"number": 0, "kind": "argument", "function": "f", "parameter": "city", "step_text": good}
+        fragment |= {"probability": 0.625, "wrong_text": bad, "wrong_probability": 0.25, "error_class": "Other"}
         tables = {"trees": [ids | numbers], "nodes": nodes, "pairs": [pair | {"error_class": "Parameter Value"}]}
-        run.store.commit("mine", tables)
+        run.store.commit("mine", tables | {"fragments": [fragment]})
     return folder
 
 
@@ -108,6 +111,15 @@ def test_a_pair_shows_the_fragment_and_its_figures(itool: Itool, tmp_path: Path)
     assert "[f(city='[-California-]'" in out
     for part in ("pair abc1/", "ΔQ 1.75 (+0.75 / -1.00)", "breaks Parameter Value", "similarity 0.50", "call f with 1"):
         assert part in out
+    assert "proved no, the chosen step is wrong itself" in out
+
+
+def test_a_sample_shows_its_fragments_with_their_probabilities(itool: Itool, tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run")
+    (found,) = rows(run, "SELECT sample_id FROM samples")
+    out = itool("show", "sample", found["sample_id"], "--run", run)[1]
+    step = r"│ argument +│ city +│ \[f\(city='Santa Clara' +│ 0\.625 +│ \[f\(city='California' +│ 0\.25 +│ Other"
+    assert re.search(step, out)
 
 
 def test_a_pair_whose_sample_is_lost_is_one_line(itool: Itool, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itool_data.calls import render
+from itool_data.calls import parse_prefix, render
 from itool_data.sample import ToolCall
-from itool_data.steps import split_steps, step_ends
+from itool_data.steps import first_step, split_steps, step_ends, until_step_end
 
 
 def steps(text):
@@ -233,3 +233,55 @@ def test_the_number_of_decoded_tokens_grows_with_the_response_only(ids):
 
     split_steps(ids, decode)
     assert decoded < 10 * len(ids)
+
+
+# --- draws that end with their step -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "drawn", "finished"),
+    [
+        ("", "It", False),
+        ("", "It is late.", False),  # it may go on as "late.ly"
+        ("", "Pi is 3.", False),
+        ("", "It is late. ", True),
+        ("", "It is late. G", True),
+        ("It is late.", "\n", False),  # white space before a sentence is a part of it
+        ("It is late.", "\nGood", False),
+        ("", "One\n", False),
+        ("", "One\nT", True),
+        ("", "[f", False),
+        ("", "[f(", True),
+        ("[f(", "a=1", False),
+        ("[f(", "a=1,", True),
+        ("[f(", "a=1)", True),
+        ("[f(a=1)", ",", False),
+        ("[f(a=1)", ", g(", True),
+        ("[f(a=1)", "]", False),  # the end-of-turn is still to come
+    ],
+)
+def test_a_draw_is_finished_with_its_step(before, drawn, finished):
+    ids = [c.encode() for c in before + drawn]
+    assert until_step_end(ids[: len(before)], decode_replacing)(tuple(ids[len(before) :])) == finished
+
+
+@pytest.mark.parametrize("decode", DECODERS)
+@settings(deadline=None, max_examples=150)
+@given(case=tokenized(), data=st.data())
+def test_what_is_drawn_until_a_steps_end_is_that_step_and_hardly_more(decode, case, data):
+    text, tokens = case
+    steps = split_steps(tokens, decode) or [[b""]]
+    number = data.draw(st.integers(0, len(steps) - 1))
+    before = [token for step in steps[:number] for token in step]
+    rest = tokens[len(before) :]
+    finished = until_step_end(before, decode)
+    n = next((n for n in range(1, len(rest) + 1) if finished(tuple(rest[:n]))), len(rest))
+    found = first_step(before, rest[:n], decode)
+    # Special tokens at the response's end belong to its last step, and a finished draw does not wait for them.
+    assert join(found) == join(first_step(before, rest, decode)) == join(steps[number] if tokens else [])
+    assert found == tuple(rest[: len(found)])
+    if n < len(rest):
+        start, end, drawn = (len(decode_ignoring([*before, *some])) for some in ([], found, rest[: n - 1]))
+        assert drawn <= end
+        if any(start < call_end <= end for call_end in parse_prefix(text).step_ends):
+            assert len(found) == n

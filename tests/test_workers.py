@@ -20,7 +20,7 @@ from test_resume import Rows, mine_at_once, mined, tree_ids
 from toy_loop import run_until, write_api_bank
 from toys import PROMPTER, ids_of
 
-from itool_data.config import WorkerSettings
+from itool_data.config import SearchKind, WorkerSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import open_run, write_run
@@ -52,8 +52,13 @@ def ray(surroundings: None) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> Rows:
-    return mine_at_once(tmp_path_factory.mktemp("at_once"))
+def by_search(tmp_path_factory: pytest.TempPathFactory) -> dict[SearchKind, Rows]:
+    return {search: mine_at_once(tmp_path_factory.mktemp(search), search) for search in SETTINGS}
+
+
+@pytest.fixture(scope="module")
+def expected(by_search: dict[SearchKind, Rows]) -> Rows:
+    return by_search["mcts"]
 
 
 def pids(above: int = 0) -> list[int]:
@@ -69,9 +74,9 @@ def pids(above: int = 0) -> list[int]:
     return found
 
 
-def mine(folder: Path, pool: RayPool) -> Rows:
-    with write_run(folder, None, [*SETTINGS, "mine.open_trees=4"]) as run:
-        scripted_mine.mine(run, pool)
+def mine(folder: Path, pool: RayPool, search: SearchKind = "mcts") -> Rows:
+    with write_run(folder, None, [*SETTINGS[search], "mine.open_trees=4"]) as run:
+        scripted_mine.mine(run, pool, search)
     return mined(folder)
 
 
@@ -134,12 +139,14 @@ class Killer:
                 self._left -= 1
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_workers_lose_and_double_nothing(tmp_path: Path, ray: Any, expected: Rows, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "search"), [(1, "mcts"), (2, "mcts"), (3, "walk")])
+def test_killed_workers_lose_and_double_nothing(
+    tmp_path: Path, ray: Any, by_search: dict[SearchKind, Rows], seed: int, search: SearchKind
+) -> None:
     pool = RayPool(partial(open_desk, delay=0.05), 3)
     killer = Killer(seed, kills=3)
     try:
-        assert mine(tmp_path, pool) == expected
+        assert mine(tmp_path, pool, search) == by_search[search]
     finally:
         pool.close()
     assert killer.killed

@@ -44,7 +44,9 @@ def tiny_model(folder: Path, vocabulary: int = 128, context: int = 256, head: in
     """Save a random two-layer Llama with grouped heads; wide initial weights, so that its choices are not near ties."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # commands' standard error is looked at
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=6,

@@ -19,10 +19,10 @@ from typing import Any
 # In the order in which they need one another.
 VENDOR = ("d3.min.js", "plot.umd.min.js")
 SCRIPTS = (
-    "dom.js", "data.js", "charts.js", "overview.js", "scores.js", "training.js", "cost.js", "sample.js", "tree.js",
-    "explorer.js", "pairs.js", "main.js",
+    "dom.js", "data.js", "charts.js", "overview.js", "scores.js", "fragments.js", "training.js", "cost.js", "sample.js",
+    "tree.js", "explorer.js", "pairs.js", "main.js",
 )  # fmt: skip
-STYLES = ("theme.css", "layout.css", "explorer.css", "pairs.css")
+STYLES = ("theme.css", "layout.css", "explorer.css", "pairs.css", "fragments.css")
 LICENCES = ("d3.LICENSE", "plot.LICENSE")
 
 

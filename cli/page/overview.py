@@ -23,7 +23,8 @@ def overview(run: Run, log: Sequence[Commit], base: str) -> dict[str, Any]:
     (counts,) = query(
         run.store,
         "SELECT (SELECT count(*) FROM trees) AS trees, (SELECT count(*) FROM nodes) AS nodes, "
-        "(SELECT count(*) FROM pairs) AS pairs, (SELECT count(*) FROM rejects) AS rejects",
+        "(SELECT count(*) FROM pairs) AS pairs, (SELECT count(*) FROM pairs WHERE proved) AS proved, "
+        "(SELECT count(*) FROM rejects) AS rejects",
     ).to_pylist()
     sources = query(
         run.store, "SELECT split_part(source, ':', 1) AS name, count(*) AS n FROM samples GROUP BY 1 ORDER BY n DESC, 1"

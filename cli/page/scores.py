@@ -69,7 +69,7 @@ def _rows(runs: Sequence[Evaluated], changes: Mapping[str, Comparison]) -> list[
             "group": group,
             "name": name,
             "formula": next(score.formula for score in row if score),
-            "scores": [_score(score) for score in row],
+            "scores": [score_cell(score) for score in row],
             "changes": [_change(group, name, changes.get(run.policy)) for run in runs],
         }
         for (group, name), row in sorted(
@@ -78,7 +78,8 @@ def _rows(runs: Sequence[Evaluated], changes: Mapping[str, Comparison]) -> list[
     ]
 
 
-def _score(score: Score | None) -> dict[str, Any] | None:
+def score_cell(score: Score | None) -> dict[str, Any] | None:
+    """A score with its interval, as the page's tables and charts take it."""
     if score is None:
         return None
     return {
@@ -95,8 +96,11 @@ def _change(group: str, name: str, comparison: Comparison | None) -> dict[str, A
     if comparison is None or group == "formula":
         return None
     change: Change | None = comparison.overall if group == "all" else comparison.by_category.get(name)
-    if change is None or not change.n:
-        return None
+    return change_cell(change) if change is not None and change.n else None
+
+
+def change_cell(change: Change) -> dict[str, Any]:
+    """A paired change with its interval, as the page's tables take it."""
     return {
         "n": change.n,
         "before": (change.both + change.broken) / change.n,

@@ -6,12 +6,13 @@ Left out: compression (`build.py`).
 """
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from itool_data.fragments import differences
+from itool_data.differences import differences
 from itool_data.run import Run
 from itool_data.store.sql import query
 
@@ -160,6 +161,8 @@ def _pair(pair: Row, place: int) -> Row:
         "qRejected": _round(pair["q_rejected"]),
         "similarity": _round(pair["similarity"]),
         "class": pair["error_class"],
+        "proved": pair["proved"],
+        "pRejected": _round(math.exp(pair["rejected_logprob"])) if pair["rejected_logprob"] is not None else None,
     }
 
 

@@ -96,6 +96,22 @@ class Usage:
         return Usage(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
 
 
+def ending(request: Request, ids: tuple[int, ...], stopped: bool, room: int) -> FinishReason | None:
+    """Whether a draw is at its end with its last token, and why.
+
+    Args:
+        request: whose draw it is.
+        ids: the draw so far.
+        stopped: whether the last token ends a turn.
+        room: the longest that it may be.
+    """
+    if stopped:
+        return "stop"
+    if request.until is not None and request.until(ids):
+        return "step"
+    return "length" if len(ids) >= room else None
+
+
 @dataclass
 class Gathering:
     """A request whose draws are made one by one, elsewhere."""

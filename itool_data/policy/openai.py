@@ -1,14 +1,15 @@
 """A policy on an OpenAI-compatible server: token ids in and out through its completions, as vLLM gives them.
 
-A draw is a request of its own, with its own seed; the server's prefix cache computes their prompt once. Sampling that a
-model's `generation_config.json` would change is asked for in full. Scores are a prompt's log-probabilities, or those of
-chosen tokens after it. Before anything is drawn, a probe sees whether the server gives all this and is the model that
-the run works on. Left out: servers without token ids (a text that is tokenised again is not what the model drew; they
-can be evaluated), and groups, for which the server keeps what it likes.
+A draw is a request of its own, with its own seed; the server's prefix cache computes their prompt once. One that is to
+end where the caller says is drawn in pieces of a few tokens, and what a piece has beyond that end is cut. Sampling that
+a model's `generation_config.json` would change is asked for in full. Scores are a prompt's log-probabilities, or those
+of chosen tokens after it. Before anything is drawn, a probe sees whether the server gives all this and is the model
+that the run works on. Left out: servers without token ids (a text that is tokenised again is not what the model drew;
+they can be evaluated), and groups, for which the server keeps what it likes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from itool_data.config import ModelSettings
@@ -23,6 +24,8 @@ from itool_data.policy.base import (
     Usage,
     check_prompt,
     check_sequence,
+    derive_seed,
+    ending,
 )
 from itool_data.policy.load import Adapter, BaseModel, load_tokenizer, policy_id
 from itool_data.policy.served import Served, listing, serve_adapter, served_models
@@ -35,16 +38,50 @@ PROBE = "The answer is: {'naïve': [1.5, true]} →"
 _HOT = 2.0  # the most that vLLM takes
 _NEAR = 0.5  # nats between two computations of one log-probability, in half precision too
 _SEEDS = 2**63  # vLLM's are signed
+PIECE = 8  # tokens asked for at once where the caller says what ends a draw; a step has about so many
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A draw and what the server says of its cost."""
+    """A draw, or a piece of one, and what the server says of its cost."""
 
     draw: Draw
     prompt: tuple[int, ...]
     prefilled: int
     reused: int
+
+
+@dataclass
+class _Drawing:
+    """A draw under way: its job and place in it, the longest that it may be, and what there is of it."""
+
+    job: Gathering
+    index: int
+    room: int
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    pieces: int = 0
+    asked: int = 0  # tokens of the piece under way
+    decoded: int = 0
+    prefilled: int = 0
+    reused: int = 0
+
+    def add(self, piece: _Drawn) -> Draw | None:
+        """Take the tokens of a piece up to the draw's end; returns the draw if it ends here."""
+        drawn = piece.draw
+        self.pieces += 1
+        self.decoded += len(drawn.ids)
+        self.prefilled += piece.prefilled
+        self.reused += piece.reused
+        room = self.room if len(drawn.ids) == self.asked else self.decoded  # fewer: the server has a limit of its own
+        for place, (token, logprob) in enumerate(zip(drawn.ids, drawn.logprobs, strict=True), 1):
+            self.ids.append(token)
+            self.logprobs.append(logprob)
+            ids = tuple(self.ids)
+            stopped = drawn.finish == "stop" and place == len(drawn.ids)
+            if finish := ending(self.job.request, ids, stopped, room):
+                return Draw(ids, tuple(self.logprobs), finish)
+        return None
 
 
 class ServerPolicy:
@@ -65,7 +102,7 @@ class ServerPolicy:
         self._id = policy_id
         # A scored sequence is all prompt to the server, which draws one token more.
         self._context = context - 1
-        self._jobs: dict[str, Gathering] = {}
+        self._drawings: dict[str, _Drawing] = {}
 
     @property
     def policy_id(self) -> PolicyId:
@@ -84,24 +121,40 @@ class ServerPolicy:
             ItoolError: if the prompt leaves no room in the context, or is empty.
         """
         check_prompt(request, self.context)
-        self._jobs[request.request_id] = Gathering(request)
+        job = Gathering(request)
         room = min(request.max_tokens, self.context - len(request.prompt))
-        for index, seed in enumerate(request.seeds):
-            body = self.body(list(request.prompt), room, request.temperature)
-            body |= {"seed": seed % _SEEDS, "logprobs": 0, "return_token_ids": True, "ignore_eos": request.ignore_stop}
-            self._server.submit(f"{request.request_id}\x00{index}", Ask(PATH, body, _read_draw))
+        for index in range(len(request.seeds)):
+            self._ask_for_tokens(_Drawing(job, index, room))
+
+    def _ask_for_tokens(self, drawing: _Drawing) -> None:
+        """Ask for the rest of a draw, or for its next piece."""
+        request = drawing.job.request
+        seed, drawing.asked = request.seeds[drawing.index], drawing.room
+        if request.until is not None:
+            seed, drawing.asked = derive_seed(seed, drawing.pieces), min(PIECE, drawing.room - len(drawing.ids))
+        body = self.body([*request.prompt, *drawing.ids], drawing.asked, request.temperature)
+        body |= {"seed": seed % _SEEDS, "logprobs": 0, "return_token_ids": True, "ignore_eos": request.ignore_stop}
+        key = f"{request.request_id}\x00{drawing.index}"
+        self._drawings[key] = drawing
+        self._server.submit(key, Ask(PATH, body, _read_draw))
 
     def step(self) -> list[Completion]:
         """Wait for draws, not for long; return the requests that are finished."""
         finished = []
         for key, drawn in self._server.step():
-            request_id, _, index = key.partition("\x00")
-            job = self._jobs[request_id]
+            drawing = self._drawings.pop(key)
+            job = drawing.job
             if isinstance(drawn, Refused):
-                raise ItoolError(f"{self._server.base_url}: refuses to complete {request_id}: {drawn.reason}")
-            completion = job.add(int(index), drawn.draw, drawn.prefilled, drawn.reused, self.usage)
+                raise ItoolError(
+                    f"{self._server.base_url}: refuses to complete {job.request.request_id}: {drawn.reason}"
+                )
+            draw = drawing.add(drawn)
+            if draw is None:
+                self._ask_for_tokens(drawing)
+                continue
+            self.usage.decoded += drawing.decoded - len(draw.ids)  # what was cut
+            completion = job.add(drawing.index, draw, drawing.prefilled, drawing.reused, self.usage)
             if completion is not None:
-                del self._jobs[request_id]
                 finished.append(completion)
         self.usage.steps += 1
         return finished
@@ -112,7 +165,7 @@ class ServerPolicy:
     def reset(self) -> None:
         """Drop every request under way; the server is told by the closed connections."""
         self._server.reset()
-        self._jobs.clear()
+        self._drawings.clear()
 
     def close(self) -> None:
         """Nothing is held beyond what is under way."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from itool_data.errors import ItoolError
-from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, uniforms
+from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, ending, uniforms
 
 Ids = tuple[int, ...]
 
@@ -97,15 +97,15 @@ class ScriptedPolicy:
         numbers = uniforms(seed, request.max_tokens)
         ids: list[int] = []
         logprobs: list[float] = []
-        while len(ids) < request.max_tokens:
+        while True:
             weights = self._next((*request.prompt, *ids))
             total = sum(weights.values())
             token = _choose(weights, request.temperature, numbers[len(ids)])
             ids.append(token)
             logprobs.append(math.log(weights[token] / total))
-            if self._ended((*request.prompt, *ids)):
-                return Draw(tuple(ids), tuple(logprobs), "stop")
-        return Draw(tuple(ids), tuple(logprobs), "length")
+            said = tuple(ids)
+            if finish := ending(request, said, self._ended((*request.prompt, *said)), request.max_tokens):
+                return Draw(said, tuple(logprobs), finish)
 
     def _ended(self, said: Ids) -> bool:
         return any(

@@ -103,6 +103,10 @@ class SharedPrefixCache:
         self.prefix[:, :, slot, :, :length] = keys_values
         self.prefix_lengths[slot] = length
 
+    def get_prefix(self, slot: int) -> Tensor:
+        """Return a view of a prefix: [layers, 2, kv heads, tokens, head dim]."""
+        return self.prefix[:, :, slot, :, : self.prefix_lengths[slot]]
+
     def set_branch(self, row: int, keys_values: Tensor | None) -> None:
         """Start a row's branch from stored tokens, or empty."""
         length = 0 if keys_values is None else keys_values.shape[3]
@@ -111,9 +115,9 @@ class SharedPrefixCache:
             self.branch[:, :, row, :, :length] = keys_values
         self.branch_lengths[row] = length
 
-    def get_branch(self, row: int, length: int) -> Tensor:
-        """Return a copy of the first tokens of a row's branch: [layers, 2, kv heads, length, head dim]."""
-        return self.branch[:, :, row, :, :length].clone()
+    def get_branch(self, row: int, start: int, end: int) -> Tensor:
+        """Return a copy of tokens of a row's branch: [layers, 2, kv heads, end - start, head dim]."""
+        return self.branch[:, :, row, :, start:end].clone()
 
     def move_branch(self, source: int, target: int) -> None:
         """Copy a row's branch to another row, so that the rows in use stay together."""

@@ -1,10 +1,10 @@
 """The embedded default policy: any transformers causal model, on CPU or GPU, decoding many draws at once.
 
 Continuous batching in one loop: rows that finish make room for waiting draws at once, a group's prefix is computed once
-(`shared_prefix.py`), and what a finished row computed stays for the group's later requests, so a search that goes on
-from a node computes one token of it again and nothing else. Sampling is by inverse distribution function, one uniform
-number a token from the draw's own seed. Left out: sliding-window models, beam search, stop strings (end-of-turn ends a
-draw).
+(`shared_prefix.py`), and whatever was computed after it stays for the group's later requests (`groups.py`): a search
+that goes on from a node computes one token of it again and nothing else, and of a state that was never drawn only what
+is new. Sampling is by inverse distribution function, one uniform number a token from the draw's own seed. Left out:
+sliding-window models, beam search, stop strings.
 """
 
 from collections import deque
@@ -18,25 +18,24 @@ import torch
 from torch import Tensor
 
 from itool_data.errors import ItoolError
-from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, check_prompt, check_sequence, uniforms
+from itool_data.policy.base import (
+    Completion,
+    Draw,
+    PolicyId,
+    Request,
+    Usage,
+    check_prompt,
+    check_sequence,
+    ending,
+    uniforms,
+)
+from itool_data.policy.groups import Group
 from itool_data.policy.load import load_model, stop_ids
 from itool_data.policy.memory import keep_freed_memory
+from itool_data.policy.scoring import score
 from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
 
 PREFILL_TOKENS = {"cpu": 2048, "cuda": 65536}  # after so many in a step, further prompts wait for the next
-SCORE_TOKENS = {"cpu": 512, "cuda": 32768}  # padded tokens of one scoring batch; small ones are as fast on a CPU
-
-
-@dataclass
-class _Group:
-    """What is kept for the requests that share a prefix."""
-
-    prefix: tuple[int, ...]
-    slot: int
-    logits: Tensor  # [vocabulary], after the prefix
-    paths: list[tuple[tuple[int, ...], Tensor]] = field(default_factory=list)  # branch ids and their keys and values
-    path_logits: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
-    queued: int = 0  # requests not finished
 
 
 @dataclass
@@ -45,7 +44,7 @@ class _Job:
 
     request: Request
     key: str
-    group: _Group | None = None
+    group: Group | None = None
     tail: tuple[int, ...] = ()  # the prompt after the group's prefix
     next_draw: int = 0
     draws: dict[int, Draw] = field(default_factory=dict)
@@ -86,7 +85,7 @@ class TransformersPolicy:
         self._cache = SharedPrefixCache(
             config.num_hidden_layers, config.num_key_value_heads, head_dim, max_rows, model.dtype, model.device
         )
-        self._groups: dict[str, _Group] = {}
+        self._groups: dict[str, Group] = {}
         self._free_slots: list[int] = []
         self._slots = 0
         self._waiting: deque[_Job] = deque()
@@ -167,7 +166,7 @@ class TransformersPolicy:
         """Find or compute the job's group."""
         prompt = tuple(job.request.prompt)
         group = self._groups.get(job.key)
-        if group is not None and (prompt[: len(group.prefix)] != group.prefix or not self._reachable(group, prompt)):
+        if group is not None and prompt[: len(group.prefix)] != group.prefix:
             job.key = f"\x00{job.key}/{job.request.request_id}"  # nothing to reuse: a prefix of its own
             group = None
         if group is None:
@@ -177,38 +176,38 @@ class TransformersPolicy:
         job.tail = prompt[len(group.prefix) :]
         group.queued += 1
 
-    @staticmethod
-    def _reachable(group: _Group, prompt: tuple[int, ...]) -> bool:
-        """Whether all but the last token of the prompt's tail are already computed in some branch of the group."""
-        known = prompt[len(group.prefix) : -1]
-        return not known or any(ids[: len(known)] == known for ids, _ in group.paths)
-
-    def _prefill(self, prompt: tuple[int, ...]) -> _Group:
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=self._config)
-        ids = torch.tensor([prompt], device=self._model.device)
-        out = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        keys_values = torch.stack([torch.stack([layer.keys[0], layer.values[0]]) for layer in cache.layers])
+    def _prefill(self, prompt: tuple[int, ...]) -> Group:
+        logits, keys_values = self._read(prompt, None)
         if not self._free_slots:
             self._free_slots.append(self._slots)
             self._slots += 1
         self._free_slots.sort(reverse=True)  # low slots first: the batch runs over all slots up to the highest in use
         slot = self._free_slots.pop()
         self._cache.set_prefix(slot, keys_values)
-        self.usage.prefilled += len(prompt)
-        return _Group(prompt, slot, out.logits[0, -1].float())
+        return Group(prompt, slot, {(): logits})
+
+    def _read(self, ids: tuple[int, ...], before: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute tokens after others; returns the logits after the last, and the tokens' keys and values."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self._config)
+        if before is not None:
+            for layer, (keys, values) in enumerate(before):
+                cache.update(keys[None], values[None], layer)
+        out = self._model(
+            input_ids=torch.tensor([ids], device=self._model.device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        new = [torch.stack([kept[0, :, -len(ids) :] for kept in (layer.keys, layer.values)]) for layer in cache.layers]
+        self.usage.prefilled += len(ids)
+        return out.logits[0, -1].float(), torch.stack(new)
 
     def _start_draws(self, job: _Job) -> bool:
         """Start as many of the job's draws as there are free rows; return whether some are left to start."""
-        group = job.group
-        assert group is not None
-        logits = group.path_logits.get(job.tail) if job.tail else group.logits
+        logits = self._logits(job)
         if logits is None:
-            if not any(row.draw == -1 and row.job.group is group and row.job.tail == job.tail for row in self._rows):
-                self._open_row(_Row(job, -1, [], [], np.empty(0), job.tail[-1]), job.tail[:-1])
-                job.prefilled += 1
-                self.usage.prefilled += 1
             return True
         n_draws = len(job.request.seeds)
         while job.next_draw < n_draws and len(self._rows) < self.max_rows:
@@ -221,15 +220,39 @@ class TransformersPolicy:
                 self._open_row(row, job.tail)
         return job.next_draw < n_draws
 
+    def _logits(self, job: _Job) -> Tensor | None:
+        """What follows the job's prompt; None while a row computes it."""
+        group, tail = job.group, job.tail
+        assert group is not None
+        if tail not in group.logits:
+            known = group.known(tail[:-1])
+            if known < len(tail) - 1:
+                self._read_tail(job, known)
+            elif not any(row.draw == -1 and row.job.group is group and row.job.tail == tail for row in self._rows):
+                # One token goes along with the rows that draw.
+                self._open_row(_Row(job, -1, [], [], np.empty(0), tail[-1]), tail[:-1])
+                job.prefilled += 1
+                self.usage.prefilled += 1
+        return group.logits.get(tail)
+
+    def _read_tail(self, job: _Job, known: int) -> None:
+        """Compute what the group does not know of the job's tail, in one pass."""
+        group, tail = job.group, job.tail
+        assert group is not None
+        before = self._cache.get_prefix(group.slot)
+        if known:
+            before = torch.cat([before, group.read(tail[:known])], dim=3)
+        group.logits[tail], keys_values = self._read(tail[known:], before)
+        group.keep(tail, keys_values)
+        job.prefilled += len(tail) - known
+        self.usage.reused += known
+
     def _open_row(self, row: _Row, path: tuple[int, ...]) -> None:
         """Give the row a branch that already holds the keys and values of `path`."""
         group = row.job.group
         assert group is not None
-        keys_values = None
-        if path:
-            keys_values = next(kv[:, :, :, : len(path)] for ids, kv in group.paths if ids[: len(path)] == path)
-            self.usage.reused += len(path)
-        self._cache.set_branch(len(self._rows), keys_values)
+        self._cache.set_branch(len(self._rows), group.read(path) if path else None)
+        self.usage.reused += len(path)
         self._rows.append(row)
 
     # -- decoding ----------------------------------------------------------------------------------------------------
@@ -258,12 +281,14 @@ class TransformersPolicy:
 
     def _sample(self, logits: Tensor, rows: list[_Row]) -> tuple[list[int], list[float]]:
         """Choose the next token of each row: exact sampling at its temperature, arg-max at 0."""
-        temperatures = torch.tensor([r.job.request.temperature for r in rows], device=logits.device)
-        u = torch.tensor([float(r.uniforms[len(r.ids)]) for r in rows], dtype=torch.float64, device=logits.device)
-        greedy = temperatures == 0
-        cdf = torch.softmax(logits / torch.where(greedy, 1.0, temperatures)[:, None], dim=-1).double().cumsum(-1)
-        drawn = torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True)[:, 0].clamp_(max=logits.shape[-1] - 1)
-        tokens = torch.where(greedy, logits.argmax(-1), drawn)
+        tokens = logits.argmax(-1)
+        if any(r.job.request.temperature for r in rows):  # An evaluation is all greedy and needs no distribution.
+            temperatures = torch.tensor([r.job.request.temperature for r in rows], device=logits.device)
+            u = torch.tensor([float(r.uniforms[len(r.ids)]) for r in rows], dtype=torch.float64, device=logits.device)
+            greedy = temperatures == 0
+            cdf = torch.softmax(logits / torch.where(greedy, 1.0, temperatures)[:, None], dim=-1).double().cumsum(-1)
+            drawn = torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True)[:, 0]
+            tokens = torch.where(greedy, tokens, drawn.clamp_(max=logits.shape[-1] - 1))
         logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
         return tokens.tolist(), logprobs.tolist()
 
@@ -273,11 +298,12 @@ class TransformersPolicy:
         row.logprobs.append(logprob)
         row.feed = token
         self.usage.decoded += 1
-        stopped = token in self._stop and not row.job.request.ignore_stop
-        if not stopped and len(row.ids) < len(row.uniforms):
+        job, ids = row.job, tuple(row.ids)
+        stopped = token in self._stop and not job.request.ignore_stop
+        finish = ending(job.request, ids, stopped, len(row.uniforms))
+        if finish is None:
             return False
-        job = row.job
-        job.draws[row.draw] = Draw(tuple(row.ids), tuple(row.logprobs), "stop" if stopped else "length")
+        job.draws[row.draw] = Draw(ids, tuple(row.logprobs), finish)
         if len(job.draws) == len(job.request.seeds):
             self._finish(job)
         return True
@@ -300,7 +326,7 @@ class TransformersPolicy:
         for i in ended:
             job = self._rows[i].job
             assert job.group is not None
-            job.group.path_logits[job.tail] = logits[i].clone()
+            job.group.logits[job.tail] = logits[i].clone()
             self._keep(i, job.tail)
         if drawing:
             tokens, logprobs = self._sample(logits[drawing], [self._rows[i] for i in drawing])
@@ -317,60 +343,27 @@ class TransformersPolicy:
             self._rows.pop()
 
     def _keep(self, i: int, path: tuple[int, ...]) -> None:
-        """Store a finished row's keys and values for later requests of its group."""
+        """Store what a finished row computed for later requests of its group."""
         job = self._rows[i].job
-        if not job.key.startswith("\x00") and path:
-            assert job.group is not None
-            job.group.paths.append((path, self._cache.get_branch(i, len(path))))
+        assert job.group is not None
+        known = job.group.known(path)
+        if known < len(path) and not job.key.startswith("\x00"):
+            job.group.keep(path, self._cache.get_branch(i, known, len(path)))
 
     # -- scoring -----------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
     def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Return the log-probability of each continuation token, several sequences a batch, left-padded.
-
-        Continuations of one token after the same prompt (the options of a self-evaluation) are read off one pass.
+        """Return the log-probability of each continuation token (`scoring.py`).
 
         Raises:
             ItoolError: if a prompt is empty or prompt and continuation do not fit the context.
         """
-        passes: dict[tuple[int, ...], list[int]] = {}
-        for i, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True)):
+        for prompt, continuation in zip(prompts, continuations, strict=True):
             check_sequence(prompt, continuation, self.context)
-            tokens = (*prompt, *continuation[:-1])  # the last token is predicted, never read
-            passes.setdefault(tokens, []).append(i)
-        results: list[list[float]] = [[] for _ in prompts]
-        for batch in self._batches(sorted(passes, key=len)):
-            longest = max(map(len, batch))
-            ids = torch.tensor([[0] * (longest - len(t)) + list(t) for t in batch], device=self._model.device)
-            pad = torch.tensor([longest - len(t) for t in batch], device=self._model.device)
-            columns = torch.arange(longest, device=self._model.device)[None]
-            keep = max(len(continuations[i]) for t in batch for i in passes[t])
-            out = self._model(
-                input_ids=ids,
-                attention_mask=(columns >= pad[:, None]).long(),
-                position_ids=(columns - pad[:, None]).clamp(min=0),
-                use_cache=False,
-                logits_to_keep=max(keep, 1),
-            )
-            logprobs = torch.log_softmax(out.logits.float(), dim=-1)
-            for row, tokens in enumerate(batch):
-                for i in passes[tokens]:
-                    wanted = torch.tensor(list(continuations[i]), device=self._model.device, dtype=torch.long)
-                    own = logprobs[row, logprobs.shape[1] - len(wanted) :]
-                    results[i] = own.gather(1, wanted[:, None])[:, 0].tolist()
-            self.usage.scored += sum(map(len, batch))
-        return results
-
-    def _batches(self, sequences: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-        limit = SCORE_TOKENS[self._model.device.type]
-        batches: list[list[tuple[int, ...]]] = []
-        for tokens in sequences:
-            if batches and (len(batches[-1]) + 1) * len(tokens) <= limit:
-                batches[-1].append(tokens)
-            else:
-                batches.append([tokens])
-        return batches
+        scores, read = score(self._model, prompts, continuations)
+        self.usage.scored += read
+        return scores
 
 
 def load_policy(

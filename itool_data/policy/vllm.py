@@ -18,7 +18,17 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from itool_data.errors import ItoolError
-from itool_data.policy.base import Completion, Draw, Gathering, PolicyId, Request, Usage, check_prompt, check_sequence
+from itool_data.policy.base import (
+    Completion,
+    Draw,
+    Gathering,
+    PolicyId,
+    Request,
+    Usage,
+    check_prompt,
+    check_sequence,
+    ending,
+)
 from itool_data.policy.load import Adapter, BaseModel, load_model, policy_id, stop_ids
 from itool_data.policy.memory import return_freed_memory
 
@@ -128,20 +138,20 @@ class VllmPolicy:
                 max_tokens=min(request.max_tokens, self.context - len(request.prompt)),
                 stop_token_ids=[] if request.ignore_stop else self._stop,
                 logprobs=0,  # the drawn token's own
+                watched=request.until is not None,
             )
             self._jobs[name] = (job, draw)
 
-    def _add(self, prompt: Sequence[int], **sampling: Any) -> str:
-        """Queue a request of the engine; returns its name."""
+    def _add(self, prompt: Sequence[int], watched: bool = False, **sampling: Any) -> str:
+        """Queue a request of the engine, whose output comes with every token if it is watched; returns its name."""
         from vllm.inputs.engine import tokens_input
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
         self._submitted += 1
         name = str(self._submitted)
         # Which tokens end a draw is the same as for the other policies, so the engine's own rule is off.
-        parameters = SamplingParams(
-            ignore_eos=True, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, **sampling
-        )
+        kind = RequestOutputKind.CUMULATIVE if watched else RequestOutputKind.FINAL_ONLY
+        parameters = SamplingParams(ignore_eos=True, detokenize=False, output_kind=kind, **sampling)
         self._engine.add_request(name, tokens_input(list(prompt)), parameters, lora_request=self._lora)
         return name
 
@@ -175,15 +185,23 @@ class VllmPolicy:
             if output.request_id in self._scored:
                 self._scored[output.request_id] = output
             else:
-                self._finish_draw(output)
+                self._look(output)
 
-    def _finish_draw(self, output: "RequestOutput") -> None:
-        job, draw = self._jobs.pop(output.request_id)
+    def _look(self, output: "RequestOutput") -> None:
+        """See whether a draw is at its end; one that the engine would go on with is aborted."""
+        job, draw = self._jobs[output.request_id]
         (drawn,) = output.outputs
         ids = tuple(drawn.token_ids)
+        # How long the draw may be, the engine knows.
+        finish = ending(job.request, ids, drawn.finish_reason == "stop", len(ids) + (not output.finished))
+        if finish is None:
+            return
+        del self._jobs[output.request_id]
+        if not output.finished:
+            self._engine.abort_request([output.request_id])
         logprobs = tuple(row[token].logprob for row, token in zip(drawn.logprobs, ids, strict=True))
         reused = output.num_cached_tokens
-        made = Draw(ids, logprobs, "stop" if drawn.finish_reason == "stop" else "length")
+        made = Draw(ids, logprobs, finish)
         completion = job.add(draw, made, len(job.request.prompt) - reused, reused, self.usage)
         if completion is not None:
             self._done.append(completion)

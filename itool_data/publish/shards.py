@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
-from itool_data.prompt import ToolStyle, sample_messages
+from itool_data.prompt import ToolStyle, prompt_messages
 from itool_data.run import Run
 from itool_data.sample import Sample
 from itool_data.store.samples import read_samples
@@ -184,7 +184,7 @@ def pairs_table(steps: pa.Table, by_id: Mapping[str, Sample], style: ToolStyle) 
     kept = ("q_chosen", "q_rejected", "chosen_terminal", "rejected_terminal", "error_class")
     return pa.table(
         {
-            "prompt": pa.array([sample_messages(sample, style) for sample in samples], MESSAGES).take(at),
+            "prompt": pa.array([prompt_messages(s.messages, s.tools, style) for s in samples], MESSAGES).take(at),
             "chosen": response("chosen_text"),
             "rejected": response("rejected_text"),
             "tools": pa.array([tools_json(sample) for sample in samples], pa.string()).take(at),
@@ -199,7 +199,7 @@ def sft_table(samples: Sequence[Sample], style: ToolStyle) -> pa.Table:
     """Samples in TRL's conversational prompt-completion form, as the warm-up trains on them."""
     return pa.table(
         {
-            "prompt": pa.array([sample_messages(sample, style) for sample in samples], MESSAGES),
+            "prompt": pa.array([prompt_messages(s.messages, s.tools, style) for s in samples], MESSAGES),
             "completion": _assistant(pa.array([sample.target for sample in samples], pa.string())),
             "tools": pa.array([tools_json(sample) for sample in samples], pa.string()),
             "source": pa.array([sample.source for sample in samples], pa.string()),

@@ -6,53 +6,15 @@ continuations to the end of the response: the first step of each is a child, the
 runs many of these at once (`miner.py`).
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 from itool_data.config import MctsSettings, RewardSettings
 from itool_data.policy.base import Completion, Draw, Request, derive_seed
-from itool_data.sample import Sample
 from itool_data.search.reward import outcome, state_reward
+from itool_data.search.task import Answer, Assess, Decode, Growth, Task, path_text
 from itool_data.search.tree import Node, action_value, backup, descend, priors, select
-from itool_data.steps import split_steps
-
-Decode = Callable[[Sequence[int]], str]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A sample to search.
-
-    Attributes:
-        tree_id: names the tree and its requests.
-        prompt: token ids of the sample's prompt.
-        seed: the run's seed.
-        round: of the loop.
-    """
-
-    tree_id: str
-    sample: Sample
-    prompt: tuple[int, ...]
-    seed: int
-    round: int
-
-    @property
-    def key(self) -> str:
-        """The tree's id."""
-        return self.tree_id
-
-
-@dataclass(frozen=True)
-class Assess:
-    """A question to the judge: C of these responses, with the seed of each."""
-
-    responses: tuple[str, ...]
-    seeds: tuple[int, ...]
-
-
-# The judge's answers or the policy's, as the coroutine asked.
-Answer = Completion | list[float]
-Growth = Generator[Request | Assess, Answer, Node]
+from itool_data.steps import first_step
 
 
 @dataclass
@@ -96,11 +58,6 @@ class _Search:
         return o, c, state_reward(o, c, self.reward.weight)
 
 
-def path_text(path: Sequence[int]) -> str:
-    """A node's path as text: child indices joined by dots, the root's empty."""
-    return ".".join(map(str, path))
-
-
 def mcts(task: Task, settings: MctsSettings, reward: RewardSettings, decode: Decode) -> Growth:
     """Search one sample; send each yielded request's answer back in; returns the root."""
     search = _Search(task, settings, reward, decode)
@@ -128,7 +85,7 @@ def _expand(search: _Search, path: Sequence[Node]) -> Generator[Request | Assess
     last_level = len(node.path) + 1 == search.mcts.depth
     merged: dict[tuple[int, ...], list[Draw]] = {}
     for draw in completion.draws:
-        step = draw.ids if last_level else _first_step(ids, draw.ids, search.decode)
+        step = draw.ids if last_level else first_step(ids, draw.ids, search.decode)
         merged.setdefault(step, []).append(draw)
     texts = {
         ids + end: search.decode(ids + end) for step, draws in merged.items() for end in (step, *(d.ids for d in draws))
@@ -159,16 +116,6 @@ def _expand(search: _Search, path: Sequence[Node]) -> Generator[Request | Assess
         node.children.append(child)
     for child, prior in zip(node.children, priors([k.logprob for k in node.children]), strict=True):
         child.prior = prior
-
-
-def _first_step(before: tuple[int, ...], continuation: tuple[int, ...], decode: Decode) -> tuple[int, ...]:
-    """The continuation's tokens up to the first step end after `before`, in the response as a whole."""
-    end = 0
-    for step in split_steps((*before, *continuation), decode):
-        end += len(step)
-        if end > len(before):
-            return continuation[: end - len(before)]
-    return continuation
 
 
 def sample_responses(task: Task, settings: MctsSettings, reward: RewardSettings, decode: Decode) -> Growth:

@@ -6,33 +6,37 @@ nothing but the time. Left out: where rows go (`itool_data.store`) and which sam
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from itool_data.calls import parse_prefix
 from itool_data.config import Config, SearchKind
-from itool_data.match import prefix_error, response_error
+from itool_data.fragments import Fragment, fragment_row
 from itool_data.policy.base import Completion, Policy, PolicyId, Request
 from itool_data.prompt import Prompter
-from itool_data.sample import Sample
-from itool_data.search.mcts import Answer, Assess, Growth, Task, best_of_n, mcts, path_text, sample_responses
-from itool_data.search.pairs import Pair, PairSet, best_and_worst, extract_pairs, most_and_least_probable
+from itool_data.search.mcts import best_of_n, mcts, sample_responses
+from itool_data.search.pairs import PairSet, best_and_worst, extract_pairs, most_and_least_probable
+from itool_data.search.proved import Proved, prove
 from itool_data.search.reward import Judge
+from itool_data.search.task import Answer, Assess, Grown, Score, Task, path_text
 from itool_data.search.tree import Node
+from itool_data.search.walk import decide, walk
 
 _GROW = {"mcts": mcts, "sample": sample_responses, "best-of-n": best_of_n}
-# What a tree depends on besides its sample and policy.
-TREE_SECTIONS = ("mcts", "reward", "pairs")
+
+
+Growing = Generator[Request | Assess | Score, Answer, Grown]
 
 
 @dataclass
 class Tree:
-    """A finished search and what it cost."""
+    """A finished search and what it cost; the pairs are those that are kept."""
 
     task: Task
-    root: Node
-    found: PairSet
+    root: Node = field(default_factory=Node)
+    found: PairSet = field(default_factory=PairSet)
+    pairs: list[Proved] = field(default_factory=list)
+    fragments: tuple[Fragment, ...] = ()
     requests: int = 0
     prefilled: int = 0
     reused: int = 0
@@ -45,7 +49,7 @@ class Tree:
 @dataclass
 class _Open:
     tree: Tree
-    growth: Growth
+    growth: Growing
 
 
 class Miner:
@@ -56,14 +60,19 @@ class Miner:
         prompter: with the policy's tokenizer.
         config: the run's settings.
         judge: answers self-evaluations; None when `reward.weight` is 0.
-        search: `mcts`, `sample` for the paper's ablation without search, or `best-of-n`.
+        search: which one; `decide` is evaluation's.
 
     Attributes:
         most_open: trees searched at once.
     """
 
     def __init__(
-        self, policy: Policy, prompter: Prompter, config: Config, judge: Judge | None, search: SearchKind = "mcts"
+        self,
+        policy: Policy,
+        prompter: Prompter,
+        config: Config,
+        judge: Judge | None,
+        search: SearchKind | Literal["decide"] = "mcts",
     ):
         self._policy = policy
         self._prompter = prompter
@@ -72,8 +81,10 @@ class Miner:
         self._search = search
         self._open: dict[str, _Open] = {}
         # Some draws always wait, so that no row of the policy is empty while a tree waits for its longest draw.
-        self.most_open = config.mine.open_trees or max(1, 2 * policy.max_rows // config.mcts.width)
+        width = {"walk": config.walk.width, "decide": 1}.get(search, config.mcts.width)
+        self.most_open = config.mine.open_trees or max(1, 2 * policy.max_rows // width)
         self._asked: list[tuple[_Open, Assess]] = []
+        self._to_score: list[tuple[_Open, Score]] = []
         self._finished: list[Tree] = []
 
     @property
@@ -95,13 +106,21 @@ class Miner:
             for completion in self._policy.step():
                 self._answer(completion)
             self._assess()
+            self._score()
             finished, self._finished = self._finished, []
             yield finished
 
     def _start(self, task: Task) -> None:
-        growth = _GROW[self._search](task, self._config.mcts, self._config.reward, self._prompter.decode)
-        opened = self._open[task.tree_id] = _Open(Tree(task, Node(), PairSet()), growth)
+        opened = self._open[task.tree_id] = _Open(Tree(task), self._grow(task))
         self._resume(opened, None)
+
+    def _grow(self, task: Task) -> Growing:
+        if self._search == "walk":
+            return (yield from walk(task, self._config.walk, self._prompter))
+        if self._search == "decide":
+            return (yield from decide(task, self._config.eval.max_tokens, self._prompter))
+        root = yield from _GROW[self._search](task, self._config.mcts, self._config.reward, self._prompter.decode)
+        return Grown(root, self._pairs(root))
 
     def _answer(self, completion: Completion) -> None:
         opened = self._open[completion.request_id.partition("/")[0]]
@@ -129,6 +148,18 @@ class Miner:
                 opened.tree.judged += round(tokens * len(assess.responses) / total)
                 self._resume(opened, [next(answers) for _ in assess.responses])
 
+    def _score(self) -> None:
+        """Put what waits for log-probabilities to the policy together, as often as an answer leads to a question."""
+        while self._to_score:
+            asked, self._to_score = self._to_score, []
+            before = self._policy.usage.scored
+            answers = self._policy.score([a.prompt for _, a in asked], [a.continuation for _, a in asked])
+            tokens = self._policy.usage.scored - before
+            total = sum(len(a.prompt) + len(a.continuation) for _, a in asked)
+            for (opened, score), answer in zip(asked, answers, strict=True):
+                opened.tree.prefilled += round(tokens * (len(score.prompt) + len(score.continuation)) / total)
+                self._resume(opened, answer)
+
     def _resume(self, opened: _Open, answer: Answer | None) -> None:
         try:
             wanted = next(opened.growth) if answer is None else opened.growth.send(answer)
@@ -137,13 +168,18 @@ class Miner:
             return
         if isinstance(wanted, Request):
             self._policy.submit(wanted)
+        elif isinstance(wanted, Score):
+            self._to_score.append((opened, wanted))
         else:
             self._asked.append((opened, wanted))
 
-    def _finish(self, tree: Tree, root: Node) -> None:
-        tree.root = root
+    def _finish(self, tree: Tree, grown: Grown) -> None:
+        tree.root, tree.found, tree.fragments = grown.root, grown.found, grown.fragments
         tree.seconds = time.monotonic() - tree.started
-        tree.found = self._pairs(root)
+        decode, sample = self._prompter.decode, tree.task.sample
+        proofs = [prove(pair, tree.root, sample, decode) for pair in tree.found.pairs]
+        tree.pairs = [p for p in proofs if p.proved or not self._config.pairs.proved]
+        tree.found.dropped.unproved = len(proofs) - len(tree.pairs)
         del self._open[tree.task.tree_id]
         self._policy.release(tree.task.tree_id)
         self._finished.append(tree)
@@ -158,8 +194,8 @@ class Miner:
 def tree_rows(
     trees: Sequence[Tree], policy: PolicyId, prompter: Prompter, config: Config, search: SearchKind
 ) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the tables `trees`, `nodes` and `pairs` for finished trees; they belong in one commit."""
-    rows: dict[str, list[dict[str, Any]]] = {"trees": [], "nodes": [], "pairs": []}
+    """Rows of `trees`, `nodes`, `pairs` and `fragments` for finished trees; they belong in one commit."""
+    rows: dict[str, list[dict[str, Any]]] = {"trees": [], "nodes": [], "pairs": [], "fragments": []}
     for tree in trees:
         task, nodes = tree.task, list(tree.root.walk())
         rows["trees"].append(
@@ -168,11 +204,12 @@ def tree_rows(
                 "sample_id": task.sample.sample_id,
                 "round": task.round,
                 "policy": str(policy),
-                "config_hash": config.hash(*TREE_SECTIONS),
+                "config_hash": config.hash(*tree_sections(search)),
                 "search": search,
                 "seed": task.seed,
                 "nodes": len(nodes),
-                "pairs": len(tree.found.pairs),
+                "pairs": len(tree.pairs),
+                "proved": sum(pair.proved for pair in tree.pairs),
                 "requests": tree.requests,
                 "tokens_prefilled": tree.prefilled,
                 "tokens_reused": tree.reused,
@@ -182,12 +219,20 @@ def tree_rows(
                 "dropped_delta_q": tree.found.dropped.delta_q,
                 "dropped_similarity": tree.found.dropped.similarity,
                 "dropped_q_chosen": tree.found.dropped.q_chosen,
+                "dropped_unproved": tree.found.dropped.unproved,
             }
         )
         rows["nodes"] += [_node_row(task, node, prompter) for node in nodes]
-        by_path = {node.path: node for node in nodes}
-        rows["pairs"] += [_pair_row(task, pair, by_path, policy, prompter) for pair in tree.found.pairs]
+        rows["pairs"] += [_pair_row(task, pair, policy, prompter) for pair in tree.pairs]
+        rows["fragments"] += [
+            fragment_row(fragment, task.sample, task.round, str(policy), task.tree_id) for fragment in tree.fragments
+        ]
     return rows
+
+
+def tree_sections(search: SearchKind) -> tuple[str, ...]:
+    """The sections of the settings that a search's result depends on, besides its sample and policy."""
+    return ("walk", "pairs") if search == "walk" else ("mcts", "reward", "pairs")
 
 
 def _node_row(task: Task, node: Node, prompter: Prompter) -> dict[str, Any]:
@@ -209,18 +254,17 @@ def _node_row(task: Task, node: Node, prompter: Prompter) -> dict[str, Any]:
     }
 
 
-def _pair_row(
-    task: Task, pair: Pair, by_path: dict[tuple[int, ...], Node], policy: PolicyId, prompter: Prompter
-) -> dict[str, Any]:
-    path = pair.parent.path
-    prefix = tuple(t for depth in range(len(path)) for t in by_path[path[: depth + 1]].step)
+def _pair_row(task: Task, found: Proved, policy: PolicyId, prompter: Prompter) -> dict[str, Any]:
+    pair, prefix = found.pair, found.prefix
+    path = path_text(pair.parent.path)
+    at_fault = found.fault
     return {
-        "pair_id": f"{task.tree_id}/{path_text(path)}",
+        "pair_id": f"{task.tree_id}/{path}" + (f"~{pair.rank}" if pair.rank else ""),
         "tree_id": task.tree_id,
         "sample_id": task.sample.sample_id,
         "round": task.round,
         "policy": str(policy),
-        "path": path_text(path),
+        "path": path,
         "prompt_ids": (*task.prompt, *prefix),
         "chosen_ids": pair.chosen.step,
         "rejected_ids": pair.rejected.step,
@@ -232,15 +276,14 @@ def _pair_row(
         "similarity": pair.similarity,
         "chosen_terminal": pair.chosen.terminal,
         "rejected_terminal": pair.rejected.terminal,
-        "error_class": _broken(prompter.decode(prefix + pair.rejected.step), pair.rejected.terminal, task.sample),
+        "error_class": found.rejected or "Other",  # it breaks nothing itself and only leads astray
+        "state_right": found.state is None,
+        "chosen_right": found.chosen is None,
+        "rejected_right": found.rejected is None,
+        "proved": found.proved,
+        "chosen_logprob": pair.chosen.logprob,
+        "rejected_logprob": pair.rejected.logprob,
+        "parts_at": at_fault.parts_at if at_fault else None,
+        "fault_first": at_fault.first if at_fault else None,
+        "fault_last": at_fault.last if at_fault else None,
     }
-
-
-def _broken(response: str, terminal: bool, sample: Sample) -> str:
-    """The class of what a rejected step breaks; `Other` when it breaks nothing itself and only leads astray."""
-    error = (
-        response_error(response, sample, "python")
-        if terminal
-        else prefix_error(parse_prefix(response), sample.answers, sample.tools)
-    )
-    return error or "Other"

@@ -13,12 +13,13 @@ from itool_data.search.tree import Node
 
 @dataclass(frozen=True)
 class Pair:
-    """The best and the worst step from one state."""
+    """The best and the worst step from one state; `rank` numbers further pairs of the same state."""
 
     parent: Node
     chosen: Node
     rejected: Node
     similarity: float
+    rank: int = 0
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Dropped:
     similarity: int = 0
     delta_q: int = 0
     q_chosen: int = 0
+    unproved: int = 0
 
 
 @dataclass

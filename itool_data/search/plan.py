@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from itool_data.config import Config, SearchKind
 from itool_data.policy.base import Policy, Request, generate
-from itool_data.search.mcts import Task
+from itool_data.prompt import Tokenised
 from itool_data.search.miner import Miner, Tree
+from itool_data.search.task import Task
 from itool_data.workers.pool import Desk
 
 TRIAL_TREES = 4
@@ -22,6 +23,7 @@ TRIAL_SECONDS = 20.0
 # elsewhere counts as much as so many of them. Over BFCL they made 0.41 to 0.44 of the most that the settings allow.
 KNOWN_TREES = 4
 KNOWN_SHARE = 0.45
+WALK_STEPS = 8  # of a right response, about; in BFCL's 0.45 of them are doubted
 RATE_PROMPTS = 3
 RATE_TOKENS = 12
 # A search keeps less than a full batch busy at its end; measured by `python -m bench.search`.
@@ -55,10 +57,21 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
+class Measuring:
+    """What is measured before the search: samples scored and drawn, and the tokens of both."""
+
+    scored: int = 0
+    drawn: int = 0
+    prefill: int = 0
+    decode: int = 0
+
+
+@dataclass(frozen=True)
 class Plan:
     """What will be done; `pairs` is a 95 % interval."""
 
     samples_scored: int
+    samples_drawn: int
     trees: int
     requests: float
     prefill_tokens: float
@@ -107,13 +120,14 @@ def try_trees(desk: Desk, config: Config, tasks: Sequence[Task], search: SearchK
             break
     seen = finished + miner.under_way
     desk.policy.reset()
-    mcts = config.mcts
+    mcts, walk = config.mcts, config.walk
     requests, decoded = sum(t.requests for t in seen), sum(t.decoded for t in seen)
-    most = mcts.iterations * mcts.simulation if search == "mcts" else 1
+    most = {"mcts": mcts.iterations * mcts.simulation, "walk": WALK_STEPS}.get(search, 1)
     known = KNOWN_TREES * max(1, KNOWN_SHARE * most)
     mean = (known + sum(t.requests for t in finished)) / (KNOWN_TREES + len(finished))
-    a_request = decoded / requests if requests else mcts.width * mcts.max_tokens
-    return Behaviour(len(finished), sum(len(t.found.pairs) for t in finished), mean, mean * a_request)
+    longest = walk.width * walk.max_step_tokens if search == "walk" else mcts.width * mcts.max_tokens
+    a_request = decoded / requests if requests else longest
+    return Behaviour(len(finished), sum(len(t.pairs) for t in finished), mean, mean * a_request)
 
 
 def expected_pairs(behaviour: Behaviour, trees: int) -> tuple[float, float]:
@@ -124,28 +138,35 @@ def expected_pairs(behaviour: Behaviour, trees: int) -> tuple[float, float]:
     return (middle - half) * scale, (middle + half) * scale
 
 
+def measuring(scored: Sequence[Tokenised], drawn: Sequence[Tokenised], draws: int) -> Measuring:
+    """Count what is measured first: perplexities of samples, and so many draws of others, each as long as gold."""
+    prefill = sum(map(len, scored)) + sum(len(t.prompt) for t in drawn)
+    return Measuring(len(scored), len(drawn), prefill, draws * sum(len(t.response) for t in drawn))
+
+
 def make_plan(
-    rates: Rates, behaviour: Behaviour, score_lengths: Sequence[int], prompt_lengths: Sequence[int], workers: int = 1
+    rates: Rates, behaviour: Behaviour, first: Measuring, prompt_lengths: Sequence[int], workers: int = 1
 ) -> Plan:
     """Estimate a run.
 
     Args:
         rates: of one policy on its machine.
         behaviour: of trees like those to come.
-        score_lengths: tokens of each sample that still needs its perplexity.
+        first: what is measured before the search.
         prompt_lengths: tokens of each prompt to be searched.
         workers: that share the work, each at these rates.
     """
     trees = len(prompt_lengths)
     # Beyond the prompt, each request after a tree's first computes one token of its node's prefix again.
     prefill = sum(prompt_lengths) + trees * max(behaviour.requests - 1, 0)
-    decode = trees * behaviour.decoded
-    seconds = (sum(score_lengths) + sum(prompt_lengths)) / rates.prefill + decode / (rates.decode * UTILISATION)
+    decode = first.decode + trees * behaviour.decoded
+    seconds = (first.prefill + sum(prompt_lengths)) / rates.prefill + decode / (rates.decode * UTILISATION)
     return Plan(
-        len(score_lengths),
+        first.scored,
+        first.drawn,
         trees,
         trees * behaviour.requests,
-        sum(score_lengths) + prefill,
+        first.prefill + prefill,
         decode,
         seconds / workers,
         expected_pairs(behaviour, trees),

@@ -2,7 +2,8 @@
 
 Eight categories are read from the pinned wheel. Java and JavaScript are left out because their values are source text
 of those languages, which the call format here cannot hold; (live_)irrelevance and live_relevance because they have no
-gold response; multi-turn because its answers are checked by state, not by a response.
+gold response (`asked` and `split_of` read those too, for the evaluation); multi-turn because its answers are checked by
+state, not by a response.
 
 Every item is yielded, marked `train` or `test` by the SHA-256 of its id's family: an even first byte is train. A live
 id `live_simple_4-3-0` ends with index, family and variant, and variants ask the same functions in other words, so the
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from itool_data import assets
 from itool_data.errors import ItoolError
-from itool_data.sample import JSON, AcceptedCall, Message, Reject, Sample, Split, Tool, ToolCall
+from itool_data.sample import JSON, AcceptedCall, Message, Reject, Role, Sample, Split, Tool, ToolCall
 from itool_data.sources.rows import BadRowError, NumberedRow, convert, expect, get, read_lines
 from itool_data.sources.tools import render_python, tool
 
@@ -39,6 +40,7 @@ OMITTED = ""
 OPTIONS = "$options"
 # Where the checker takes the only tool's name, whatever the answer calls it.
 SINGLE_TOOL = ("bfcl:simple", "bfcl:live_simple")
+ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 LIVE_ID = re.compile(r"(.+)_\d+-(\d+)-\d+")
 
 
@@ -101,6 +103,20 @@ def split_of(item_id: str, validation: float = 0.0) -> Split:
     return "validation" if int.from_bytes(digest[1:5]) < validation * 2**32 else "train"
 
 
+def asked(turns: list[JSON], functions: list[JSON]) -> tuple[tuple[Message, ...], tuple[Tool, ...]]:
+    """The messages and functions of an item, whether or not it has a gold response.
+
+    Args:
+        turns: the item's `question`.
+        functions: its `function`.
+
+    Raises:
+        BadRowError: a message or a function is not as BFCL has them.
+    """
+    tools = tuple(_tool(function, f"function[{i}]") for i, function in enumerate(functions))
+    return tuple(_message(message) for turn in turns for message in expect(turn, list, "question")), tools
+
+
 def accepted_call(called: Tool, answer: dict[str, JSON], field: str) -> AcceptedCall:
     """What the checker accepts for one call, from BFCL's possible answers.
 
@@ -142,7 +158,7 @@ def _with_answers(questions: Path, answers: Path) -> Iterator[NumberedRow]:
 
 def _sample(source: str, row: dict[str, JSON], validation: float) -> Sample:
     item_id = get(row, "id", str)
-    tools = tuple(_tool(function, f"function[{i}]") for i, function in enumerate(get(row, "function", list)))
+    messages, tools = asked(get(row, "question", list), get(row, "function", list))
     calls, accepted = [], []
     for i, call in enumerate(get(row, "ground_truth", list)):
         field = f"ground_truth[{i}]"
@@ -153,9 +169,7 @@ def _sample(source: str, row: dict[str, JSON], validation: float) -> Sample:
     return Sample(
         source=source,
         source_id=item_id,
-        messages=tuple(
-            _message(message) for turn in get(row, "question", list) for message in expect(turn, list, "question")
-        ),
+        messages=messages,
         tools=tools,
         target=render_python(calls, "ground_truth"),
         calls=tuple(calls),
@@ -172,9 +186,9 @@ def _tool(function: JSON, field: str) -> Tool:
 def _message(message: JSON) -> Message:
     message = expect(message, dict, "question")
     role = get(message, "role", str, "question")
-    if role not in ("system", "user"):
-        raise BadRowError("question.role", f"expected system or user, found {role!r}")
-    return Message("system" if role == "system" else "user", get(message, "content", str, "question"))
+    if role not in ROLES:
+        raise BadRowError("question.role", f"expected {' or '.join(ROLES)}, found {role!r}")
+    return Message(ROLES[role], get(message, "content", str, "question"))
 
 
 def _called(source: str, name: str, tools: Sequence[Tool], field: str) -> Tool:

@@ -18,10 +18,14 @@ _POLICY = (_TEXT, "who made it: base model @ revision, + its adapter's content h
 
 
 class Described(NamedTuple):
-    """A table: what one row is, and its columns' types and meanings."""
+    """A table: what one row is, its columns' types and meanings, and which of its rows SQL sees (all by default).
+
+    Where that is a choice, SQL sees the whole table as `all_NAME`.
+    """
 
     row: str
     columns: dict[str, tuple[pa.DataType, str]]
+    seen: str = ""
 
     def schema(self) -> pa.Schema:
         """The Arrow schema, without the words."""
@@ -30,11 +34,18 @@ class Described(NamedTuple):
 
 TABLES = {
     "samples": Described(
-        "an assistant turn of a data set",
+        "an assistant turn of a data set, or a variant of one",
         {
             "sample_id": (_TEXT, "16 hex digits of the SHA-256 over messages, tools and target"),
-            "source": (_TEXT, "data set, such as `toolace`, `bfcl:simple`, or the file's name"),
-            "source_id": (_TEXT, "the data set's own id of the item, with the turn's number where it has several"),
+            "source": (
+                _TEXT,
+                "data set, such as `toolace`, `bfcl:simple`, or the file's name; `abstain:` before it marks a variant",
+            ),
+            "source_id": (
+                _TEXT,
+                "the data set's own id of the item, with the turn's number where it has several; a variant's is its "
+                "sample's",
+            ),
             "split": (_TEXT, "`train`; `validation` and `test` for what may never be trained on"),
             "messages": (_TEXT, "JSON: what came before the turn, `[{role, content}]`"),
             "tools": (_TEXT, "JSON: the functions on offer, `[{name, description, parameters}]`"),
@@ -69,6 +80,16 @@ TABLES = {
             "perplexity": (_FLOAT, "exp of that"),
         },
     ),
+    "pass_rates": Described(
+        "how often a sample was answered right when whole responses were drawn (`replay.select: pass-rate`)",
+        {
+            "sample_id": _SAMPLE,
+            "round": _ROUND,
+            "policy": _POLICY,
+            "draws": (_INT, "whole responses drawn"),
+            "right_draws": (_INT, "of these, right; one cut off at its longest is not"),
+        },
+    ),
     "fragments": Described(
         "a step of a sample's right response as a decision: at this right prefix, does the policy know what comes next",
         {
@@ -94,6 +115,8 @@ TABLES = {
             "wrong_probability": (_FLOAT, "its probability"),
             "error_class": (_TEXT, "what it breaks, by the paper's classes (A.1)"),
         },
+        # Of a sample that was walked along, the walk's rows, which know more than those of the perplexity pass.
+        "QUALIFY tree_id IS NOT NULL OR count(tree_id) OVER (PARTITION BY sample_id, round, policy) = 0",
     ),
     "trees": Described(
         "a searched sample; its nodes and pairs are visible with it or not at all",
@@ -103,10 +126,11 @@ TABLES = {
             "round": _ROUND,
             "policy": _POLICY,
             "config_hash": (_TEXT, "of the settings that the search depends on"),
-            "search": (_TEXT, "`mcts`, or `sample` for the ablation without search"),
+            "search": (_TEXT, "`mcts`, `walk`, `sample` or `best-of-n`"),
             "seed": (_LONG, "the run's"),
             "nodes": (_INT, "rows in `nodes`, the root included"),
             "pairs": (_INT, "rows in `pairs`"),
+            "proved": (_INT, "of these, proved"),
             "requests": (_INT, "asked of the policy"),
             "tokens_prefilled": (_LONG, "prompt tokens computed"),
             "tokens_reused": (_LONG, "prompt tokens taken from a shared prefix"),
@@ -116,6 +140,7 @@ TABLES = {
             "dropped_delta_q": (_INT, "candidate pairs below `pairs.min_delta_q`"),
             "dropped_similarity": (_INT, "of the others, those above `pairs.max_similarity`"),
             "dropped_q_chosen": (_INT, "of the others, those below `pairs.min_q_chosen`"),
+            "dropped_unproved": (_INT, "of the others, those not proved, under `pairs.proved`"),
         },
     ),
     "nodes": Described(
@@ -138,17 +163,17 @@ TABLES = {
         },
     ),
     "pairs": Described(
-        "the best and the worst step from a state, if it passed the filters (B.1)",
+        "a better and a worse step from a state, if it passed the filters (B.1)",
         {
-            "pair_id": (_TEXT, "tree_id/path"),
+            "pair_id": (_TEXT, "tree_id/path; further pairs of the same state are numbered"),
             "tree_id": _TREE,
             "sample_id": _SAMPLE,
             "round": _ROUND,
             "policy": _POLICY,
             "path": (_TEXT, "of the node whose children they are"),
             "prompt_ids": (_IDS, "token ids before the step: prompt and the response so far"),
-            "chosen_ids": (_IDS, "token ids of the step with the highest Q"),
-            "rejected_ids": (_IDS, "token ids of the step with the lowest Q"),
+            "chosen_ids": (_IDS, "token ids of the better step: the highest Q, or right"),
+            "rejected_ids": (_IDS, "token ids of the worse step: the lowest Q, or wrong"),
             "prefix_text": (_TEXT, "the response so far"),
             "chosen_text": (_TEXT, "the chosen step"),
             "rejected_text": (_TEXT, "the rejected step"),
@@ -164,8 +189,9 @@ TABLES = {
             "proved": (_BOOL, "state and chosen step are right and the rejected one is wrong, by the gold calls alone"),
             "chosen_logprob": (_FLOAT, "the policy's log-probability of the chosen step, in nats"),
             "rejected_logprob": (_FLOAT, "the same of the rejected step"),
-            "parts_at": (_INT, "tokens that the two steps have in common at their beginning"),
-            "broken_at": (_INT, "the rejected step's token with which it can no longer become right; null: with none"),
+            "parts_at": (_INT, "tokens that the two steps have in common at their beginning; null if not proved"),
+            "fault_first": (_INT, "the rejected step's first token at fault; null if not proved"),
+            "fault_last": (_INT, "its last one, with which the response can no longer become right"),
         },
     ),
     "training": Described(
@@ -187,6 +213,24 @@ TABLES = {
             "pairs": (_INT, "in this update"),
             "tokens": (_LONG, "that went through the model"),
             "seconds": (_FLOAT, "that it took"),
+        },
+    ),
+    "decisions": Described(
+        "a policy's greedy next step at a right prefix of a held-out sample's gold response (fragment accuracy)",
+        {
+            "policy": _POLICY,
+            "sample_id": _SAMPLE,
+            "split": (_TEXT, "the sample's: `validation`, `test` or `train`"),
+            "number": (_INT, "of the step in the response, from 0"),
+            "prefix_text": (_TEXT, "the response so far"),
+            "step_text": (_TEXT, "gold's next step"),
+            "kind": (_TEXT, "`name`, `argument`, `end` or `prose`"),
+            "function": (_TEXT, "the call's function; null in prose and at the response's end"),
+            "parameter": (_TEXT, "the argument's parameter; null for the other kinds"),
+            "probability": (_FLOAT, "of gold's step under the policy"),
+            "right": (_BOOL, "the greedy step is right: gold's, or another that the gold calls accept"),
+            "wrong_text": (_TEXT, "the greedy step where it is wrong; null where it is not finished in time, too"),
+            "error_class": (_TEXT, "what that breaks (A.1); `Other` where it is not finished in time"),
         },
     ),
     "predictions": Described(

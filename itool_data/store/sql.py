@@ -15,7 +15,7 @@ from pyarrow.dataset import dataset
 from pyarrow.fs import FileSystem
 
 from itool_data.errors import ItoolError
-from itool_data.store.schema import SCHEMAS
+from itool_data.store.schema import SCHEMAS, TABLES
 from itool_data.store.tables import Commit, Store, log_table
 
 # Errors of the statement itself; any other may come from a damaged file, and only then are all files looked at.
@@ -64,14 +64,18 @@ def _run(
 ) -> pa.Table:
     with duckdb.connect() as connection:
         for name, schema in SCHEMAS.items():
+            seen = TABLES[name].seen
+            whole = f"all_{name}" if seen else name
             if files[name] and filesystem is not None:
                 # DuckDB would need an extension to read them itself.
-                connection.register(name, dataset(files[name], schema, format="parquet", filesystem=filesystem))
+                connection.register(whole, dataset(files[name], schema, format="parquet", filesystem=filesystem))
             elif files[name]:
                 listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files[name])
-                connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{listed}])')
+                connection.execute(f'CREATE VIEW "{whole}" AS SELECT * FROM read_parquet([{listed}])')
             else:
-                connection.register(name, schema.empty_table())
+                connection.register(whole, schema.empty_table())
+            if seen:
+                connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM "{whole}" {seen}')
         connection.register("log", log_table(commits))
         result = connection.sql(sql, params=parameters or [])
         if result is None:

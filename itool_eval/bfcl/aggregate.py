@@ -4,7 +4,7 @@ A category that was not run counts as 0 in every mean, as officially, and every 
 the formulas themselves (`formulas.py`) and the official tables' layout (`official_tables.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from itool_eval.bfcl.categories import CATEGORIES, Version
 from itool_eval.bfcl.formulas import ERAS, FORMULAS, Formula
@@ -15,12 +15,13 @@ from itool_eval.summary import Score, Summary
 NOT_RUN = Tally(0, 0)
 
 
-def summarise(tallies: Mapping[str, Tally], version: Version) -> Summary:
-    """Compute every category's share and every official score.
+def summarise(tallies: Mapping[str, Tally], version: Version, formulas: Sequence[Formula] | None = None) -> Summary:
+    """Compute every category's share and every score.
 
     Args:
         tallies: the counts of the categories that were run.
-        version: whose formulas to use.
+        version: whose categories they are.
+        formulas: of the scores; the version's official ones by default.
     """
     known = CATEGORIES[version]
     categories = [
@@ -35,7 +36,7 @@ def summarise(tallies: Mapping[str, Tally], version: Version) -> Summary:
         for name in known
         if name in tallies
     ]
-    scores = [_score(formula, tallies, version) for formula in FORMULAS[version]]
+    scores = [_score(formula, tallies, version) for formula in (FORMULAS[version] if formulas is None else formulas)]
     return Summary(ERAS[version], tuple(categories), tuple(scores))
 
 

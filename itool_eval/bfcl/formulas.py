@@ -1,14 +1,15 @@
 """The official scores as formulas over categories (docs/bfcl.md §7), one set per scoring era.
 
 Only era C (the last of v3) and v4 can be computed from what exists today. Table 1 of the paper is era A, with
-executed categories and another multi-turn rule, so none of these numbers can be compared with it.
+executed categories and another multi-turn rule, so none of these numbers can be compared with it. In the run's own
+prompt the official formulas would count as 0 what is never asked there; it has two scores of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from itool_eval.bfcl.categories import Version
+from itool_eval.bfcl.categories import Checker, Version, single_turn
 
 
 @dataclass(frozen=True)
@@ -94,3 +95,20 @@ ERAS = {
     Version.V3: "BFCL v3, era C (April to August 2025), data of bfcl-eval 2025.8.6.2",
     Version.V4: "BFCL v4, data of bfcl-eval 2026.3.23",
 }
+
+
+def two_sides(run: Collection[str]) -> tuple[Formula, ...]:
+    """What v3's items come to in the run's own prompt: right calls, and right abstention from any.
+
+    Both are over the categories that were run, which the formula names. A policy that always calls has a low share of
+    the second, one that never does none of the first. live_relevance is in neither: there any call is right.
+
+    Args:
+        run: the categories.
+    """
+    asked = [category for category in single_turn(Version.V3) if category.name in run]
+    sides = {
+        "calls": tuple(c.name for c in asked if c.has_answers),
+        "abstention": tuple(c.name for c in asked if c.checker is Checker.IRRELEVANCE),
+    }
+    return tuple(Formula(name, parts, pooled=True) for name, parts in sides.items() if parts)

@@ -1,5 +1,7 @@
 """Intervals, tests and formulas against numbers worked out by hand or published."""
 
+from dataclasses import replace
+
 import pytest
 
 from itool_eval.bfcl.aggregate import summarise
@@ -7,7 +9,7 @@ from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.formulas import FORMULAS
 from itool_eval.bfcl.official_tables import official_tables
 from itool_eval.compare import Outcome, compare, outcomes
-from itool_eval.scores import Interval, Tally, bootstrap, mcnemar_p, paired_difference, wilson
+from itool_eval.scores import Interval, Tally, bootstrap, clustered_difference, mcnemar_p, paired_difference, wilson
 from itool_eval.summary import tally
 from itool_eval.verdicts import Fault, Verdict
 
@@ -133,11 +135,41 @@ def test_compare_pairs_by_item_and_occurrence() -> None:
     assert (result.overall.both, result.overall.fixed, result.overall.broken, result.overall.neither) == (1, 1, 1, 1)
     assert result.overall.difference == 0.0
     assert result.by_category["d"].n == 1
-    assert result.fixed == {"Tool Name": 1}
-    assert result.broken == {"Code Syntax": 1}
-    assert result.before == {"Tool Name": 1, "Other": 1}
+    classes = {name: (c.fixed + c.neither, c.fixed, c.broken) for name, c in result.by_class.items()}
+    assert classes == {"Tool Name": (1, 1, 0), "Code Syntax": (0, 0, 1), "Other": (1, 0, 0)}
+    assert {change.n for change in result.by_class.values()} == {4}
     assert [(flip.id, flip.fixed) for flip in result.flips] == [("1", True), ("1", False)]
     assert result.unpaired == 2
+
+
+def test_items_in_groups_are_compared_by_group() -> None:
+    # Groups of 2, 2 and 4 with gains 1, 0 and -1: residuals 1, 0, -1, so the margin is 1.96 · sqrt(2 · 3/2) / 8.
+    margin = 1.959964 * 3**0.5 / 8
+    assert clustered_difference([(2, 1), (2, 0), (4, -1)]) == Interval(pytest.approx(-margin), pytest.approx(margin))
+    assert clustered_difference([(5, 2)]) == Interval(-1.0, 1.0), "of one group nothing is known of others"
+
+    def decisions(right: str) -> list[Outcome]:
+        """Ten samples of four decisions, all of a sample alike."""
+        return [
+            Outcome("name", f"{i}/{n}", side == "+", None, str(i)) for i, side in enumerate(right) for n in range(4)
+        ]
+
+    before, after = decisions("++++------"), decisions("+++++++++-")
+    grouped = compare(before, after).overall
+    alone = compare([replace(o, group="") for o in before], [replace(o, group="") for o in after]).overall
+    assert grouped.difference == alone.difference == 0.5
+    # Four decisions that always go together say as much as one: the interval is twice as wide, as sqrt(4).
+    assert (grouped.interval.high - grouped.interval.low) / (alone.interval.high - alone.interval.low) == pytest.approx(
+        2, rel=0.15
+    )
+
+
+def test_a_class_changes_by_all_that_is_no_longer_wrong_by_it() -> None:
+    before = [Outcome("c", str(n), False, "Tool Name") for n in range(3)]
+    after = [Outcome("c", "0", True, None), Outcome("c", "1", False, "Other"), Outcome("c", "2", False, "Tool Name")]
+    changes = compare(before, after).by_class
+    assert (changes["Tool Name"].fixed, changes["Tool Name"].neither) == (2, 1)
+    assert (changes["Other"].broken, changes["Other"].difference) == (1, -1 / 3)
 
 
 def test_verdicts_become_outcomes_with_their_class() -> None:

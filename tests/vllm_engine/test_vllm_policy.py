@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +148,8 @@ def test_reset_aborts_what_is_under_way(policy: VllmPolicy) -> None:
     again = Request("y", prompt(40, 5), [9, 10, 11], 10, 1.0)
     expected = ids(generate(policy, [again])[0])
     for i in range(40):
-        policy.submit(Request(f"dropped{i}", prompt(40, i), [1, 2, 3, 4], 60, 1.0))
+        until = (lambda ids: len(ids) == 2) if i % 2 else None
+        policy.submit(Request(f"dropped{i}", prompt(40, i), [1, 2, 3, 4], 60, 1.0, until=until))
     for _ in range(3):
         policy.step()
     policy.reset()
@@ -165,6 +167,40 @@ def test_end_of_turn_ends_a_draw_and_max_tokens_cuts_it(policy: VllmPolicy) -> N
     assert {draw.finish for draw in draws} == {"stop", "length"}
     over_it = generate(policy, [Request("a", prompt(6), range(48), 40, 2.0, ignore_stop=True)])[0].draws
     assert {len(draw.ids) for draw in over_it} == {40} and any(2 in draw.ids[:-1] for draw in over_it)
+
+
+def rarely(ids: tuple[int, ...]) -> bool:
+    """So rare that draws end otherwise too."""
+    return ids[-1] % 16 == 5
+
+
+def test_a_draw_is_the_same_up_to_where_the_caller_ends_it(policy: VllmPolicy) -> None:
+    request = Request("a", prompt(40), range(96), 12, 1.5)
+    whole = generate(policy, [request])[0].draws
+    before = policy.usage.decoded
+    # Others, which nothing ends, run beside them.
+    beside = Request("b", prompt(6), range(8), 40, 1.5)
+    ended, undisturbed = generate(policy, [replace(request, until=rarely), beside])
+    decoded = policy.usage.decoded - before
+    for draw, expected in zip(ended.draws, whole, strict=True):
+        end = next((n for n in range(1, 1 + len(expected.ids)) if rarely(expected.ids[:n])), len(expected.ids))
+        assert draw.ids == expected.ids[:end]
+        assert draw.logprobs == pytest.approx(expected.logprobs[:end], abs=1e-5)
+        assert draw.finish == ("step" if rarely(draw.ids) else expected.finish)
+    assert {draw.finish for draw in ended.draws} == {"stop", "step", "length"}
+    assert decoded == sum(len(draw.ids) for c in (ended, undisturbed) for draw in c.draws)
+    assert ids(undisturbed) == ids(generate(policy, [beside])[0])
+    for _ in range(3):
+        assert policy.step() == []
+
+
+def test_end_of_turn_goes_before_the_callers_end_and_that_before_the_longest(policy: VllmPolicy) -> None:
+    whole = generate(policy, [Request("a", prompt(6), range(48), 12, 2.0)])[0].draws
+    for n in sorted({len(draw.ids) for draw in whole if draw.finish == "stop"}):
+        request = Request("a", prompt(6), range(48), n, 2.0, until=lambda ids, n=n: len(ids) == n)
+        for draw, expected in zip(generate(policy, [request])[0].draws, whole, strict=True):
+            assert draw.ids == expected.ids[:n]
+            assert draw.finish == ("stop" if expected.finish == "stop" and len(expected.ids) <= n else "step")
 
 
 def test_the_context_is_the_model_s_and_cuts_a_draw(policy: VllmPolicy) -> None:

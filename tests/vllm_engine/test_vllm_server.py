@@ -27,6 +27,7 @@ from itool_data.config import ModelSettings
 from itool_data.policy.base import Policy, Request, generate
 from itool_data.policy.load import Adapter, adapter_hash, find_model, policy_id, write_identity
 from itool_data.policy.open import open_policy, open_prompter
+from itool_data.policy.openai import PIECE
 from itool_data.policy.served import adapter_name
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
@@ -139,6 +140,19 @@ def test_greedy_draws_are_those_of_transformers(vllm: VllmServer, local: Policy)
     prompt = prompt_ids()
     drawn = [generate(policy, [Request("g", prompt, [0], 24, 0.0)])[0].draws[0] for policy in (served(vllm), local)]
     assert drawn[0].ids == drawn[1].ids and drawn[0].finish == drawn[1].finish
+
+
+def test_a_draw_that_the_caller_ends_is_put_together_of_pieces(vllm: VllmServer, local: Policy) -> None:
+    prompt = prompt_ids()
+    request = Request("g", prompt, [0], 24, 0.0, until=lambda ids: len(ids) == 2 * PIECE + 3)
+    pieced, whole = (generate(policy, [request])[0].draws[0] for policy in (served(vllm), local))
+    assert (pieced.ids, pieced.finish) == (whole.ids, whole.finish)
+    assert pieced.logprobs == pytest.approx(whole.logprobs, abs=1e-2)
+    drawn = Request("d", prompt, [1, 2, 3], 20, 1.0, until=lambda ids: False)
+    first, again = (generate(served(vllm), [drawn])[0] for _ in range(2))
+    assert [d.ids for d in first.draws] == [d.ids for d in again.draws] and len({d.ids for d in first.draws}) == 3
+    for draw in first.draws:
+        assert local.score([prompt], [draw.ids])[0] == pytest.approx(draw.logprobs, abs=1e-2)
 
 
 def test_an_adapter_is_loaded_by_request_and_draws_otherwise(vllm: VllmServer, adapter: Adapter) -> None:

@@ -21,16 +21,22 @@ function followSections() {
 }
 
 async function start() {
-  const [overview, benchmarks, training, cost, index] = ["overview", "benchmarks", "training", "cost", "index"].map(
-    (id) => read(`data-${id}`),
-  );
+  const [overview, benchmarks, fragments, training, cost, index] = [
+    "overview",
+    "benchmarks",
+    "fragments",
+    "training",
+    "cost",
+    "index",
+  ].map((id) => read(`data-${id}`));
   showOverview(overview, benchmarks, cost);
   showScores(benchmarks, overview);
   showErrors(benchmarks, overview);
+  showFragments(fragments, overview);
   showTraining(training, overview);
   showCost(cost, overview);
   followSections();
-  if (index.trees.length) await showTrees(index, overview);
+  if (index.trees.length) await showTrees(index, overview, fragments.proofs);
   else
     for (const id of ["trees", "pairs"])
       document
@@ -39,7 +45,7 @@ async function start() {
   document.body.dataset.ready = "";
 }
 
-async function showTrees(index, overview) {
+async function showTrees(index, overview, proofs) {
   if (index.total > index.trees.length) {
     byId("explorer").before(
       el(
@@ -61,8 +67,10 @@ async function showTrees(index, overview) {
   await (named() >= 0 ? show(named()) : explorer.open(0));
   const pairs = await unpack("data-pairs");
   const body = document.querySelector("#pairs .body");
-  if (pairs.length) new PairBrowser(body, pairs, index.trees, show);
-  else
+  if (pairs.length) {
+    body.append(proofTable(proofs));
+    new PairBrowser(body, pairs, index.trees, show);
+  } else
     body.append(
       empty(
         "The search kept no pair; a weaker filter keeps more:",

@@ -72,7 +72,7 @@ function tiles(overview, benchmarks, cost) {
     tile(
       "pairs",
       count(counts.pairs),
-      counts.trees ? `${(counts.pairs / counts.trees).toFixed(1)} a tree` : "none mined",
+      counts.pairs ? `${percent(counts.proved / counts.pairs, 0)} proved` : counts.trees ? "none kept" : "none mined",
     ),
     tile("trees", count(counts.trees), `${count(counts.nodes)} nodes`),
     tile(

@@ -1,11 +1,38 @@
-// The pairs: filtered by what the rejected step breaks, ΔQ and text, with the differing fragments marked.
+// The pairs: how many are proved; filtered by what the rejected step breaks, ΔQ and text, with the differing fragments
+// marked.
 
 const PAIRS_AT_ONCE = 40;
+
+/** What the gold calls say of each round's pairs. */
+function proofTable(proofs) {
+  const rows = proofs.map((round) => [
+    `round ${round.round}`,
+    count(round.pairs),
+    count(round.proved),
+    percent(round.proved / round.pairs),
+    count(round.broken_before),
+    count(round.chosen_wrong),
+    count(round.rejected_right),
+  ]);
+  const columns = [
+    "",
+    "pairs",
+    "proved",
+    "%",
+    "the response was broken before",
+    "the chosen step is wrong itself",
+    "the rejected step breaks nothing",
+  ];
+  return el("div", { class: "panel" }, table(columns, rows, { label: "Pairs by what is proved of them" }));
+}
 
 class PairBrowser {
   /** @param open called with a tree's place and a path when the reader wants to see a pair's tree. */
   constructor(holder, pairs, entries, open) {
-    this.pairs = pairs.toSorted((a, b) => b.qChosen - b.qRejected - (a.qChosen - a.qRejected));
+    // Along a right response ΔQ is the same for all: there the more probable wrong step comes first.
+    this.pairs = pairs.toSorted(
+      (a, b) => b.qChosen - b.qRejected - (a.qChosen - a.qRejected) || b.pRejected - a.pRejected,
+    );
     this.entries = entries;
     this.open = open;
     this.kind = "";
@@ -119,7 +146,9 @@ class PairBrowser {
         "header",
         {},
         el("span", { class: "chip", title: broken(pair.class) }, pair.class),
+        el("span", {}, pair.proved ? "proved" : "not proved"),
         el("span", {}, `ΔQ ${(pair.qChosen - pair.qRejected).toFixed(2)}`),
+        el("span", {}, `rejected p ${probability(pair.pRejected)}`),
         el("span", {}, `similarity ${pair.similarity.toFixed(2)}`),
         el("span", {}, `round ${pair.round}`),
         el(

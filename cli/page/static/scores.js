@@ -113,13 +113,6 @@ function showErrors(benchmarks, overview) {
     body.append(empty("No single-turn output was scored yet:", `itool eval run bfcl-v3 --run ${overview.folder}`));
   }
   for (const { name, errors } of shown) {
-    const columns = [
-      "class",
-      ...errors.policies.map(
-        (policy) => `${policy.label} (${count(d3.sum(policy.counts))} wrong of ${count(policy.outputs)})`,
-      ),
-    ];
-    const rows = errors.classes.map((kind, i) => [kind, ...errors.policies.map((policy) => count(policy.counts[i]))]);
     body.append(
       el("h3", {}, name),
       el(
@@ -127,8 +120,19 @@ function showErrors(benchmarks, overview) {
         { class: "panel" },
         legend(errors.policies.map((policy) => policy.label)),
         figure(null, null, (width) => errorChart(errors, width)),
-        table(columns, rows, { label: `Error classes on ${name}` }),
+        errorTable(name, errors),
       ),
     );
   }
+}
+
+function errorTable(name, errors) {
+  const columns = [
+    "class",
+    ...errors.policies.map(
+      (policy) => `${policy.label} (${count(d3.sum(policy.counts))} wrong of ${count(policy.outputs)})`,
+    ),
+  ];
+  const rows = errors.classes.map((kind, i) => [kind, ...errors.policies.map((policy) => count(policy.counts[i]))]);
+  return table(columns, rows, { label: `Error classes on ${name}` });
 }

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itool_data.fragments import differences
+from itool_data.differences import differences
 
 
 def marked(a: str, b: str) -> tuple[str, str]:

@@ -1,0 +1,64 @@
+"""Pairs with what can be proved of them: is the state right, the chosen step right, the rejected one wrong.
+
+A pair of a tree search is an estimate, from Q alone: the response may have been broken before, or the chosen step be
+wrong itself. The gold calls tell, without a model. Left out: the proof of a single step (`itool_data.proof`).
+"""
+
+from dataclasses import dataclass
+
+from itool_data.match import ErrorClass
+from itool_data.proof import Decode, Fault, fault, state_error, step_error
+from itool_data.sample import Sample
+from itool_data.search.pairs import Pair
+from itool_data.search.tree import Node
+
+
+@dataclass(frozen=True)
+class Proved:
+    """A pair, what its state and its steps have broken (None: nothing), and the rejected step's tokens at fault.
+
+    Attributes:
+        pair: the two steps.
+        prefix: token ids of the response before them.
+        state: what the response so far has broken.
+        chosen: what it has broken with the chosen step.
+        rejected: with the rejected one.
+        fault: which tokens of the rejected step; None where the pair is not proved.
+    """
+
+    pair: Pair
+    prefix: tuple[int, ...]
+    state: ErrorClass | None
+    chosen: ErrorClass | None
+    rejected: ErrorClass | None
+    fault: Fault | None
+
+    @property
+    def proved(self) -> bool:
+        """State and chosen step right, rejected step wrong."""
+        return self.state is None and self.chosen is None and self.rejected is not None
+
+
+def prove(pair: Pair, root: Node, sample: Sample, decode: Decode) -> Proved:
+    """Look a pair of a finished tree up in the gold calls.
+
+    Args:
+        pair: of the tree.
+        root: of the tree.
+        sample: with the gold calls.
+        decode: the tokenizer's decode.
+    """
+    prefix: tuple[int, ...] = ()
+    node = root
+    for index in pair.parent.path:
+        node = node.children[index]
+        prefix += node.step
+    before = decode(prefix)
+    chosen, rejected = (
+        step_error(before, decode(node.step), node.terminal, sample) for node in (pair.chosen, pair.rejected)
+    )
+    found = Proved(pair, prefix, state_error(before, sample), chosen, rejected, None)
+    if not found.proved:
+        return found
+    at_fault = fault(prefix, pair.chosen.step, pair.rejected.step, sample, decode)
+    return Proved(pair, prefix, None, None, rejected, at_fault)
