@@ -28,6 +28,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from itool_cli.choose import choose as keep
+from itool_cli.loaded import Policies
 from itool_cli.variants import do_until
 from itool_data.fork import fork
 from itool_data.policy.base import derive_seed
@@ -100,7 +102,7 @@ def at_end(pair: StepPair, end: int) -> bool:
     return bool(pair.rejected) and pair.chosen[-1] == end
 
 
-def train(run: Run, base: BaseModel, name: str, end: int) -> preference.Trained | None:
+def train(run: Run, base: BaseModel, name: str, end: int) -> None:
     """Train an arm, with as many updates as there are samples for."""
     prepared = preference.prepare(run, base, 1)
     items = [item for update in prepared.updates for item in update]
@@ -113,7 +115,10 @@ def train(run: Run, base: BaseModel, name: str, end: int) -> preference.Trained 
     updates = ordered_updates(items, -(-counted * UPDATE // samples), settings.epochs, run.config.seed)
     print(f"{name}: {counted} pairs or steps of {samples} samples, {len(updates)} updates", flush=True)
     ready = replace(prepared, updates=updates, n_train=len(items))
-    return preference.train(run, base, ready, lambda progress: None, print)
+    trained = preference.train(run, base, ready, lambda progress: None, print)
+    assert trained is not None
+    kept = keep(Console(), run, Policies(), None, ready.start, trained.candidates)
+    preference.finish(run, base, ready, trained, kept.info)
 
 
 def ask(run: Run, base: BaseModel, adapter: Adapter | None, limit: int) -> float:
@@ -130,7 +135,7 @@ def ask(run: Run, base: BaseModel, adapter: Adapter | None, limit: int) -> float
                         not_asked(run, benchmark))
         if (q.category, q.id) in samples and samples[q.category, q.id].sample_id in short
     ][:limit]  # fmt: skip
-    for _ in answer(run, pool, benchmark, prepare(run, pool, benchmark, asked)):
+    for _ in answer(run, pool, benchmark, prepare(run, str(pool.policy_id), benchmark, asked)):
         pass
     wanted = {samples[q.category, q.id].sample_id for q in asked}
     tasks = [t for t in held_out(run, pool, prompter, "validation", None) if t.tree_id in wanted]
@@ -212,7 +217,7 @@ def do(name: str, parent: Path, folder: Path, changes: list[str], limit: int) ->
         ends = [c.version for c in before.store.log() if c.operation == "mine"]
         fork(before, ends[-1], folder)
     with write_run(folder, None, changes) as run:
-        if name != "before" and preference.trained(run, 1) is None:
+        if name != "before" and run.trained(preference.STAGE, 1) is None:
             train(run, base, name, end)
         ending = ask(run, base, run.adapter(base, 1 if name == "before" else 2), limit)
     if name == "before":

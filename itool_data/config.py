@@ -76,6 +76,13 @@ class DataSettings(Section):
         description="set aside those that are as like a validation or test sample (Jaccard's index of the question's "
         "character 5-grams); 1: none",
     )
+    validation: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="about this share of a data set is set aside for validation when it is imported, with all samples "
+        "of the same first question; BFCL has bfcl:SHARE instead",
+    )
     abstain: float = Field(
         0.0,
         ge=0,
@@ -83,6 +90,23 @@ class DataSettings(Section):
         description="for this share of those that begin a conversation with calls, add a variant without the needed "
         "functions, where calling nothing is right; 0: none",
     )
+
+
+class ValidationSettings(Section):
+    """Trainings are judged by asking: the adapter with the most validation items right is kept, or none."""
+
+    items: int = Field(
+        0,
+        ge=0,
+        description="at most so many of the run's validation samples are asked, before a training and of what it left; "
+        "0: none, the paper's",
+    )
+    checkpoints: Positive = Field(2, description="evenly spaced points of a training that are asked, its end included")
+
+    @property
+    def candidates(self) -> int:
+        """How many adapters a training leaves to choose from; 0: what it takes for its best itself."""
+        return self.checkpoints if self.items else 0
 
 
 class WalkSettings(Section):
@@ -283,6 +307,7 @@ class Config(Section):
     loop: LoopSettings = LoopSettings()
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
+    validation: ValidationSettings = ValidationSettings()
     workers: WorkerSettings = WorkerSettings()
     warmup: WarmupSettings = WarmupSettings()
     replay: ReplaySettings = ReplaySettings()

@@ -30,6 +30,7 @@ from itool_data.selection import highest, replay_buffer, scores
 from itool_data.sources import load
 from itool_data.store.samples import read_samples, reject_row, sample_row
 from itool_data.store.sql import query
+from itool_data.validation import drawn, refuse_trained_on
 from itool_data.workers.pool import Pool
 
 IMPORT_ROWS = 5000  # rows of one import commit
@@ -72,7 +73,7 @@ def import_samples(run: Run, source: str, limit: int | None, strict: bool, repor
             samples.clear()
             rejects.clear()
 
-    for item in load(source):
+    for item in load(source, run.config.data.validation):
         if isinstance(item, Reject):
             if strict:
                 raise ItoolError(f"{item}; without --strict it is set aside and the rest goes on")
@@ -136,6 +137,23 @@ def _unlike_held_out(run: Run, samples: list[Sample]) -> list[Sample]:
     record_rejects(run, "overlap", [_overlap(one) for one in found])
     near = {one.sample.sample_id for one in found}
     return [s for s in samples if s.sample_id not in near]
+
+
+def validation_samples(run: Run) -> list[Sample]:
+    """The samples by which the run's trainings are chosen: `validation.items` of the split `validation`.
+
+    Raises:
+        ItoolError: if there is none, or a training sample asks the same as one of them.
+    """
+    held_out = read_samples(run.store, "split = 'validation'")
+    if not held_out:
+        raise ItoolError(
+            f"{run.folder}: validation.items is {run.config.validation.items}, but no sample is set aside for that; "
+            "import bfcl:0.1, or any other data set with data.validation=0.1 set before"
+        )
+    chosen = drawn(held_out, run.config.validation.items)
+    refuse_trained_on(chosen, training_samples(run))
+    return chosen
 
 
 def _overlap(found: NearDuplicate) -> Reject:
