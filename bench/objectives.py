@@ -55,7 +55,9 @@ BENCHMARK = f"bfcl-v3-own-prompt{VALIDATION}"
 WARMUP_TOKENS = 320  # of the longest prompt and response in the warm-up
 TOKENS = 240  # and of those walked along and asked: short ones, so that an arm takes minutes
 SETTINGS = [
-    "loop.sources=[bfcl:0.2]", "loop.rounds=1", "loop.search=walk",
+    "loop.sources=[bfcl:0.2]", "loop.rounds=1", "loop.search=walk", "walk.width=4", "walk.wrong=1",
+    "loop.categories=[simple,multiple,parallel,parallel_multiple,live_simple,live_multiple]",
+    "data.abstain=0", "validation.items=0", "eval.fragments=0",
     "warmup.samples=220", "warmup.order=mixed", "warmup.lr_mixed=1e-3", "warmup.epochs=1",
     "eval.max_tokens=64", f"warmup.max_tokens={WARMUP_TOKENS}", "preference.validation=0", "pairs.proved=true",
 ]  # fmt: skip
