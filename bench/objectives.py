@@ -37,7 +37,8 @@ from itool_data.policy.load import Adapter, BaseModel, find_model
 from itool_data.policy.open import open_policy, open_prompter
 from itool_data.prompt import tokenise
 from itool_data.run import Run, open_run, write_run
-from itool_data.stages import as_tasks, mine, searchable, training_samples, unfinished
+from itool_data.run_samples import training_samples
+from itool_data.stages import as_tasks, mine, searchable, unfinished
 from itool_data.store.samples import read_samples
 from itool_data.workers.pool import Desk, LocalPool
 from itool_eval.benchmarks import VALIDATION, choose, open_benchmark

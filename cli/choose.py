@@ -16,7 +16,7 @@ from itool_cli.eval import ask
 from itool_cli.loaded import Policies
 from itool_data.policy.load import Adapter, adapter_hash, find_adapter, find_model, policy_id
 from itool_data.run import Run
-from itool_data.stages import validation_samples
+from itool_data.run_samples import validation_samples
 from itool_eval.benchmarks import Benchmark, own_samples
 from itool_eval.compare import Change, compare
 from itool_eval.predict import prepare

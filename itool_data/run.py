@@ -17,7 +17,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from itool_data.config import Config, load_config
+from itool_data.config import Config
+from itool_data.config_file import load_config
 from itool_data.errors import ItoolError
 from itool_data.policy.load import Adapter, BaseModel, find_adapter
 from itool_data.store.tables import Commit, Store

@@ -2,7 +2,7 @@
 
 Trainings are chosen by them, so their scores say nothing of how good a policy is, only which of two is better here.
 The check is the search's own (`itool_data.match`), and so are its error classes. Left out: which samples are asked
-(`itool_data.stages`), and the choice.
+(`itool_data.run_samples`), and the choice.
 """
 
 from collections.abc import Sequence

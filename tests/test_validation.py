@@ -8,8 +8,8 @@ from toys import toy_sample
 
 from itool_data.errors import ItoolError
 from itool_data.run import Run, write_run
+from itool_data.run_samples import import_samples
 from itool_data.sources.bfcl import split_of
-from itool_data.stages import import_samples
 from itool_data.store.samples import read_samples
 from itool_data.validation import drawn, refuse_trained_on
 
