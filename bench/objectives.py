@@ -33,13 +33,14 @@ from itool_cli.loaded import Policies
 from itool_cli.variants import do_until
 from itool_data.fork import fork
 from itool_data.policy.base import derive_seed
-from itool_data.policy.load import Adapter, BaseModel, find_model
+from itool_data.policy.load import Adapter, BaseModel, find_model, policy_id
 from itool_data.policy.open import open_policy, open_prompter
 from itool_data.prompt import tokenise
 from itool_data.run import Run, open_run, write_run
 from itool_data.run_samples import training_samples
 from itool_data.stages import as_tasks, mine, searchable, unfinished
 from itool_data.store.samples import read_samples
+from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, LocalPool
 from itool_eval.benchmarks import VALIDATION, choose, open_benchmark
 from itool_eval.compare import compare, outcomes
@@ -164,9 +165,6 @@ def evaluated(run: Run, policy: str) -> Evaluated:
 
 def facts(run: Run, before: Run, base: BaseModel, name: str, ending: float, seconds: float) -> dict[str, Any]:
     """What came of an arm."""
-    from itool_data.policy.load import policy_id
-    from itool_data.store.sql import query
-
     start, now = (str(policy_id(base, r.adapter(base, n))) for r, n in ((before, 1), (run, 2)))
     first, second = evaluated(before, start), evaluated(run, now)
     change = compare(outcomes(first.verdicts), outcomes(second.verdicts)).overall
@@ -232,9 +230,6 @@ def do(name: str, parent: Path, folder: Path, changes: list[str], limit: int) ->
 
 def facts_before(run: Run, base: BaseModel, ending: float, seconds: float) -> dict[str, Any]:
     """The policy that all arms start from, compared with itself."""
-    from itool_data.policy.load import policy_id
-    from itool_data.store.sql import query
-
     policy = str(policy_id(base, run.adapter(base, 1)))
     verdicts = evaluated(run, policy).verdicts
     decisions = query(run.store, 'SELECT "right" FROM decisions WHERE policy = ?', None, [policy]).to_pylist()

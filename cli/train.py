@@ -128,6 +128,7 @@ class Loss(StrEnum):
     DPO = "dpo"
     IPO = "ipo"
     ORPO = "orpo"
+    NLL = "nll"
 
 
 class Batching(StrEnum):
