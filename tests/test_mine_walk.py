@@ -28,7 +28,7 @@ def test_a_walk_is_planned_made_once_and_trained_on(itool: Itool, tmp_path: Path
     assert [commit.operation for commit in open_run(run).store.log()] == ["import"], "a plan writes nothing"
 
     code, out, _ = itool(*mine, "--set", "replay.select=perplexity")
-    assert code == 0 and "search: plan against fact" in out and "set aside: 1," in out
+    assert code == 0 and "search: plan against fact" in out and "set aside: 1 samples" in out
     store = open_run(run).store
     trees = query(store, "SELECT search, pairs, proved FROM trees").to_pylist()
     assert len(trees) == 24 and all(t["search"] == "walk" and t["pairs"] == t["proved"] >= 1 for t in trees)

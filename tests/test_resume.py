@@ -21,6 +21,7 @@ from itool_data.store.tables import Store
 from itool_data.workers.pool import Desk, LocalPool
 
 Rows = dict[str, list[dict[str, Any]]]
+LINES = {"mcts": 20, "walk": 6}  # of a command's output before it is stopped, at most: the walk is done in fewer steps
 TABLES = {
     "perplexity": "SELECT * FROM perplexity ORDER BY ALL",
     "pass_rates": "SELECT * FROM pass_rates ORDER BY sample_id",
@@ -97,7 +98,7 @@ def test_stopped_at_any_moment_it_goes_on_to_the_same_result(
         command = [sys.executable, scripted_mine.__file__, str(tmp_path), "--delay", "0.005", "--search", search]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        for _ in range(moments.randint(2, 20)):
+        for _ in range(moments.randint(2, LINES[search])):
             process.stdout.readline()
         time.sleep(moments.uniform(0, 0.03))
         process.send_signal(moments.choice([signal.SIGKILL, signal.SIGINT]))

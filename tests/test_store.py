@@ -269,3 +269,13 @@ def test_the_benchmark_ends_with_its_figures(tmp_path: Path) -> None:
         {"n": 3000, "trees": 750}
     ]
     assert query(store, "SELECT count(*) AS n FROM pairs ANTI JOIN trees USING (tree_id)").to_pylist() == [{"n": 0}]
+
+
+def test_a_table_that_was_begun_with_fewer_columns_is_read_and_goes_on(tmp_path: Path) -> None:
+    """Runs of an earlier version: what they lack is null, and new rows have it."""
+    fewer = pa.schema([field for field in SCHEMAS["trees"] if field.name not in ("proved", "dropped_unproved")])
+    write_deltalake(str(tmp_path / "trees"), pa.Table.from_pylist([{"tree_id": "old", "pairs": 3}], schema=fewer))
+    store = Store(tmp_path)
+    store.commit("mine", {"trees": [{"tree_id": "new", "pairs": 2, "proved": 1}]}, round=1)
+    rows = query(store, "SELECT tree_id, pairs, proved FROM trees ORDER BY tree_id").to_pylist()
+    assert rows == [{"tree_id": "new", "pairs": 2, "proved": 1}, {"tree_id": "old", "pairs": 3, "proved": None}]

@@ -71,7 +71,12 @@ def _run(
                 connection.register(whole, dataset(files[name], schema, format="parquet", filesystem=filesystem))
             elif files[name]:
                 listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files[name])
-                connection.execute(f'CREATE VIEW "{whole}" AS SELECT * FROM read_parquet([{listed}])')
+                rows = f"SELECT * FROM read_parquet([{listed}])"
+                if _lacks_columns(files[name][0], schema):
+                    connection.register(f"no_{name}", schema.empty_table())
+                    own = f"SELECT * FROM read_parquet([{listed}], union_by_name=true)"
+                    rows = f'SELECT * FROM "no_{name}" UNION ALL BY NAME {own}'
+                connection.execute(f'CREATE VIEW "{whole}" AS {rows}')
             else:
                 connection.register(whole, schema.empty_table())
             if seen:
@@ -81,6 +86,14 @@ def _run(
         if result is None:
             raise ItoolError("SQL: the statement gives no rows; ask with SELECT, DESCRIBE or SHOW TABLES")
         return result.to_arrow_table()
+
+
+def _lacks_columns(file: str, schema: pa.Schema) -> bool:
+    """Whether a table was begun by an itool that did not have all of today's columns, which are null there."""
+    try:
+        return not set(schema.names) <= set(pq.read_schema(file).names)
+    except (OSError, pa.ArrowException):
+        return False  # a damaged file is found by reading it
 
 
 def _readable(file: str, filesystem: FileSystem | None) -> bool:

@@ -271,7 +271,8 @@ class Store:
             return 0
         if name == LOG and len(table.file_uris()) >= LOG_FILES:
             table.optimize.compact()
-        write_deltalake(table, data, mode="append", commit_properties=ONCE)
+        # A table that was begun with fewer columns than there are today gets them.
+        write_deltalake(table, data, mode="append", schema_mode="merge", commit_properties=ONCE)
         self._seen[name] = int(table.version())
         return self._seen[name]
 
