@@ -72,7 +72,8 @@ def _run(
             elif files[name]:
                 listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files[name])
                 rows = f"SELECT * FROM read_parquet([{listed}])"
-                if _lacks_columns(files[name][0], schema):
+                # Files are in the order of their commits, forwards or backwards, so the oldest is at an end.
+                if any(_lacks_columns(file, schema) for file in {files[name][0], files[name][-1]}):
                     connection.register(f"no_{name}", schema.empty_table())
                     own = f"SELECT * FROM read_parquet([{listed}], union_by_name=true)"
                     rows = f'SELECT * FROM "no_{name}" UNION ALL BY NAME {own}'
