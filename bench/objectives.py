@@ -28,15 +28,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from itool_cli.choose import choose as keep
+from itool_cli.loaded import Policies
 from itool_cli.variants import do_until
 from itool_data.fork import fork
 from itool_data.policy.base import derive_seed
-from itool_data.policy.load import Adapter, BaseModel, find_model
+from itool_data.policy.load import Adapter, BaseModel, find_model, policy_id
 from itool_data.policy.open import open_policy, open_prompter
 from itool_data.prompt import tokenise
 from itool_data.run import Run, open_run, write_run
-from itool_data.stages import as_tasks, mine, searchable, training_samples, unfinished
+from itool_data.run_samples import training_samples
+from itool_data.stages import as_tasks, mine, searchable, unfinished
 from itool_data.store.samples import read_samples
+from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, LocalPool
 from itool_eval.benchmarks import VALIDATION, choose, open_benchmark
 from itool_eval.compare import compare, outcomes
@@ -53,7 +57,9 @@ BENCHMARK = f"bfcl-v3-own-prompt{VALIDATION}"
 WARMUP_TOKENS = 320  # of the longest prompt and response in the warm-up
 TOKENS = 240  # and of those walked along and asked: short ones, so that an arm takes minutes
 SETTINGS = [
-    "loop.sources=[bfcl:0.2]", "loop.rounds=1", "loop.search=walk",
+    "loop.sources=[bfcl:0.2]", "loop.rounds=1", "loop.search=walk", "walk.width=4", "walk.wrong=1",
+    "loop.categories=[simple,multiple,parallel,parallel_multiple,live_simple,live_multiple]",
+    "data.abstain=0", "validation.items=0", "eval.fragments=0",
     "warmup.samples=220", "warmup.order=mixed", "warmup.lr_mixed=1e-3", "warmup.epochs=1",
     "eval.max_tokens=64", f"warmup.max_tokens={WARMUP_TOKENS}", "preference.validation=0", "pairs.proved=true",
 ]  # fmt: skip
@@ -100,7 +106,7 @@ def at_end(pair: StepPair, end: int) -> bool:
     return bool(pair.rejected) and pair.chosen[-1] == end
 
 
-def train(run: Run, base: BaseModel, name: str, end: int) -> preference.Trained | None:
+def train(run: Run, base: BaseModel, name: str, end: int) -> None:
     """Train an arm, with as many updates as there are samples for."""
     prepared = preference.prepare(run, base, 1)
     items = [item for update in prepared.updates for item in update]
@@ -113,7 +119,10 @@ def train(run: Run, base: BaseModel, name: str, end: int) -> preference.Trained 
     updates = ordered_updates(items, -(-counted * UPDATE // samples), settings.epochs, run.config.seed)
     print(f"{name}: {counted} pairs or steps of {samples} samples, {len(updates)} updates", flush=True)
     ready = replace(prepared, updates=updates, n_train=len(items))
-    return preference.train(run, base, ready, lambda progress: None, print)
+    trained = preference.train(run, base, ready, lambda progress: None, print)
+    assert trained is not None
+    kept = keep(Console(), run, Policies(), None, ready.start, trained.candidates)
+    preference.finish(run, base, ready, trained, kept.info)
 
 
 def ask(run: Run, base: BaseModel, adapter: Adapter | None, limit: int) -> float:
@@ -130,7 +139,7 @@ def ask(run: Run, base: BaseModel, adapter: Adapter | None, limit: int) -> float
                         not_asked(run, benchmark))
         if (q.category, q.id) in samples and samples[q.category, q.id].sample_id in short
     ][:limit]  # fmt: skip
-    for _ in answer(run, pool, benchmark, prepare(run, pool, benchmark, asked)):
+    for _ in answer(run, pool, benchmark, prepare(run, str(pool.policy_id), benchmark, asked)):
         pass
     wanted = {samples[q.category, q.id].sample_id for q in asked}
     tasks = [t for t in held_out(run, pool, prompter, "validation", None) if t.tree_id in wanted]
@@ -156,9 +165,6 @@ def evaluated(run: Run, policy: str) -> Evaluated:
 
 def facts(run: Run, before: Run, base: BaseModel, name: str, ending: float, seconds: float) -> dict[str, Any]:
     """What came of an arm."""
-    from itool_data.policy.load import policy_id
-    from itool_data.store.sql import query
-
     start, now = (str(policy_id(base, r.adapter(base, n))) for r, n in ((before, 1), (run, 2)))
     first, second = evaluated(before, start), evaluated(run, now)
     change = compare(outcomes(first.verdicts), outcomes(second.verdicts)).overall
@@ -212,7 +218,7 @@ def do(name: str, parent: Path, folder: Path, changes: list[str], limit: int) ->
         ends = [c.version for c in before.store.log() if c.operation == "mine"]
         fork(before, ends[-1], folder)
     with write_run(folder, None, changes) as run:
-        if name != "before" and preference.trained(run, 1) is None:
+        if name != "before" and run.trained(preference.STAGE, 1) is None:
             train(run, base, name, end)
         ending = ask(run, base, run.adapter(base, 1 if name == "before" else 2), limit)
     if name == "before":
@@ -224,9 +230,6 @@ def do(name: str, parent: Path, folder: Path, changes: list[str], limit: int) ->
 
 def facts_before(run: Run, base: BaseModel, ending: float, seconds: float) -> dict[str, Any]:
     """The policy that all arms start from, compared with itself."""
-    from itool_data.policy.load import policy_id
-    from itool_data.store.sql import query
-
     policy = str(policy_id(base, run.adapter(base, 1)))
     verdicts = evaluated(run, policy).verdicts
     decisions = query(run.store, 'SELECT "right" FROM decisions WHERE policy = ?', None, [policy]).to_pylist()

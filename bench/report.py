@@ -28,9 +28,10 @@ from itool_data.policy.open import open_prompter
 from itool_data.policy.scripted import Ids, ScriptedPolicy
 from itool_data.prompt import Prompter, tokenise
 from itool_data.run import Run, open_run, write_run
+from itool_data.run_samples import import_samples
 from itool_data.sample import Sample, ToolCall
 from itool_data.search.miner import Miner, tree_rows
-from itool_data.stages import as_tasks, import_samples
+from itool_data.stages import as_tasks
 from itool_data.store.samples import read_samples
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"

@@ -20,7 +20,9 @@ def shared_data() -> Path:
 def prepared_run(folder: Path) -> Run:
     """A run with BFCL imported and the model warmed up, made where there is none."""
     config = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"
-    for command in (["data", "import", "bfcl", "-c", str(config)], ["train", "warmup"]):
+    # Nothing is chosen here, so nothing has to be asked.
+    settings = ["-c", str(config), "--set", "validation.items=0"]
+    for command in (["data", "import", "bfcl", *settings], ["train", "warmup"]):
         code = "from itool_cli.main import main; main()"
         subprocess.run([sys.executable, "-c", code, *command, "--run", str(folder)], check=True)
     return open_run(folder)

@@ -18,7 +18,7 @@ def show(
     explain: Annotated[bool, typer.Option("--explain", help="A table with what each setting means.")] = False,
 ) -> None:
     """Print the settings, every default filled in."""
-    from itool_data.config import load_config
+    from itool_data.config_file import load_config
 
     path = config or (run / "config.yaml" if run else None)
     settings = load_config(path, overrides or [])

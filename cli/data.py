@@ -52,7 +52,7 @@ def import_source(console: "Console", run: "Run", source: str, limit: int | None
     """
     from itool_cli.console import visible
     from itool_cli.progress import Meter
-    from itool_data.stages import import_samples
+    from itool_data.run_samples import import_samples
 
     with Meter(console, f"import {source}", "samples").live() as meter:
         done = import_samples(run, source, limit, strict, meter.update)

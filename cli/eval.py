@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from itool_data.run import Run
     from itool_eval.benchmarks import Benchmark
-    from itool_eval.predict import Answerer
+    from itool_eval.predict import Answerer, Asked
 
 app = typer.Typer(help="Benchmarks and fragments: run, score, show, compare, export.", no_args_is_help=True)
 
@@ -157,22 +157,47 @@ def evaluate(
         limit: a random sample of so many items; None: all.
         trained_on: ask also the items that are among the run's training samples.
     """
-    from itool_cli.console import visible
     from itool_cli.eval_tables import show_evaluated
-    from itool_cli.progress import Meter
     from itool_eval.benchmarks import ITEMS_SEED, choose
-    from itool_eval.predict import answer, not_asked, prepare
+    from itool_eval.predict import not_asked, prepare
     from itool_eval.predictions import read_evaluated
 
     left_out = set() if trained_on else not_asked(run, benchmark)
     questions = choose(benchmark, categories, limit, ITEMS_SEED, left_out)
-    asked = prepare(run, answerer, benchmark, questions)
+    asked = prepare(run, str(answerer.policy_id), benchmark, questions)
     done, total = len(questions) - len(asked), len(questions)
     console.print(
         f"{benchmark.name}, {answerer.policy_id}: {total} items, {done} already answered"
         + (f"; {len(left_out)} are left out, because this run has them for something else" if left_out else "")
     )
-    answered, right, aside = done, 0, []
+    if done + ask(console, run, answerer, benchmark, asked, total):
+        for evaluated in read_evaluated(run, str(answerer.policy_id)):
+            if evaluated.benchmark == benchmark.name:
+                show_evaluated(console, evaluated)
+
+
+def ask(
+    console: "Console", run: "Run", answerer: "Answerer", benchmark: "Benchmark", asked: "Sequence[Asked]", total: int
+) -> int:
+    """Ask what is left of some items, and show how it goes.
+
+    Args:
+        console: where progress goes.
+        run: open for writing.
+        answerer: who answers.
+        benchmark: whose items.
+        asked: those that are left.
+        total: how many there are with those that are answered already.
+
+    Returns:
+        How many of them were answered; the others could not be asked.
+    """
+    from itool_cli.console import visible
+    from itool_cli.progress import Meter
+    from itool_eval.predict import answer
+
+    done = total - len(asked)
+    answered, right, aside = 0, 0, []
     if asked:
         before = answerer.usage
         with Meter(console, benchmark.name, "items").live() as meter:
@@ -182,14 +207,11 @@ def evaluate(
                 right += sum(verdict.valid for verdict in step.verdicts)
                 aside += step.set_aside
                 used = answerer.usage - before
-                note = f"{right} of {answered - done} right, {used.prefilled + used.decoded:,} tokens"
-                meter.update(answered + len(aside), total, note)
+                note = f"{right} of {answered} right, {used.prefilled + used.decoded:,} tokens"
+                meter.update(done + answered + len(aside), total, note)
     if aside:
         console.print(f"{len(aside)} items set aside (table rejects), the first: {visible(aside[0].reason)}")
-    if answered:
-        for evaluated in read_evaluated(run, str(answerer.policy_id)):
-            if evaluated.benchmark == benchmark.name:
-                show_evaluated(console, evaluated)
+    return answered
 
 
 @app.command()

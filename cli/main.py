@@ -4,8 +4,6 @@ One line and exit code 1; `--debug` shows the traceback. Left out: whatever a co
 when it runs, so that `--help` stays quick.
 """
 
-import logging
-import os
 import sys
 from typing import Annotated
 
@@ -14,6 +12,7 @@ import typer
 from itool_cli import config, data, doctor, mine, publish, report, run, show, sql, study, train
 from itool_cli import eval as evaluation
 from itool_data.errors import ItoolError
+from itool_data.process import prepare
 
 app = typer.Typer(
     name="itool",
@@ -59,10 +58,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; problems the user can mend end in one line and exit code 1."""
-    # They tell every user at their import of kernels that are not installed and not needed, and where memory is bound.
-    for library in ("bitsandbytes", "vllm"):
-        logging.getLogger(library).setLevel(logging.ERROR)
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    prepare()
     try:
         app()
     except ItoolError as error:

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,10 +24,8 @@ if TYPE_CHECKING:
 
     from itool_data.config import LoopSettings
     from itool_data.policy.load import Adapter
-    from itool_data.prompt import Prompter
     from itool_data.run import Run
     from itool_data.store.tables import Commit
-    from itool_data.workers.pool import Pool
 
 STAGE = "stage"  # the operation of the log's rows about stages
 
@@ -151,15 +148,6 @@ def invalidated(log: Sequence["Commit"], names: Sequence[str]) -> set[str]:
     return wanted
 
 
-@dataclass
-class _Loaded:
-    """The policy in memory, here or on workers; stages that follow one another use the same one."""
-
-    adapter: "Adapter | None"
-    pool: "Pool"
-    prompter: "Prompter"
-
-
 class Loop:
     """Does a run's stages.
 
@@ -171,9 +159,11 @@ class Loop:
     """
 
     def __init__(self, console: "Console", folder: Path):
+        from itool_cli.loaded import Policies
+
         self._console = console
         self._folder = folder
-        self._loaded: _Loaded | None = None
+        self._policies = Policies()
 
     def do(self, name: str, again: bool) -> None:
         """Do one stage.
@@ -194,7 +184,8 @@ class Loop:
                 return
             if (processes := _processes(run)) > 1:
                 _launch(self._folder, int(number), again, processes)
-                return
+                if not run.config.validation.items:
+                    return  # else they only trained, and one process asks
         stages: dict[str, Callable[[Run, int, bool], None]] = {
             "import": self._import,
             "warmup": self._warmup,
@@ -216,26 +207,26 @@ class Loop:
     def _warmup(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.train import train_warmup
 
-        train_warmup(self._console, run, again)
+        train_warmup(self._console, run, self._policies, again)
 
     def _perplexity(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.mine import measure_round
         from itool_data.stages import replay
 
-        loaded = self._load(run, _adapter(run, round_))
+        loaded = self._policies.load(run, _adapter(run, round_))
         buffer = replay(run, loaded.pool, loaded.prompter, round_)
         measure_round(self._console, run, loaded.pool, buffer, round_)
 
     def _mine(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.mine import mine_round
 
-        loaded = self._load(run, _adapter(run, round_))
+        loaded = self._policies.load(run, _adapter(run, round_))
         mine_round(self._console, run, loaded.pool, loaded.prompter, round_, run.config.loop.search)
 
     def _preference(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.train import train_preference
 
-        train_preference(self._console, run, round_, again)
+        train_preference(self._console, run, self._policies, round_, again)
 
     def _evaluate(self, run: "Run", round_: int, again: bool) -> None:
         self.evaluate(run, _adapter(run, round_ + 1))
@@ -252,7 +243,7 @@ class Loop:
         from itool_eval.benchmarks import open_benchmark, version_of
 
         loop, fragments = run.config.loop, run.config.eval.fragments
-        loaded = self._load(run, adapter)
+        loaded = self._policies.load(run, adapter)
         for name in loop.benchmarks:
             benchmark = open_benchmark(name, run.config.model.tools)
             categories = loop.categories if version_of(benchmark.name) else []
@@ -268,26 +259,9 @@ class Loop:
         show_rounds(self._console, run, finished(run.store.log(), stage_names(run.config.loop)))
         self._console.print(f"report: {write_report(run, run.folder / NAME)}", soft_wrap=True)
 
-    def _load(self, run: "Run", adapter: "Adapter | None") -> _Loaded:
-        """A policy, loaded if it is not in memory."""
-        from itool_data.policy.load import find_model
-        from itool_data.policy.open import open_prompter
-        from itool_data.workers.open import change_adapter, open_pool
-
-        model, workers = run.config.model, run.config.workers
-        if self._loaded is None:
-            base = find_model(model)
-            self._loaded = _Loaded(adapter, open_pool(model, workers, base, adapter), open_prompter(model, base))
-        elif self._loaded.adapter != adapter:
-            self._loaded.pool = change_adapter(self._loaded.pool, model, workers, find_model(model), adapter)
-            self._loaded.adapter = adapter
-        return self._loaded
-
     def close(self) -> None:
-        """Give back the memory of the policies that are loaded; a stage that needs them loads them again."""
-        if self._loaded is not None:
-            self._loaded.pool.close()
-            self._loaded = None
+        """Give back the memory of the policy that is loaded; a stage that needs it loads it again."""
+        self._policies.close()
 
 
 def _adapter(run: "Run", round_: int) -> "Adapter | None":

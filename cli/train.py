@@ -1,5 +1,7 @@
 """`itool train`: `warmup` (easy-to-hard SFT, after which a model answers in calls), `preference` (on step pairs)."""
 
+import shutil
+from contextlib import closing
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +12,10 @@ from itool_cli.options import ConfigFile, Force, Overrides, RunFolder
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from itool_cli.choose import Choice
+    from itool_cli.loaded import Policies
     from itool_data.run import Run
+    from itool_data.store.tables import Commit
 
 app = typer.Typer(help="Training.", no_args_is_help=True)
 
@@ -25,24 +30,27 @@ def warmup(
 ) -> None:
     """Train a LoRA adapter on the run's easy, then medium, then hard samples (paper 3.1)."""
     from itool_cli.console import make_console
+    from itool_cli.loaded import Policies
     from itool_data.run import write_run
 
-    with write_run(run, config, overrides or [], force) as opened:
-        train_warmup(make_console(), opened, again)
+    with write_run(run, config, overrides or [], force) as opened, closing(Policies()) as policies:
+        train_warmup(make_console(), opened, policies, again)
 
 
-def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
+def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bool = False) -> None:
     """Do the warm-up of an open run and show it.
 
     Args:
         console: where progress and results go.
         run: open for writing.
+        policies: to ask validation items with; nothing is loaded while training.
         again: train once more although the run has an adapter.
     """
     from rich.table import Table
 
+    from itool_cli.choose import choose, open_validation
     from itool_cli.progress import Meter, duration
-    from itool_data.policy.load import adapter_hash, choose_device, find_model, policy_id
+    from itool_data.policy.load import choose_device, find_model, policy_id
     from itool_data.policy.open import open_prompter
     from itool_data.rejects import not_fitting, record_rejects
     from itool_data.stages import warmup_stages
@@ -50,10 +58,11 @@ def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
 
     settings = run.config
     base = find_model(settings.model)
-    present = run.adapter(base, 1)
-    if present is not None and not again:
-        console.print(f"warm-up: already done, {present.path.relative_to(run.folder)} (--again trains once more)")
+    if (present := run.trained("warmup")) is not None and not again:
+        run.adapter(base, 1)  # says so if it is gone
+        console.print(f"warm-up: already done, {_outcome(present)} (--again trains once more)")
         return
+    benchmark = open_validation(run)
     chosen, too_long = warmup_stages(run, open_prompter(settings.model, base))
     record_rejects(run, "warmup", [not_fitting(t, settings.warmup.max_tokens) for t in too_long])
     stages = {name: [Example(p, r) for p, r in pairs] for name, pairs in chosen.items()}
@@ -64,9 +73,9 @@ def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
         f"{settings.warmup.epochs} epochs, {tokens:,} tokens"
     )
     # Checkpoints of other data or settings must not be gone on from, so the folder is named by them.
-    work = run.folder / "work" / f"warmup-{settings.hash('model', 'data', 'warmup')}-{tokens}"
+    work = run.folder / "work" / f"warmup-{settings.hash('model', 'data', 'validation', 'warmup')}-{tokens}"
     with Meter(console, "warm-up", "updates").live() as meter:
-        adapter, results = warm_up(
+        candidates, results = warm_up(
             base,
             stages,
             settings.warmup,
@@ -75,18 +84,8 @@ def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
             work,
             run.folder / "adapters",
             lambda p: meter.update(p.update, p.updates, f"{p.stage}, loss {p.loss:.3f}"),
+            settings.validation.candidates or 1,
         )
-    run.store.commit(
-        "warmup",
-        {"training": curve_rows(results, str(policy_id(base, None)))},
-        adapter=str(adapter.relative_to(run.folder)),
-        content=adapter_hash(adapter),
-        base=f"{base.name}@{base.revision}",
-        stages=[
-            {key: value for key, value in vars(r).items() if key != "curve"} | {"adapter": f"adapters/{r.adapter}"}
-            for r in results
-        ],
-    )
     table = Table("stage", "samples", "tokens", "learning rate", "loss at its end", "tokens/s", "time")
     for r in results:
         rate = f"{r.tokens / r.seconds:.0f}"
@@ -94,7 +93,32 @@ def train_warmup(console: "Console", run: "Run", again: bool = False) -> None:
             r.stage, str(r.samples), f"{r.tokens:,}", f"{r.learning_rate:g}", f"{r.loss:.3f}", rate, duration(r.seconds)
         )
     console.print(table)
-    console.print(f"adapter: {adapter}")
+    # Of equals the last: a model has to answer in calls before there is anything to mine.
+    choice = choose(console, run, policies, benchmark, None, candidates, last_of_equals=True)
+    run.store.commit(
+        "warmup",
+        {"training": curve_rows(results, str(policy_id(base, None)))},
+        **choice.info,
+        base=f"{base.name}@{base.revision}",
+        stages=[
+            {key: value for key, value in vars(r).items() if key != "curve"} | {"adapter": f"adapters/{r.adapter}"}
+            for r in results
+        ],
+    )
+    shutil.rmtree(work)
+    _say(console, choice)
+
+
+def _outcome(commit: "Commit") -> str:
+    """What a finished training came to."""
+    return str(commit.info["adapter"] if "adapter" in commit.info else commit.info["verdict"])
+
+
+def _say(console: "Console", choice: "Choice", note: str = "") -> None:
+    """Where a training's adapter is, and that the run does not go on from it where that is so."""
+    console.print(f"adapter: {choice.adapter}{note}")
+    if not choice.kept:
+        console.print("the run goes on from what it had before")
 
 
 class Loss(StrEnum):
@@ -104,6 +128,7 @@ class Loss(StrEnum):
     DPO = "dpo"
     IPO = "ipo"
     ORPO = "orpo"
+    NLL = "nll"
 
 
 class Batching(StrEnum):
@@ -132,6 +157,7 @@ def preference(
     from contextlib import nullcontext
 
     from itool_cli.console import make_console
+    from itool_cli.loaded import Policies
     from itool_data.run import open_run, write_run
     from itool_train.preference import is_first_process
 
@@ -141,31 +167,41 @@ def preference(
     settings = list(overrides or [])
     settings += [f"preference.loss={loss.value}"] if loss else []
     settings += [f"preference.batching={batching.value}"] if batching else []
-    with write_run(run, config, settings, force) if first else nullcontext(open_run(run, config, settings)) as opened:
-        train_preference(console, opened, round_, again)
+    with (
+        write_run(run, config, settings, force) if first else nullcontext(open_run(run, config, settings)) as opened,
+        closing(Policies()) as policies,
+    ):
+        train_preference(console, opened, policies, round_, again)
 
 
-def train_preference(console: "Console", run: "Run", round_: int | None, again: bool = False) -> None:
+def train_preference(
+    console: "Console", run: "Run", policies: "Policies", round_: int | None, again: bool = False
+) -> None:
     """Train an open run's adapter on a round's pairs and show it.
+
+    Several processes only train where validation items are to be asked: the same command in one process then asks.
 
     Args:
         console: where progress and results go.
         run: open for writing in the first process.
+        policies: to ask validation items with; nothing is loaded while training.
         round_: of the loop; None: the newest that has pairs.
         again: train once more although the round is trained.
     """
     from rich.table import Table
 
+    from itool_cli.choose import choose, open_validation
     from itool_cli.progress import Meter
     from itool_data.policy.load import find_model
     from itool_train import preference as stage
 
     chosen = round_ or stage.newest_round(run)
-    present = stage.trained(run, chosen)
+    present = run.trained(stage.STAGE, chosen)
     if present is not None and not again:
-        console.print(f"round {chosen}: already trained, {present.relative_to(run.folder)} (--again trains once more)")
+        console.print(f"round {chosen}: already trained, {_outcome(present)} (--again trains once more)")
         return
     base = find_model(run.config.model)
+    benchmark = open_validation(run) if stage.is_first_process() else None
     prepared = stage.prepare(run, base, chosen)
     wanted = run.config.preference
     console.print(
@@ -192,7 +228,13 @@ def train_preference(console: "Console", run: "Run", round_: int | None, again: 
             str(row["update"]), row["split"], *(f"{f:.3f}" for f in figures), f"{row['accuracy']:.2f}", f"{rate:.0f}"
         )
     console.print(table)
-    console.print(f"adapter: {result.adapter} (update {result.update} of {len(prepared.updates)})")
-    before, after = result.start_loss, result.validation_loss
+    if benchmark and stage.is_one_of_several():
+        command = f"itool train preference --run {run.folder} --round {chosen}"
+        console.print(f"round {chosen}: trained; one process asks the validation items: {command}")
+        return
+    choice = choose(console, run, policies, benchmark, prepared.start, result.candidates)
+    stage.finish(run, base, prepared, result, choice.info)
+    _say(console, choice, f" (update {choice.update} of {len(prepared.updates)})")
+    before, after = result.validation_loss(0), result.validation_loss(choice.update)
     if before is not None and after is not None and after >= before:
         console.print(f"warning: the validation loss did not fall ({before:.4f} before, {after:.4f} after)")

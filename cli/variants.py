@@ -88,7 +88,7 @@ def _unanswered(run: "Run", asked: str, policy: str) -> int:
     from itool_data.store.sql import query
 
     sql = (
-        "SELECT count(*) AS n FROM (SELECT benchmark, category, position FROM predictions WHERE policy = ? "
-        "EXCEPT SELECT benchmark, category, position FROM predictions WHERE policy = ?)"
+        "SELECT count(*) AS n FROM (SELECT benchmark, category, item, position FROM predictions WHERE policy = ? "
+        "EXCEPT SELECT benchmark, category, item, position FROM predictions WHERE policy = ?)"
     )
     return int(query(run.store, sql, None, [asked, policy]).to_pylist()[0]["n"])

@@ -14,7 +14,8 @@ from typing import Any
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-from itool_data.config import Config, load_config
+from itool_data.config import Config
+from itool_data.config_file import load_config
 from itool_data.run import FREE
 from itool_data.store.schema import LOG_TABLE, TABLES, Described
 

@@ -1,19 +1,17 @@
-"""Every setting of a run: what it means, its default (the paper's), its bounds; read from YAML, with `--set` on top.
+"""Every setting of a run: what it means, its default (the paper's), its bounds.
 
 Defaults are the paper's (tables 6, 7 and 9); `configs/laptop.yaml` holds the embedded model's. Left out: Table 9
-itself, which stands beside the losses (`itool_train.losses`).
+itself, which stands beside the losses (`itool_train.losses`), and reading settings (`config_file.py`).
 """
 
 import hashlib
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from itool_data.errors import ItoolError
 from itool_data.sample import canonical_json
 
 Positive = Annotated[int, Field(ge=1)]
@@ -76,6 +74,13 @@ class DataSettings(Section):
         description="set aside those that are as like a validation or test sample (Jaccard's index of the question's "
         "character 5-grams); 1: none",
     )
+    validation: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="about this share of a data set is set aside for validation when it is imported, with all samples "
+        "of the same first question; BFCL has bfcl:SHARE instead",
+    )
     abstain: float = Field(
         0.0,
         ge=0,
@@ -83,6 +88,23 @@ class DataSettings(Section):
         description="for this share of those that begin a conversation with calls, add a variant without the needed "
         "functions, where calling nothing is right; 0: none",
     )
+
+
+class ValidationSettings(Section):
+    """Trainings are judged by asking: the adapter with the most validation items right is kept, or none."""
+
+    items: int = Field(
+        0,
+        ge=0,
+        description="at most so many of the run's validation samples are asked, before a training and of what it left; "
+        "0: none, the paper's",
+    )
+    checkpoints: Positive = Field(2, description="evenly spaced points of a training that are asked, its end included")
+
+    @property
+    def candidates(self) -> int:
+        """How many adapters a training leaves to choose from; 0: what it takes for its best itself."""
+        return self.checkpoints if self.items else 0
 
 
 class WalkSettings(Section):
@@ -283,6 +305,7 @@ class Config(Section):
     loop: LoopSettings = LoopSettings()
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
+    validation: ValidationSettings = ValidationSettings()
     workers: WorkerSettings = WorkerSettings()
     warmup: WarmupSettings = WarmupSettings()
     replay: ReplaySettings = ReplaySettings()
@@ -303,81 +326,3 @@ class Config(Section):
     def to_yaml(self) -> str:
         """The resolved settings as YAML."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False)
-
-
-def load_config(path: Path | None, overrides: list[str]) -> Config:
-    """Read settings from a YAML file and apply `key.path=value` overrides.
-
-    A file may begin with `extends: OTHER`, a path beside it, whose settings hold where it says nothing itself.
-
-    Raises:
-        ItoolError: naming the file, the key, the value and what was expected.
-    """
-    where = str(path) if path else "defaults"
-    data = _read(path) if path else {}
-    if overrides:
-        where = f"{where} + --set"
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator or not key.strip():
-            raise ItoolError(f"--set {override}: expected key=value, such as mcts.width=4")
-        _assign(data, key.strip(), value)
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        raise ItoolError(_one_line(where, error)) from None
-
-
-def _read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A file's settings on top of those that it extends; `below` are the files that led here."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise ItoolError(f"{path}: no such config file; see configs/ for examples") from None
-    except OSError as error:
-        raise ItoolError(f"{path}: cannot read the config: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ItoolError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise ItoolError(f"{path}: a config is a mapping of sections, got {type(data).__name__}")
-    # A section whose every line is commented out is the defaults.
-    data = {key: value for key, value in data.items() if value is not None}
-    other = data.pop("extends", None)
-    if other is None:
-        return data
-    if not isinstance(other, str):
-        raise ItoolError(f"{path}: extends must be the path of a config file, got {other!r}")
-    below = (*below, path.resolve())
-    base = path.parent / other
-    if base.resolve() in below:
-        raise ItoolError(f"{path}: extends {other}, which extends this file")
-    settings = _read(base, below)
-    for key, value in data.items():
-        inherited = settings.get(key)
-        settings[key] = inherited | value if isinstance(inherited, dict) and isinstance(value, dict) else value
-    return settings
-
-
-def _assign(data: dict[str, Any], key: str, text: str) -> None:
-    *sections, name = key.split(".")
-    for section in sections:
-        data = data.setdefault(section, {})
-        if not isinstance(data, dict):
-            raise ItoolError(f"--set {key}: {section} is a value, not a section")
-    try:
-        data[name] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ItoolError(f"--set {key}={text}: not a YAML value") from None
-
-
-def _one_line(where: str, error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
-    wanted = first["msg"].replace("Input should be", "must be")
-    if first["type"] == "extra_forbidden":
-        return f"{where}: {key} is not a setting; `itool config show` lists them"
-    if first["type"] == "url":
-        return f"{where}: {key} {wanted}"
-    if first["type"] == "model_type":
-        wanted = "must be a mapping of settings"
-    return f"{where}: {key} {wanted[0].lower() + wanted[1:]}, got {first['input']!r}"

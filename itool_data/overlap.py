@@ -4,7 +4,7 @@ What is compared of a sample is what a model is asked: the user's messages, alon
 functions on offer, whichever is more alike; in lower case, everything but letters and digits as one blank. The question
 alone finds the item that only got other distractors. Exact, by an inverted index: 3,900 x 2,500 samples take 2 s, so no
 MinHash is needed. Left out: paraphrases, which share no 5-grams, and what is done about a near-duplicate
-(`itool_data.stages`).
+(`itool_data.run_samples`).
 """
 
 import re

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,21 +17,22 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from itool_data.config import Config, load_config
+from itool_data.config import Config
+from itool_data.config_file import load_config
 from itool_data.errors import ItoolError
 from itool_data.policy.load import Adapter, BaseModel, find_adapter
-from itool_data.store.tables import Store
+from itool_data.store.tables import Commit, Store
 
 # The sections of the settings that each operation's results depend on.
 DEPENDS = {
     "import": (),
     "overlap": ("data",),
     "abstain": ("data",),
-    "warmup": ("model", "data", "warmup"),
+    "warmup": ("model", "data", "validation", "warmup"),
     "perplexity": ("model", "data", "replay"),
     "pass-rate": ("model", "data", "replay", "mcts", "walk"),
     "mine": ("model", "data", "replay", "mcts", "walk", "reward", "pairs"),
-    "preference": ("model", "preference"),
+    "preference": ("model", "validation", "preference"),
     "eval": ("model", "eval"),
     "stage": (),
 }
@@ -64,14 +65,14 @@ class Run:
     @property
     def has_adapter(self) -> bool:
         """Whether the warm-up or a round has trained one."""
-        return any("adapter" in commit.info for commit in self.store.log())
+        return standing(self.store.log()) is not None
 
     def adapter(self, base: BaseModel, round_: int | None = None) -> Adapter | None:
-        """The adapter that a round starts from: the newest one that the warm-up or an earlier round trained.
+        """The adapter that a round starts from (`standing`).
 
         Args:
             base: its base model.
-            round_: of the loop; None: the newest of all.
+            round_: of the loop; None: after all of them.
 
         Returns:
             None before any.
@@ -79,10 +80,37 @@ class Run:
         Raises:
             ItoolError: if it is gone, or belongs to another base model.
         """
+        commit = standing(self.store.log(), round_)
+        return find_adapter(self.folder / commit.info["adapter"], base) if commit else None
+
+    def trained(self, operation: str, round_: int = 0) -> Commit | None:
+        """The newest commit of a round's finished training, its adapter kept or refused; None before it."""
         for commit in reversed(self.store.log()):
-            if "adapter" in commit.info and (round_ is None or commit.info.get("round", 0) < round_):
-                return find_adapter(self.folder / commit.info["adapter"], base)
+            of_round = (commit.operation, commit.info.get("round", 0)) == (operation, round_)
+            if of_round and ("adapter" in commit.info or "refused" in commit.info):
+                return commit
         return None
+
+
+def standing(log: Sequence[Commit], round_: int | None = None) -> Commit | None:
+    """The training whose adapter a round starts from: the newest one of the warm-up or an earlier round.
+
+    Where that one's adapter was refused, it is what that one started from; so an adapter that the same round had kept
+    before, in an earlier attempt, is not gone on from.
+
+    Args:
+        log: the run's.
+        round_: of the loop; None: after all of them.
+    """
+    for commit in reversed(log):
+        of = commit.info.get("round", 0)
+        if round_ is not None and of >= round_:
+            continue
+        if "refused" in commit.info:
+            round_ = of
+        elif "adapter" in commit.info:
+            return commit
+    return None
 
 
 def open_run(folder: Path, config: Path | None = None, overrides: list[str] | None = None) -> Run:

@@ -15,6 +15,7 @@ from itool_data.prompt import ToolStyle, prompt_messages
 from itool_data.sample import Sample, Split
 from itool_data.sources import apibank as apibank_source
 from itool_data.sources import bfcl as bfcl_source
+from itool_eval import validation
 from itool_eval.apibank import items as apibank_items
 from itool_eval.apibank.aggregate import summarise as summarise_api_bank
 from itool_eval.apibank.scorer import ApiBankScorer
@@ -78,6 +79,7 @@ class Benchmark:
         questions: a category's items, in the data's order.
         split: which of the run's samples its items may be; items that are no samples of the run are `test`.
         halved: the categories whose items are never samples, but fall in halves as the samples do.
+        samples: of the run, where they are its items; `open_benchmark` takes them.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Benchmark:
     questions: Callable[[str], list[Question]]
     split: Split = "test"
     halved: Sequence[str] = ()
+    samples: tuple[Sample, ...] = ()
 
     @property
     def categories(self) -> list[str]:
@@ -183,6 +186,20 @@ def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
     return Benchmark(OWN_PROMPT, OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions, halved=without_gold)
 
 
+def own_samples(samples: Sequence[Sample], tools: ToolStyle) -> Benchmark:
+    """Validation samples of a run in its own prompt; an item is a sample by its id, so none has a place."""
+
+    def ask(sample: Sample) -> list[dict[str, str]]:
+        return prompt_messages(sample.messages, sample.tools, tools)
+
+    def questions(category: str) -> list[Question]:
+        own = [sample for sample in samples if sample.source == category]
+        return [Question(category, s.sample_id, 0, partial(one_reply, Prompt(ask(s)))) for s in own]
+
+    name, scorer = validation.NAME, validation.SampleScorer(samples)
+    return Benchmark(name, name, [scorer], questions, "validation", samples=tuple(samples))
+
+
 def version_of(benchmark: str) -> Version | None:
     """The BFCL version whose rules a benchmark is scored by; None for another benchmark."""
     name = benchmark.removesuffix(VALIDATION)
@@ -193,17 +210,20 @@ def version_of(benchmark: str) -> Version | None:
     return Version(name) if name in set(Version) else None
 
 
-def open_benchmark(name: str, tools: ToolStyle) -> Benchmark:
+def open_benchmark(name: str, tools: ToolStyle, samples: Sequence[Sample] = ()) -> Benchmark:
     """A benchmark by its name.
 
     Args:
         name: `bfcl-v3`, `bfcl-v4`, both with `-fc`, `bfcl-v3-own-prompt`, all of them also with `:validation` for the
             items that the run set aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`.
         tools: how the run's own prompt writes functions.
+        samples: the items of `validation`, which has no others.
 
     Raises:
         ItoolError: there is no such benchmark.
     """
+    if name == validation.NAME and samples:
+        return own_samples(samples, tools)
     kind, _, folder = name.partition(":")
     if kind == API_BANK and folder:
         return api_bank(Path(folder))
@@ -256,6 +276,8 @@ def choose(
 
 def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     """All scores of one policy's verdicts on one benchmark."""
+    if benchmark == validation.NAME:
+        return validation.summarise(verdicts)
     version, name = version_of(benchmark), benchmark.removesuffix(VALIDATION)
     if version is None:
         summary = summarise_api_bank(verdicts)

@@ -46,6 +46,7 @@ _CLASSES = {
     "api_bank:invalid_input_parameter": ErrorClass.PARAMETER_NAME,
     "api_bank:miss_input_argument": ErrorClass.PARAMETER_COUNT,
     "api_bank:input_mismatch": ErrorClass.PARAMETER_VALUE,
+    **{f"match:{name}": name for name in ErrorClass},  # the check of the run's own samples says the class itself
 }
 _VALUE_SCOPES = ("type_error", "value_error", "dict_checker", "list_dict_checker")
 

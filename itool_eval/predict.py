@@ -17,7 +17,7 @@ from itool_data.policy.base import PolicyId, Usage
 from itool_data.prompt import ToolStyle
 from itool_data.rejects import record_rejects
 from itool_data.run import Run
-from itool_data.sample import Reject
+from itool_data.sample import Reject, Sample
 from itool_data.sources.bfcl import split_of
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk
@@ -47,8 +47,8 @@ class Asked:
 
     @property
     def key(self) -> str:
-        """Category and position."""
-        return f"{self.category}/{self.position}"
+        """Category, id and position."""
+        return f"{self.category}/{self.id}/{self.position}"
 
 
 @dataclass(frozen=True)
@@ -169,24 +169,23 @@ def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
     return {key for key in everything if splits.get(key) != benchmark.split}
 
 
-def prepare(run: Run, answerer: Answerer, benchmark: Benchmark, questions: Sequence[Question]) -> list[Asked]:
-    """Find those questions that are not answered yet by whoever is to answer.
+def prepare(run: Run, policy: str, benchmark: Benchmark, questions: Sequence[Question]) -> list[Asked]:
+    """Find those questions that a policy has not answered yet; it need not be loaded for that.
 
     The longest come first: neighbours of like length waste least of a batch, and no long one is left for the end.
     """
     answered = {
-        (row["category"], row["position"])
+        Asked(row["category"], row["item"], row["position"])
         for row in query(
             run.store,
-            "SELECT category, position FROM predictions WHERE benchmark = ? AND policy = ?",
+            "SELECT category, item, position FROM predictions WHERE benchmark = ? AND policy = ?",
             None,
-            [benchmark.name, str(answerer.policy_id)],
+            [benchmark.name, policy],
         ).to_pylist()
     }
-    missing = [q for q in questions if (q.category, q.position) not in answered]
-    lengths = {(q.category, q.position): _length(next(q.begin())) for q in missing}
-    missing.sort(key=lambda q: (-lengths[q.category, q.position], q.category, q.position))
-    return [Asked(q.category, q.id, q.position) for q in missing]
+    asked = {Asked(q.category, q.id, q.position): q for q in questions}
+    missing = {one: _length(next(q.begin())) for one, q in asked.items() if one not in answered}
+    return sorted(missing, key=lambda one: (-missing[one], one.category, one.position, one.id))
 
 
 def _length(prompt: Prompt) -> int:
@@ -220,7 +219,7 @@ def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[A
         if ended:
             run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(answerer.policy_id))
 
-    job = AnswerJob(benchmark.source, run.config.model.tools, run.config.eval.max_tokens)
+    job = AnswerJob(benchmark.source, run.config.model.tools, run.config.eval.max_tokens, benchmark.samples)
     try:
         for finished in answerer.run(job, asked):
             answered = [ended for ended in finished if isinstance(ended, Answered)]
@@ -245,11 +244,13 @@ class AnswerJob:
         source: of the benchmark, as `open_benchmark` takes it, because every worker opens it for itself.
         tools: how the run's own prompt writes functions.
         max_tokens: upper bound on a reply.
+        samples: of the run that are its items; they go along, as a worker may be where the run's tables are not.
     """
 
     source: str
     tools: ToolStyle
     max_tokens: int
+    samples: tuple[Sample, ...] = ()
     name = "item"
 
     def start(self, desk: Desk) -> "AnswerSession":
@@ -261,10 +262,10 @@ class AnswerSession:
     """Holds conversations with one chat."""
 
     def __init__(self, job: AnswerJob, chat: Chat):
-        benchmark = open_benchmark(job.source, job.tools)
+        benchmark = open_benchmark(job.source, job.tools, job.samples)
         self.appetite = _OPEN_PER_ROW * chat.max_rows
         self._benchmark = benchmark
-        self._questions = cache(lambda category: {q.position: q for q in benchmark.questions(category)})
+        self._questions = cache(lambda category: {(q.id, q.position): q for q in benchmark.questions(category)})
         self._chat = chat
         self._max_tokens = job.max_tokens
 
@@ -283,7 +284,7 @@ class AnswerSession:
         while waiting or under_way:
             while waiting and len(under_way) < self.appetite:
                 asked = waiting.popleft()
-                question = self._questions(asked.category)[asked.position]
+                question = self._questions(asked.category)[asked.id, asked.position]
                 conversation = question.begin()
                 submit(_Talk(question, conversation, next(conversation)))
             finished = self._chat.step()

@@ -111,7 +111,7 @@ def read_evaluated(run: Run, policy: str = "") -> list[Evaluated]:
     rows = query(
         run.store,
         f"SELECT policy, benchmark, category, item, output, verdict FROM predictions WHERE {MEANT} "
-        "ORDER BY benchmark, policy, category, position",
+        "ORDER BY benchmark, policy, category, position, item",
         None,
         [policy, policy],
     ).to_pylist()

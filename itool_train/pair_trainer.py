@@ -3,9 +3,10 @@
 The Trainer brings the optimiser, the cosine schedule, checkpoints that a killed run goes on from, several processes and
 `report_to`. Ours are: an update's pairs go through the model in batches of at most so many tokens, which are halved
 when memory runs out; the gradient of their mean loss is summed over the processes; every update's figures are logged;
-training stops at a loss that is no number, or when the chosen steps' log-probability collapses; and the checkpoint that
-is best on the validation pairs is kept (paper B.1). All epochs are one pass over a list of updates, so that going on in
-the middle is skipping some. Left out: which pairs, which model, and what becomes of the result (`preference`).
+training stops at a loss that is no number, or when the chosen steps' log-probability collapses; and the adapter that is
+best on the validation pairs is kept (paper B.1), or those of given updates, to choose from. All epochs are one pass
+over a list of updates, so that going on in the middle is skipping some. Left out: which pairs, which model, and what
+becomes of the result (`preference`).
 """
 
 import math
@@ -26,7 +27,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from itool_data.config import PreferenceSettings
 from itool_data.errors import ItoolError
-from itool_train.checkpoints import is_due
+from itool_train.checkpoints import even_points, is_due, save_adapter
 from itool_train.collate import Batch, pair_batches, step_logprobs
 from itool_train.losses import WITH_REFERENCE, hyperparameters
 from itool_train.objective import FIGURES, Totals, contributions, means, totals
@@ -47,16 +48,23 @@ class TrainingStoppedError(ItoolError):
 
 @dataclass(frozen=True)
 class Schedule:
-    """The pairs of every update of all epochs, and those that only validate."""
+    """The pairs of every update of all epochs, and those that only validate.
+
+    Attributes:
+        updates: the pairs of each.
+        validation: the pairs that are not trained on.
+        epochs: that the updates make.
+        points: the updates whose adapters are kept; empty: the one that is best on the validation pairs alone.
+    """
 
     updates: list[list[StepPair]]
     validation: list[StepPair]
     epochs: int
+    points: frozenset[int] = frozenset()
 
     def validates(self, update: int) -> bool:
-        """Whether to validate after so many updates: at even shares of an epoch, and at its end."""
-        n = self.epochs * VALIDATIONS
-        return update in {round(len(self.updates) * i / n) for i in range(1, n + 1)}
+        """Whether to validate after so many updates: at even shares of an epoch, at its end, and at the points."""
+        return update in even_points(len(self.updates), self.epochs * VALIDATIONS) | self.points
 
 
 class PairTrainer(Trainer):  # type: ignore[misc]
@@ -67,7 +75,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         args: the Trainer's.
         settings: the loss and its parameters, batching, guard rails.
         schedule: what to train and to validate on.
-        work: folder for checkpoints; the best adapter is kept in `best-UPDATE` there.
+        work: folder for checkpoints; the adapters that are kept are in `candidate-UPDATE` there.
         report: called with every update's log.
         say: called with what the user should know, such as that memory ran out.
     """
@@ -200,7 +208,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         return dict(gather_object([item for items in found for item in items]))
 
     def fit(self, reference: dict[str, tuple[float, float]], resume: str | None) -> None:
-        """Train, from the start or from a checkpoint; `state.best_global_step` then says whose adapter is kept.
+        """Train, from the start or from a checkpoint; `state.best_global_step` then says whose adapter was kept last.
 
         Args:
             reference: what `logprobs` gave of all pairs at the round's start, for the losses that need it.
@@ -212,7 +220,9 @@ class PairTrainer(Trainer):  # type: ignore[misc]
 
     @torch.no_grad()
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Log the validation pairs' figures and keep the adapter if none was better (or there are no such pairs).
+        """Log the validation pairs' figures; keep the adapter at a point, or without points if none was better.
+
+        Where there are no such pairs, the last one is the best.
 
         Raises:
             TrainingStoppedError: if their loss is no number.
@@ -229,26 +239,23 @@ class PairTrainer(Trainer):  # type: ignore[misc]
                 raise TrainingStoppedError(
                     f"the validation loss is not a number after update {self.state.global_step}; lower preference.lr"
                 )
-        best = self.state.best_metric
-        if self.state.global_step and (value is None or best is None or value < best):
+        best, update = self.state.best_metric, self.state.global_step
+        better = update > 0 and (value is None or best is None or value < best)
+        if update in self._schedule.points if self._schedule.points else better:
             self._keep(value)
         return {}
 
     def _keep(self, value: float | None) -> None:
-        """Keep the adapter as it is now as the best so far, with its validation loss."""
+        """Keep the adapter as it is now, with its validation loss, and without points no other one."""
         update = self.state.global_step
         self.state.best_metric, self.state.best_global_step = value, update
         if not self.is_world_process_zero():
             return
-        older = list(self._work.glob("best-*"))
-        unfinished, final = self._work / "unfinished", self._work / f"best-{update}"
-        for folder in (unfinished, final):
-            shutil.rmtree(folder, ignore_errors=True)
-        self.model.save_pretrained(str(unfinished))
-        unfinished.rename(final)
-        for folder in older:
-            if folder != final:
-                shutil.rmtree(folder)
+        own = self._work / f"candidate-{update}"
+        save_adapter(self.model, own)
+        for other in self._work.glob("candidate-*"):
+            if other != own and not self._schedule.points:
+                shutil.rmtree(other)
 
     def log(self, logs: Log, start_time: float | None = None) -> None:
         """Add an update's own figures to what the Trainer logs, report them, and watch for a collapse.

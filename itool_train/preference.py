@@ -1,16 +1,17 @@
 """Preference training on a round's step pairs (paper 3.2): from the store's pairs to an adapter and its record.
 
 A round starts from the newest adapter before it (the warm-up's, or the previous round's), trains on the pairs that this
-very policy's search gave, and leaves an adapter, its log in the table `training`, and a commit that makes it the run's
-newest. A killed run goes on from its last checkpoint. Several processes (`accelerate launch`) train together; the first
-one alone writes to the run. Left out: the loop itself (`pair_trainer`), mining, and showing progress.
+very policy's search gave, and leaves an adapter and its log; `finish` commits them and makes the adapter the run's
+newest. A killed run goes on from its last checkpoint, or after the training. Several processes (`accelerate launch`)
+train together; the first one alone writes to the run. Left out: the loop itself (`pair_trainer`), mining, and showing
+progress.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from itool_data.rejects import record_rejects
 from itool_data.run import FREE, Run
 from itool_data.sample import Reject, canonical_json
 from itool_data.store.sql import query
+from itool_train.checkpoints import even_points, keep_adapter, last_checkpoint, write_json
 from itool_train.lessons import pairs_of, right_steps
 from itool_train.losses import anchor_on
 from itool_train.step_pairs import StepPair, divide, ordered_updates
@@ -71,21 +73,23 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a round's training left.
+    """What a round's training left: it is there until `finish` has committed it.
 
     Attributes:
-        adapter: its folder.
-        update: the one whose adapter is kept, the best on the validation pairs.
-        start_loss: the validation loss before the first update; None without validation pairs.
-        validation_loss: that of the kept adapter.
+        candidates: adapters' folders by the updates after which they were kept: the one that is best on the validation
+            pairs, or `validation.checkpoints` of them to choose from.
         rows: of the table `training`.
+        work: the folder of what goes with the commit.
     """
 
-    adapter: Path
-    update: int
-    start_loss: float | None
-    validation_loss: float | None
+    candidates: dict[int, Path]
     rows: list[dict[str, Any]]
+    work: Path
+
+    def validation_loss(self, update: int) -> float | None:
+        """The loss on the validation pairs after an update (0: before the first); None where it was not taken."""
+        taken = {row["update"]: row["loss"] for row in self.rows if row["split"] == "validation"}
+        return taken.get(update)
 
 
 def is_first_process() -> bool:
@@ -93,12 +97,9 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def trained(run: Run, round_: int) -> Path | None:
-    """The adapter of a round whose training is finished, or None."""
-    for commit in reversed(run.store.log()):
-        if commit.operation == STAGE and commit.info.get("round") == round_ and "adapter" in commit.info:
-            return run.folder / str(commit.info["adapter"])
-    return None
+def is_one_of_several() -> bool:
+    """Whether this process trains together with others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def newest_round(run: Run) -> int:
@@ -195,7 +196,7 @@ def _context(base: BaseModel) -> int:
 def train(
     run: Run, base: BaseModel, prepared: Prepared, report: Callable[[Progress], None], say: Callable[[str], None]
 ) -> Trained | None:
-    """Train on prepared pairs; commit the adapter and the table `training`.
+    """Train on prepared pairs, unless that is done already and only `finish` was not.
 
     Args:
         run: open for writing in the first process.
@@ -210,7 +211,50 @@ def train(
     Raises:
         ItoolError: if training stopped early; its log and the last good adapter are kept, but not as the run's newest.
     """
-    from itool_train.checkpoints import keep_adapter, last_checkpoint
+    from accelerate.utils.memory import clear_device_cache
+
+    work = run.folder / "work" / f"{STAGE}-{prepared.round}-{_identity(run, prepared)}"
+    result = work / "trained.json"
+    if not result.is_file():
+        _train(run, base, prepared, work, report, say)
+        # A trainer refers to itself, and whatever comes next needs its memory.
+        clear_device_cache(garbage_collection=True)
+    if not is_first_process():
+        return None
+    left = json.loads(result.read_text(encoding="utf-8"))
+    candidates = {int(update): run.folder / adapter for update, adapter in left["candidates"].items()}
+    return Trained(candidates, left["rows"], work)
+
+
+def finish(run: Run, base: BaseModel, prepared: Prepared, trained: Trained, chosen: Mapping[str, object]) -> None:
+    """Commit what becomes of a training; only then remove what a killed run would go on from.
+
+    Args:
+        run: open for writing.
+        base: the run's base model.
+        prepared: what was trained on.
+        trained: what that left.
+        chosen: what the log says of the candidate that was chosen, or refused (`itool_data.run.standing`).
+    """
+    run.store.commit(STAGE, {"training": trained.rows}, **_info(run, base, prepared), **chosen)
+    shutil.rmtree(trained.work)
+
+
+def _info(run: Run, base: BaseModel, prepared: Prepared) -> dict[str, Any]:
+    """What the log says of any training."""
+    objective = run.config.preference.loss
+    return {"round": prepared.round, "base": f"{base.name}@{base.revision}", "objective": objective}
+
+
+def _train(
+    run: Run,
+    base: BaseModel,
+    prepared: Prepared,
+    work: Path,
+    report: Callable[[Progress], None],
+    say: Callable[[str], None],
+) -> None:
+    """Train, and write down what came of it in `work/trained.json`."""
     from itool_train.losses import WITH_REFERENCE
     from itool_train.pair_trainer import PairTrainer, Schedule, TrainingStoppedError, arguments
     from itool_train.qlora import load_trainable
@@ -219,11 +263,11 @@ def train(
     settings, device = config.preference, choose_device(config.model)
     if device == "cpu":
         keep_freed_memory()
-    work = run.folder / "work" / f"{STAGE}-{prepared.round}-{_identity(run, prepared)}"
     resume = last_checkpoint(work)
     model = load_trainable(base, prepared.start.path if prepared.start else None, settings, device, config.seed)
-    schedule = Schedule(prepared.updates, prepared.validation, settings.epochs)
     n = len(prepared.updates)
+    points = even_points(n, config.validation.candidates)
+    schedule = Schedule(prepared.updates, prepared.validation, settings.epochs, points)
     trainer = PairTrainer(
         model,
         arguments(settings, config.seed, device, work, run.folder / "logs", resume is None),
@@ -241,24 +285,24 @@ def train(
     if not is_first_process():
         if stopped:
             raise ItoolError(f"preference training: {stopped}")
-        return None
+        return
     rows = _rows(trainer.state.log_history, prepared, settings.loss, settings.epochs)
-    best = trainer.state.best_global_step
-    adapter = keep_adapter(work / f"best-{best}", base, run.folder / "adapters", STAGE) if best else None
-    info: dict[str, Any] = {"round": prepared.round, "base": f"{base.name}@{base.revision}", "objective": settings.loss}
-    if adapter is not None:
-        info |= {"kept" if stopped else "adapter": str(adapter.relative_to(run.folder)), "update": best}
-        info["content"] = adapter_hash(adapter)
+    last = trainer.state.best_global_step
+    kept = {
+        update: keep_adapter(work / f"candidate-{update}", base, run.folder / "adapters", STAGE)
+        for update in ([last] if stopped or not points else sorted(points))
+        if update
+    }
     if stopped:
-        info["stopped"] = stopped
-    run.store.commit(STAGE, {"training": rows}, **info)
-    shutil.rmtree(work)
-    if stopped:
-        left = f"the adapter of update {best} is kept in {adapter}" if adapter else "no checkpoint was made yet"
+        info = _info(run, base, prepared) | {"stopped": stopped}
+        for update, adapter in kept.items():
+            info |= {"kept": str(adapter.relative_to(run.folder)), "update": update, "content": adapter_hash(adapter)}
+        run.store.commit(STAGE, {"training": rows}, **info)
+        shutil.rmtree(work)
+        left = f"the adapter of update {last} is kept in {kept[last]}" if kept else "no checkpoint was made yet"
         raise ItoolError(f"preference training: {stopped}; {left}")
-    assert adapter is not None
-    losses = {row["update"]: row["loss"] for row in rows if row["split"] == "validation"}
-    return Trained(adapter, best, losses.get(0), losses.get(best), rows)
+    candidates = {update: str(adapter.relative_to(run.folder)) for update, adapter in kept.items()}
+    write_json(work / "trained.json", {"candidates": candidates, "rows": rows})
 
 
 def _reference(trainer: "PairTrainer", prepared: Prepared, work: Path) -> dict[str, tuple[float, float]]:
@@ -270,9 +314,7 @@ def _reference(trainer: "PairTrainer", prepared: Prepared, work: Path) -> dict[s
     trained_on = {pair.pair_id: pair for update in prepared.updates for pair in update}
     reference = trainer.logprobs([*trained_on.values(), *prepared.validation])
     if is_first_process():
-        unfinished = kept.with_suffix(".new")
-        unfinished.write_text(json.dumps(reference), encoding="utf-8")
-        unfinished.replace(kept)
+        write_json(kept, reference)
     return reference
 
 
@@ -284,6 +326,7 @@ def _identity(run: Run, prepared: Prepared) -> str:
         "settings": {key: value for key, value in settings.items() if (STAGE, key) not in FREE},
         "policy": prepared.policy,
         "pairs": sorted({p.pair_id for update in prepared.updates for p in update}),
+        "candidates": run.config.validation.candidates,
     }
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
 

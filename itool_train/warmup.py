@@ -3,11 +3,11 @@
 TRL's SFTTrainer does the training; the loss is on the response's tokens only (Eq. 2), end-of-turn included. Each
 stage has its own learning rate and a cosine schedule, writes checkpoints, and leaves its adapter behind, so that a
 killed run goes on inside the stage it was in, and each stage can be evaluated (Figure 5). A single stage `mixed` of all
-difficulties is what the order is compared with. Left out: choosing the samples (the caller does) and full fine-tuning.
+difficulties is what the order is compared with. Left out: choosing the samples and among the adapters (the caller does
+both), and full fine-tuning.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from itool_data.config import WarmupSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.load import BaseModel
 from itool_data.policy.memory import keep_freed_memory
-from itool_train.checkpoints import keep_adapter, last_checkpoint
+from itool_train.checkpoints import even_points, keep_adapter, last_checkpoint, save_adapter, write_json
 from itool_train.trainer_arguments import common_arguments
 
 STAGES = ("easy", "medium", "hard", "mixed")
@@ -104,8 +104,9 @@ def warm_up(
     work: Path,
     adapters: Path,
     report: Callable[[Progress], None],
-) -> tuple[Path, list[StageResult]]:
-    """Train the stages in turn and return the final adapter's folder.
+    candidates: int = 1,
+) -> tuple[dict[int, Path], list[StageResult]]:
+    """Train the stages in turn.
 
     Args:
         base: the model to adapt.
@@ -113,9 +114,14 @@ def warm_up(
         settings: learning rates, sizes, LoRA's rank.
         seed: of the order of the examples and the adapter's initial weights.
         device: `cpu` or `cuda`.
-        work: folder for checkpoints; what it holds from a killed run of the same data is gone on from.
+        work: folder for checkpoints; what it holds from a killed run of the same data is gone on from, so it must stay
+            until the result is committed.
         adapters: each stage's adapter goes to `adapters/warmup-<content hash>`.
         report: called after every update.
+        candidates: keep the adapter at so many even shares of all updates, the end included.
+
+    Returns:
+        The folders of these adapters by the updates after which they were kept, and what the stages did.
 
     Raises:
         ItoolError: if there is nothing to train on, or the loss is not a number.
@@ -124,12 +130,14 @@ def warm_up(
     if not wanted:
         raise ItoolError("warm-up: no training samples; `itool data import SOURCE --run DIR` brings some")
     import transformers
+    from accelerate.utils.memory import clear_device_cache
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if device == "cpu":
         keep_freed_memory()
     total = sum(updates_of(len(stages[name]), settings) for name in wanted)
+    on_the_way = even_points(total, candidates) - {total}
     before = 0
     previous: Path | None = None
     results: list[StageResult] = []
@@ -141,14 +149,24 @@ def warm_up(
             def tell(update: int, loss: float, name: str = name, before: int = before) -> None:
                 report(Progress(name, before + update, total, loss))
 
-            result = _train_stage(base, name, stages[name], settings, seed, device, folder, previous, adapters, tell)
-            record.write_text(json.dumps(result.__dict__), encoding="utf-8")
+            def pass_by(update: int, model: Any, before: int = before) -> None:
+                if before + update in on_the_way:
+                    save_adapter(model, work / f"candidate-{before + update}")
+
+            result = _train_stage(
+                base, name, stages[name], settings, seed, device, folder, previous, adapters, tell, pass_by
+            )
+            write_json(record, result.__dict__)
+            # A trainer refers to itself, and whatever comes next needs its memory.
+            clear_device_cache(garbage_collection=True)
         results.append(StageResult(**json.loads(record.read_text(encoding="utf-8"))))
         before += updates_of(len(stages[name]), settings)
         previous = adapters / results[-1].adapter
     assert previous is not None
-    shutil.rmtree(work)
-    return previous, results
+    kept = {update: work / f"candidate-{update}" for update in sorted(on_the_way)}
+    return {update: keep_adapter(kept[update], base, adapters, "warmup") for update in kept} | {
+        total: previous
+    }, results
 
 
 def _train_stage(
@@ -162,6 +180,7 @@ def _train_stage(
     previous: Path | None,
     adapters: Path,
     tell: Callable[[int, float], None],
+    pass_by: Callable[[int, Any], None],
 ) -> StageResult:
     import torch
     from datasets import Dataset
@@ -189,7 +208,7 @@ def _train_stage(
         model = PeftModel.from_pretrained(model, str(previous), is_trainable=True)
 
     class Watch(TrainerCallback):  # type: ignore[misc]
-        """Reports progress, stops on a loss that is not a number, and asks for checkpoints by the clock."""
+        """Reports progress, stops on a loss that is no number, keeps adapters, asks for checkpoints by the clock."""
 
         saved = time.monotonic()
 
@@ -202,7 +221,8 @@ def _train_stage(
                         f"warm-up: the loss is not a number at update {state.global_step} of {name}; lower lr_{name}"
                     )
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            pass_by(state.global_step, model)
             if time.monotonic() - self.saved >= settings.checkpoint_seconds:
                 self.saved = time.monotonic()
                 control.should_save = True

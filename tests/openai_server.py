@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from itool_data.config import load_config
+from itool_data.config_file import load_config
 from itool_data.errors import ItoolError
 from itool_data.policy.base import Request, generate
 from itool_data.policy.load import find_model, load_tokenizer

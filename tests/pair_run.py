@@ -10,9 +10,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from toys import tiny_model
 
-from itool_data.policy.load import find_model
+from itool_cli.choose import choose
+from itool_cli.loaded import Policies
+from itool_data.policy.load import BaseModel, find_model
 from itool_data.run import Run, open_run, write_run
 from itool_train import preference
 
@@ -57,10 +60,19 @@ def make_run(folder: Path, rows: list[dict[str, Any]] | None = None, *settings: 
     return folder
 
 
+def finish(run: Run, base: BaseModel, prepared: preference.Prepared, trained: preference.Trained) -> None:
+    choice = choose(Console(quiet=True), run, Policies(), None, prepared.start, trained.candidates)
+    preference.finish(run, base, prepared, trained, choice.info)
+
+
 def train(run: Run, report: Any = lambda progress: None, say: Any = print) -> preference.Trained | None:
     """Round 1, as the command trains it."""
     base = find_model(run.config.model)
-    return preference.train(run, base, preference.prepare(run, base, 1), report, say)
+    prepared = preference.prepare(run, base, 1)
+    trained = preference.train(run, base, prepared, report, say)
+    if trained is not None:
+        finish(run, base, prepared, trained)
+    return trained
 
 
 def main() -> None:

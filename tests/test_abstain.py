@@ -13,8 +13,9 @@ from itool_data.abstain import PREFIX, SENTENCES, alike, variants
 from itool_data.errors import ItoolError
 from itool_data.match import response_error
 from itool_data.run import write_run
+from itool_data.run_samples import training_samples
 from itool_data.sample import Message, Sample, Tool, ToolCall
-from itool_data.stages import training_samples, warmup_stages
+from itool_data.stages import warmup_stages
 from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
 

@@ -91,7 +91,7 @@ def script_turns(questions: list[Question], replies: list[str]) -> dict[tuple[in
 def evaluate(run: Run, policy: ScriptedPolicy, benchmark: Benchmark, questions: list[Question], steps: int = 99) -> int:
     """Run at most so many steps, as a killed process would; how many were answered."""
     pool = LocalPool(Desk(policy, PROMPTER))
-    answering = answer(run, pool, benchmark, prepare(run, pool, benchmark, questions))
+    answering = answer(run, pool, benchmark, prepare(run, str(pool.policy_id), benchmark, questions))
     answered = sum(len(step.verdicts) for _, step in zip(range(steps), answering, strict=False))
     answering.close()
     return answered
@@ -269,7 +269,7 @@ def test_prompts_longer_than_the_context_are_set_aside_once(tmp_path: Path, bfcl
     with write_run(tmp_path, None, []) as run:
         for _ in range(2):
             pool = LocalPool(Desk(policy, PROMPTER))
-            (step,) = answer(run, pool, bfcl, prepare(run, pool, bfcl, questions))
+            (step,) = answer(run, pool, bfcl, prepare(run, str(pool.policy_id), bfcl, questions))
             assert not step.verdicts and [r.field for r in step.set_aside] == ["simple_0", "simple_1"]
         rejects = query(run.store, "SELECT stage, source, file, field FROM rejects ORDER BY field").to_pylist()
         assert rejects == [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from itool_data.config import load_config
+from itool_data.config_file import load_config
 from itool_data.errors import ItoolError
 from itool_train.losses import hyperparameters
 

@@ -30,7 +30,7 @@ def wrong(text: str, p: float, error: str, tree: str = "t") -> dict[str, Any]:
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose first round is a tree search and whose second a walk."""
     folder = tmp_path_factory.mktemp("walked") / "run"
-    with write_run(folder, None, scripted_mine.SETTINGS) as run:
+    with write_run(folder, None, scripted_mine.SETTINGS["mcts"]) as run:
         pool = LocalPool(Desk(scripted_mine.policy(), scripted_mine.PROMPTER))
         scripted_mine.mine(run, pool, round_=1)
         scripted_mine.mine(run, pool, "walk", 2)

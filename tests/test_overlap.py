@@ -9,8 +9,8 @@ from toys import toy_sample
 
 from itool_data.overlap import grams, near_duplicates
 from itool_data.run import Run, write_run
+from itool_data.run_samples import training_samples
 from itool_data.sample import Message, Sample, Tool
-from itool_data.stages import training_samples
 from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
 

@@ -89,11 +89,12 @@ def test_a_round_learns_and_leaves_an_adapter_and_a_row_an_update(tmp_path):
     assert all(row["tokens"] > 0 and row["seconds"] > 0 and row["learning_rate"] is not None for row in updates)
     # The best on the validation pairs is what is kept (paper B.1).
     validated = {row["update"]: row["loss"] for row in rows(folder, "split = 'validation' AND update > 0")}
-    assert validated[result.update] == min(validated.values()) == result.validation_loss
-    assert len(validated) == 4 and result.adapter.name.startswith("preference-")
+    ((update, adapter),) = result.candidates.items()
+    assert validated[update] == min(validated.values()) == result.validation_loss(update)
+    assert len(validated) == 4 and adapter.name.startswith("preference-")
     commit = open_run(folder).store.log()[-1]
     assert (commit.operation, commit.info["round"]) == ("preference", 1)
-    assert folder / commit.info["adapter"] == result.adapter
+    assert (folder / commit.info["adapter"], commit.info["update"]) == (adapter, update)
     assert not list((folder / "work").iterdir())
 
 
@@ -104,9 +105,10 @@ def test_the_kept_adapter_is_that_of_the_update_it_says(tmp_path):
     run = open_run(folder)
     base = find_model(run.config.model)
     validation = preference.prepare(run, base, 1).validation
-    policy = load_policy(base.path, PolicyId("tiny", "0"), result.adapter, "cpu", 1)
+    ((update, adapter),) = result.candidates.items()
+    policy = load_policy(base.path, PolicyId("tiny", "0"), adapter, "cpu", 1)
     scores = policy.score([p.prompt for p in validation], [p.chosen for p in validation])
-    (kept,) = rows(folder, f"split = 'validation' AND update = {result.update}")
+    (kept,) = rows(folder, f"split = 'validation' AND update = {update}")
     assert sum(sum(s) / len(s) for s in scores) / len(scores) == pytest.approx(kept["chosen_logprob"], abs=1e-4)
 
 
@@ -128,13 +130,16 @@ def test_the_next_round_goes_on_from_the_adapter_of_this_one(tmp_path):
     with write_run(folder, None, []) as run:
         base = find_model(run.config.model)
         prepared = preference.prepare(run, base, 2)
-        preference.train(run, base, prepared, lambda progress: None, print)
-        assert preference.trained(run, 2) == run.folder / run.store.log()[-1].info["adapter"]
+        second = preference.train(run, base, prepared, lambda progress: None, print)
+        assert second is not None
+        pair_run.finish(run, base, prepared, second)
+        assert run.trained(preference.STAGE, 2) == run.store.log()[-1]
     # The first update is made at learning rate 0: its log-probabilities are those of the adapter it starts from.
     (start,) = rows(folder, 'round = 2 AND "update" = 1')
     assert (start["policy"], start["learning_rate"]) == (policy, 0)
     pairs = prepared.updates[0]
-    scores = load_policy(base.path, PolicyId("tiny", "0"), first.adapter, "cpu", 1).score(
+    (adapter,) = first.candidates.values()
+    scores = load_policy(base.path, PolicyId("tiny", "0"), adapter, "cpu", 1).score(
         [p.prompt for p in pairs], [p.chosen for p in pairs]
     )
     assert sum(sum(s) / len(s) for s in scores) / len(scores) == pytest.approx(start["chosen_logprob"], abs=1e-4)
@@ -300,7 +305,7 @@ def test_a_collapse_of_the_chosen_steps_stops_the_training(tmp_path):
         with pytest.raises(ItoolError) as error:
             preference.train(run, base, preference.prepare(run, base, 2), lambda progress: None, print)
         adapter = run.adapter(base)
-        assert adapter is not None and adapter.path == learnt.adapter
+        assert adapter is not None and [adapter.path] == list(learnt.candidates.values())
     assert "log-probability a token has collapsed from -0." in str(error.value) and "lower preference.lr" in str(
         error.value
     )

@@ -17,7 +17,7 @@ from bench.replication.report import over_seeds, report
 from bench.replication.results import Results
 from itool_cli.console import make_console
 from itool_cli.run import stage_names
-from itool_data.config import load_config
+from itool_data.config_file import load_config
 from itool_data.run import open_run
 from itool_eval.compare import Outcome
 

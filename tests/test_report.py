@@ -27,8 +27,8 @@ from itool_eval.scores import Tally, wilson
 HOSTILE = "[f(a='</script><script>window.hacked = 1</script><img src=x onerror=window.hacked=2>')]"
 
 COMMANDS = {
-    "scores": "itool eval run", "errors": "itool eval run", "training": "itool train warmup", "trees": "itool mine",
-    "pairs": "itool mine", "cost": "itool run",
+    "scores": "itool eval run", "errors": "itool eval run", "fragments": "itool mine --search walk",
+    "training": "itool train warmup", "trees": "itool mine", "pairs": "itool mine", "cost": "itool run",
 }  # fmt: skip
 
 
@@ -57,6 +57,30 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with write_run(folder, None, settings) as run:
         scripted_mine.mine(run, LocalPool(Desk(ScriptedPolicy(table), scripted_mine.PROMPTER)))
     return folder
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run that was walked, whose base model and warm-up were asked along ten held-out samples."""
+    folder = tmp_path_factory.mktemp("walked") / "run"
+    usual = scripted_mine.policy()
+    table = {prompt: {**answers, scripted_mine.ids_of(HOSTILE): 4.0} for prompt, answers in usual._table.items()}
+    with write_run(folder, None, [*scripted_mine.SETTINGS["walk"], "walk.max_step_tokens=120"]) as run:
+        scripted_mine.mine(run, LocalPool(Desk(ScriptedPolicy(table), scripted_mine.PROMPTER)), search="walk")
+        decisions = [_decision("scripted@0", number, number < 5) for number in range(40)]
+        decisions += [_decision("scripted@0+warm", number, number < 25) for number in range(40)]
+        run.store.commit("eval", {"decisions": decisions})
+        run.store.commit("warmup", {}, base="scripted@0", adapter="adapters/warm", content="warm")
+    write_report(open_run(folder), folder / "report.html")
+    return folder
+
+
+def _decision(policy: str, number: int, right: bool) -> dict[str, Any]:
+    return {
+        "policy": policy, "split": "test", "sample_id": str(number // 4), "number": number % 4,
+        "kind": ("name", "argument", "argument", "end")[number % 4], "right": right,
+        "error_class": None if right else ("Tool Name", "Parameter Value")[number % 4 > 0],
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +128,33 @@ def test_the_page_holds_every_tree_node_and_pair_of_the_tables(mined: Path, page
 
 def _text(pieces: list[tuple[str, bool]]) -> str:
     return "".join(text for text, _ in pieces)
+
+
+def test_the_page_holds_the_map_of_doubts_the_proofs_and_fragment_accuracy(walked: Path) -> None:
+    data = parts(walked / "report.html")["data-fragments"]
+    (doubts,) = data["maps"]
+    count = "SELECT count(*) AS n, count(*) FILTER (probability < 0.9) AS doubted FROM fragments"
+    (stored,) = ask(walked, count)
+    assert sum(kind["fragments"] for kind in doubts["kinds"]) == stored["n"]
+    assert sum(place["doubted"] for place in doubts["places"]) == stored["doubted"] > 0
+    argument = next(place for place in doubts["places"] if place["place"] == "f.a")
+    (worst,) = ask(
+        walked,
+        "SELECT step_text, wrong_text, wrong_probability FROM fragments WHERE parameter = 'a' "
+        "AND probability < 0.9 ORDER BY wrong_probability DESC LIMIT 1",
+    )
+    assert argument["example"]["wrongProbability"] == pytest.approx(worst["wrong_probability"])
+    assert _text(argument["example"]["wrong"]).startswith("a=")
+    (proof,) = data["proofs"]
+    assert proof["pairs"] == proof["proved"] == len(ask(walked, "SELECT 1 FROM pairs"))
+    (accuracy,) = data["accuracy"]
+    assert [policy["label"] for policy in accuracy["policies"]] == ["base", "warm-up"]
+    whole = accuracy["rows"][0]
+    for score, right in zip(whole["scores"], (5, 25), strict=True):
+        interval = wilson(Tally(right, 40))
+        assert (score["value"], score["low"], score["high"]) == (right / 40, interval.low, interval.high)
+    assert (whole["changes"][0]["fixed"], whole["changes"][0]["broken"]) == (0, 20), "against the warm-up"
+    assert accuracy["errors"]["policies"][1]["counts"] == [12, 0, 0, 0, 3, 0, 0]
 
 
 def test_a_pairs_ends_in_its_tree_are_the_steps_that_it_names(mined: Path, page: Path) -> None:
@@ -265,6 +316,23 @@ def test_pairs_are_filtered_and_lead_to_their_tree(browser: Any, mined: Path, pa
         wanted = cards.last.locator("a").get_attribute("href").removeprefix("#tree-")
         cards.last.locator("a").click()
         tab.wait_for_function("id => document.getElementById('explorer').dataset.tree === id", arg=wanted)
+
+
+def test_doubts_and_accuracy_are_drawn_and_what_a_model_wrote_in_them_is_text(browser: Any, walked: Path) -> None:
+    with opened(browser, walked / "report.html") as tab:
+        rows = tab.locator("#fragments .places tbody tr")
+        assert rows.first.inner_text().startswith("f.a")
+        assert rows.locator(".chosen mark").count() > 0 and rows.locator(".rejected mark").count() > 0
+        assert tab.locator("#fragments .chart svg[role=img]").count() == 1
+        assert "12.5 %" in tab.locator("#fragments").inner_text()
+        assert tab.locator("#fragments img").count() == 0 and tab.evaluate("window.hacked") is None
+        assert "100.0 %" in tab.locator("#pairs .table").inner_text()
+        assert tab.locator("#pairs .pair header").first.inner_text().count("proved") == 1
+        probabilities = [
+            float(text.split()[-1])
+            for text in tab.locator("#pairs .pair header span", has_text="rejected p").all_inner_texts()
+        ]
+        assert len(probabilities) > 10 and probabilities == sorted(probabilities, reverse=True)
 
 
 def test_what_a_model_wrote_is_shown_and_never_obeyed(browser: Any, page: Path) -> None:

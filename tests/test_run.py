@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from itool_data.config import load_config
+from itool_data.config_file import load_config
 from itool_data.errors import ItoolError
 from itool_data.run import open_run, write_run
 from itool_data.store.schema import SCHEMAS

@@ -1,6 +1,7 @@
 """`itool run` over a whole run at toy size: order, nothing twice, parts of it, interruptions, bad input."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 from outcomes import Itool, one_line
 from toy_loop import run_until, write_config
+from toys import toy_sample
 
 from itool_cli.run import finished, stage_names
+from itool_cli.run_tables import round_policies
 from itool_data.config import LoopSettings
 from itool_data.policy.load import find_model
 from itool_data.run import open_run, write_run
+from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
 
 TESTS = Path(__file__).parent
@@ -114,10 +118,34 @@ def test_from_does_a_stage_and_what_follows_again_and_an_interrupted_one_goes_on
     assert count(folder, "training WHERE round = 2") == 2 * updates
 
 
-def killed(folder: Path, after: str) -> None:
-    """Go on with a run in a process of its own that dies after an operation's first commit."""
+def test_fragments_are_asked_after_an_evaluation_and_shown_by_round(
+    itool: Itool, toy_run: Path, tmp_path: Path
+) -> None:
+    folder = run_until(toy_run, "evaluate-2", tmp_path / "run")
+    held_out = [toy_sample(f"[f(a={n})]", f"f of {n}") for n in range(3)]
+    with write_run(folder, None, []) as run:
+        run.store.commit("import", {"samples": [sample_row(s) | {"split": "test"} for s in held_out]})
+    wanted = ("--set", "eval.fragments=2")
+    assert itool("run", "--run", folder, "--from", "evaluate-2", "--until", "evaluate-2", *wanted)[0] == 0
+    decided = ask(folder, "SELECT * FROM decisions ORDER BY sample_id, number")
+    assert {row["policy"] for row in decided} == {round_policies(open_run(folder))[2]}
+    assert len({row["sample_id"] for row in decided}) == 2
+    with write_run(folder, None, []) as run:
+        warm = [row | {"policy": round_policies(run)[0], "right": True, "error_class": None} for row in decided]
+        run.store.commit("eval", {"decisions": warm})
+    code, out, err = itool("run", "--run", folder)
+    assert code == 0, err
+    shown = out[out.index("fragments of test samples") :]
+    n, right = len(decided), sum(row["right"] for row in decided)
+    assert re.search(rf"warm-up +│ +│ {n} +│ {n} +│ 100\.0 ", shown)
+    assert re.search(rf"round 2 +│ \d+ +│ {right} +│ {n} +│ {100 * right / n:.1f} .*│ 0 +│ {n - right} +│", shown)
+    assert "intervals count samples" in shown
+
+
+def killed(folder: Path, when: str, operation: str) -> None:
+    """Go on with a run in a process of its own that dies after (or before) an operation's first commit."""
     done = subprocess.run(
-        [sys.executable, TESTS / "toy_loop.py", folder, "--kill-after", after], capture_output=True, text=True,
+        [sys.executable, TESTS / "toy_loop.py", folder, "--kill", when, operation], capture_output=True, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)},
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -126,7 +154,7 @@ def killed(folder: Path, after: str) -> None:
 def test_a_run_killed_inside_a_stage_goes_on_there(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
     folder = run_until(toy_run, "perplexity-1", tmp_path / "run")
     done = stages(folder)
-    killed(folder, "mine")
+    killed(folder, "after", "mine")
     assert stages(folder) == done and 0 < count(folder, "trees") < 6
     assert itool("run", "--run", folder, "--until", "mine-1")[0] == 0
     assert stages(folder) == [*done, ("mine-1", True)]
@@ -139,13 +167,35 @@ def test_a_run_killed_after_training_but_before_the_log_says_so_does_not_train_a
 ) -> None:
     folder = run_until(toy_run, "mine-1", tmp_path / "run")
     done = stages(folder)
-    killed(folder, "preference")
+    killed(folder, "after", "preference")
     updates = count(folder, "training")
     assert stages(folder) == done and updates
     code, out, err = itool("run", "--run", folder, "--until", "preference-1")
     assert code == 0, err
     assert "round 1: already trained" in out
     assert (stages(folder), count(folder, "training")) == ([*done, ("preference-1", True)], updates)
+
+
+@pytest.mark.parametrize(
+    ("before", "stage", "trains"),
+    [
+        ("import", "warmup", "itool_train.warmup._train_stage"),
+        ("mine-1", "preference-1", "itool_train.pair_trainer.PairTrainer.fit"),
+    ],
+)
+def test_a_run_killed_between_a_training_and_its_commit_does_not_train_again(
+    itool: Itool, toy_run: Path, tmp_path: Path, monkeypatch: Any, before: str, stage: str, trains: str
+) -> None:
+    folder = run_until(toy_run, before, tmp_path / "run")
+    killed(folder, "before", stage.partition("-")[0])
+    losses = f'SELECT objective, "update", loss FROM training WHERE round = {int(stage != "warmup")} ORDER BY ALL'
+    assert not ask(folder, losses)
+    monkeypatch.setattr(trains, None)
+    code, _, err = itool("run", "--run", folder, "--until", stage)
+    assert code == 0, err
+    ours, whole = ask(folder, losses), ask(toy_run, losses)
+    assert [row["loss"] for row in ours] == pytest.approx([row["loss"] for row in whole], abs=1e-4)
+    assert not list((folder / "work").iterdir())
 
 
 @pytest.mark.parametrize("processes", [1, 2])

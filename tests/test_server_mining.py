@@ -111,7 +111,7 @@ def test_a_search_over_a_server_finds_pairs_and_says_what_it_took(expected: Rows
 
 
 def open_settings(toy: Toy) -> Any:
-    from itool_data.config import load_config
+    from itool_data.config_file import load_config
 
     return load_config(toy.config, []).model
 

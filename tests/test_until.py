@@ -12,7 +12,7 @@ from openai_server import OpenAIServer, toy_server
 from toy_loop import write_config
 from toys import tiny_model
 
-from itool_data.config import load_config
+from itool_data.config_file import load_config
 from itool_data.policy.base import Draw, Policy, PolicyId, Request, generate
 from itool_data.policy.load import find_model, load_tokenizer
 from itool_data.policy.openai import PIECE, PROBE, open_server_policy

@@ -14,7 +14,7 @@ from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId
 from itool_data.policy.load import BaseModel, adapter_hash, find_adapter
 from itool_data.policy.transformers import load_policy
-from itool_train.warmup import Example, warm_up
+from itool_train.warmup import Example, Progress, warm_up
 
 SETTINGS = WarmupSettings(epochs=2, batch=2, micro_batch=1, lr_easy=1e-2, lr_medium=1e-2, lr_hard=1e-2)
 
@@ -33,8 +33,15 @@ def base(tmp_path_factory) -> BaseModel:
 
 def train(base, folder, stages=STAGES, settings=SETTINGS):
     seen = []
-    adapter, results = warm_up(base, stages, settings, 42, "cpu", folder / "work", folder / "adapters", seen.append)
+    (adapter,), results = left(base, folder, stages, settings, seen.append)
     return adapter, results, seen
+
+
+def left(base, folder, stages=STAGES, settings=SETTINGS, report=print, candidates=1):
+    """The adapters that a warm-up leaves, and its stages."""
+    folders = folder / "work", folder / "adapters"
+    adapters, results = warm_up(base, stages, settings, 42, "cpu", *folders, report, candidates)
+    return list(adapters.values()), results
 
 
 def test_the_first_loss_is_the_mean_over_response_tokens_alone(base, tmp_path):
@@ -92,9 +99,8 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[4])
 from pathlib import Path
-from test_warmup import SETTINGS, STAGES
+from test_warmup import SETTINGS, STAGES, left
 from itool_data.policy.load import BaseModel
-from itool_train.warmup import warm_up
 
 def die(progress):
     print(progress.update, flush=True)
@@ -104,13 +110,14 @@ def die(progress):
 folder = Path(sys.argv[2])
 every = SETTINGS.model_copy(update={"checkpoint_seconds": 0})
 model = BaseModel(Path(sys.argv[1]), "tiny", "0")
-adapter, _ = warm_up(model, STAGES, every, 42, "cpu", folder / "work", folder / "adapters", die)
-(folder / "final").write_text(str(adapter))
+adapters, _ = left(model, folder, STAGES, every, die, 3)
+(folder / "final").write_text(" ".join(map(str, adapters)))
 """
 
 
 def test_a_killed_warm_up_goes_on_where_it_was_and_ends_the_same(base, tmp_path):
-    whole, _, seen = train(base, tmp_path / "whole")
+    seen: list[Progress] = []
+    whole, _ = left(base, tmp_path / "whole", report=seen.append, candidates=3)
     updates: list[list[int]] = []
     for at in (3, 9, -1):  # inside the easy stage, inside the medium one, never
         done = subprocess.run(
@@ -124,11 +131,15 @@ def test_a_killed_warm_up_goes_on_where_it_was_and_ends_the_same(base, tmp_path)
     assert updates[0] == [1, 2, 3]
     assert updates[1][0] in (3, 4) and updates[2][0] in (9, 10)  # the update being saved at the kill may come again
     assert updates[2][-1] == seen[-1].update
-    cut = Path((tmp_path / "cut" / "final").read_text())
-    assert len(list((tmp_path / "cut" / "adapters").iterdir())) == 3
-    scores = []
-    for adapter in (whole, cut):
-        policy = load_policy(base.path, PolicyId("tiny", "0"), adapter, "cpu", 1)
-        scores.append(policy.score([e.prompt for e in STAGES["hard"]], [e.response for e in STAGES["hard"]]))
-    for one, other in zip(*scores, strict=True):
-        assert one == pytest.approx(other, abs=1e-3)
+    cut = [Path(adapter) for adapter in (tmp_path / "cut" / "final").read_text().split()]
+    # Those of the stages' ends, and those at a third and two thirds of all updates, inside the first and the second.
+    assert len(whole) == len(cut) == 3 and len(list((tmp_path / "cut" / "adapters").iterdir())) == 5
+    for one, other in zip(whole, cut, strict=True):
+        first, second = (
+            load_policy(base.path, PolicyId("tiny", "0"), adapter, "cpu", 1).score(
+                [e.prompt for e in STAGES["hard"]], [e.response for e in STAGES["hard"]]
+            )
+            for adapter in (one, other)
+        )
+        for scores in zip(first, second, strict=True):
+            assert scores[0] == pytest.approx(scores[1], abs=1e-3)

@@ -101,7 +101,7 @@ def answers(folder: Path, pool: Pool, source: Path) -> list[dict[str, Any]]:
     """The rows of `predictions` that an evaluation made, but for the time an item took."""
     benchmark = open_benchmark(f"apibank:{source}", "signatures")
     with write_run(folder, None, []) as run:
-        asked = prepare(run, pool, benchmark, benchmark.questions("level-1"))
+        asked = prepare(run, str(pool.policy_id), benchmark, benchmark.questions("level-1"))
         verdicts = [verdict for step in answer(run, pool, benchmark, asked) for verdict in step.verdicts]
         sql = "SELECT * EXCLUDE (seconds) FROM predictions ORDER BY category, position"
         rows: list[dict[str, Any]] = query(run.store, sql).to_pylist()

@@ -1,5 +1,5 @@
 """A run of the whole method at toy size: a tiny random model that reads characters, samples of one to four tools, and
-API-Bank files of a few items. `python toy_loop.py RUN --kill-after mine` goes on with it and is killed.
+API-Bank files of a few items. `python toy_loop.py RUN --kill after mine` goes on with it and is killed.
 """
 
 import argparse
@@ -105,13 +105,17 @@ def run_until(run: Path, stage: str, folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
-    parser.add_argument("--kill-after", required=True, help="the operation after whose first commit the process dies")
+    parser.add_argument(
+        "--kill", nargs=2, required=True, help="`after` or `before`, and the operation at whose first commit it dies"
+    )
     options = parser.parse_args()
     commit = Store.commit
 
     def deadly(store: Store, operation: str, *arguments: Any, **info: object) -> Commit:
+        if ["before", operation] == options.kill:
+            os.kill(os.getpid(), signal.SIGKILL)
         done = commit(store, operation, *arguments, **info)
-        if operation == options.kill_after:
+        if ["after", operation] == options.kill:
             os.kill(os.getpid(), signal.SIGKILL)
         return done
 

@@ -6,6 +6,7 @@ Left out: the adapters themselves (`itool_data.run.Run.adapter`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from itool_data.run import standing
 from itool_data.store.tables import Commit
 
 
@@ -15,16 +16,16 @@ class Trainings:
 
     Attributes:
         base: the base model as rows name it; "" before any training.
-        contents: (round, adapter's content) of every training in turn, the warm-up as round 0.
+        commits: of every training in turn.
     """
 
     base: str
-    contents: Sequence[tuple[int, str]]
+    commits: Sequence[Commit]
 
     def after(self, round_: int) -> str:
-        """The policy after a round: with the newest adapter of it or of one before it."""
-        fitting = [content for of, content in self.contents if of <= round_]
-        return f"{self.base}+{fitting[-1]}" if fitting else self.base
+        """The policy after a round."""
+        commit = standing(self.commits, round_ + 1)
+        return f"{self.base}+{commit.info['content']}" if commit else self.base
 
 
 def trainings(log: Sequence[Commit], policies: Sequence[str]) -> Trainings:
@@ -36,7 +37,7 @@ def trainings(log: Sequence[Commit], policies: Sequence[str]) -> Trainings:
     """
     found = [c for c in log if "adapter" in c.info and "content" in c.info]
     base = found[-1].info["base"] if found else next((p.partition("+")[0] for p in policies), "")
-    return Trainings(base, [(int(c.info.get("round", 0)), str(c.info["content"])) for c in found])
+    return Trainings(base, found)
 
 
 def labels(run: Trainings, policies: Sequence[str]) -> dict[str, str]:
@@ -49,7 +50,7 @@ def labels(run: Trainings, policies: Sequence[str]) -> dict[str, str]:
         policies: those to be called something.
     """
     names = {run.base: "base"}
-    for round_ in range(max((of for of, _ in run.contents), default=0) + 1):
+    for round_ in range(max((c.info.get("round", 0) for c in run.commits), default=0) + 1):
         names.setdefault(run.after(round_), f"round {round_}" if round_ else "warm-up")
     known = {policy: name for policy, name in names.items() if policy in policies}
     others = [policy for policy in policies if policy not in known]

@@ -38,8 +38,6 @@ PROBE = "The answer is: {'naïve': [1.5, true]} →"
 _HOT = 2.0  # the most that vLLM takes
 _NEAR = 0.5  # nats between two computations of one log-probability, in half precision too
 _SEEDS = 2**63  # vLLM's are signed
-
-
 PIECE = 8  # tokens asked for at once where the caller says what ends a draw; a step has about so many
 
 
@@ -55,7 +53,7 @@ class _Drawn:
 
 @dataclass
 class _Drawing:
-    """A draw under way."""
+    """A draw under way: its job and place in it, the longest that it may be, and what there is of it."""
 
     job: Gathering
     index: int

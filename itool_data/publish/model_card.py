@@ -15,7 +15,7 @@ from itool_data.errors import ItoolError
 from itool_data.prompt import SYSTEM
 from itool_data.publish.card_text import CITATION, block, code, licence_section, score_table
 from itool_data.publish.licences import SOURCES, base_model, combined, sources
-from itool_data.run import Run
+from itool_data.run import Run, standing
 from itool_data.store.sql import query
 
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
@@ -39,21 +39,21 @@ class Made:
 
 
 def newest_adapter(run: Run) -> Made:
-    """The adapter that the run's last training made.
+    """The adapter that the run goes on from.
 
     Raises:
         ItoolError: there is none.
     """
-    for commit in reversed(run.store.log()):
-        info = commit.info
-        if "adapter" in info:
-            round_ = int(info.get("round", 0))
-            start = query(run.store, "SELECT any_value(policy) AS p FROM training WHERE round = ?", None, [round_])
-            folder = run.folder / str(info["adapter"])
-            if not (folder / WEIGHTS).is_file():
-                raise ItoolError(f"{folder}: the run's newest adapter is gone; copy it back, or train again")
-            return Made(folder, f"{info['base']}+{info['content']}", start["p"][0].as_py() or "", round_)
-    raise ItoolError(f"{run.folder}: no adapter to publish; `itool train warmup --run {run.folder}` makes one")
+    commit = standing(run.store.log())
+    if commit is None:
+        raise ItoolError(f"{run.folder}: no adapter to publish; `itool train warmup --run {run.folder}` makes one")
+    info = commit.info
+    round_ = int(info.get("round", 0))
+    start = query(run.store, "SELECT any_value(policy) AS p FROM training WHERE round = ?", None, [round_])
+    folder = run.folder / str(info["adapter"])
+    if not (folder / WEIGHTS).is_file():
+        raise ItoolError(f"{folder}: the run's newest adapter is gone; copy it back, or train again")
+    return Made(folder, f"{info['base']}+{info['content']}", start["p"][0].as_py() or "", round_)
 
 
 def write_model(

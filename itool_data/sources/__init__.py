@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from itool_data.errors import ItoolError
 from itool_data.sample import Reject, Sample
 from itool_data.sources import apibank, bfcl, openai_jsonl, seal_tools, sharegpt, toolace, toolrl, xlam
+from itool_data.validation import divided
 
 OWN_FORM: dict[str, Callable[[str | None], Iterator[Sample | Reject]]] = {
     "toolace": toolace.read,
@@ -27,17 +28,26 @@ OWN_FORM: dict[str, Callable[[str | None], Iterator[Sample | Reject]]] = {
 }
 
 
-def load(source: str) -> Iterator[Sample | Reject]:
+def load(source: str, validation: float = 0.0) -> Iterator[Sample | Reject]:
     """Yield a data set's samples, and a Reject for each bad row, lazily and in order.
+
+    Args:
+        source: as above.
+        validation: about this share of its training samples is marked `validation`; BFCL's says its own.
 
     Raises:
         ItoolError: the source string names no data set, or the data set cannot be read (also while iterating).
     """
     name, _, rest = source.partition(":")
-    if name in OWN_FORM:
-        return OWN_FORM[name](rest or None)
     if name == "bfcl":
         return bfcl.read(bfcl.validation_share(rest))
+    return (divided(item, validation) if isinstance(item, Sample) else item for item in _read(source))
+
+
+def _read(source: str) -> Iterator[Sample | Reject]:
+    name, _, rest = source.partition(":")
+    if name in OWN_FORM:
+        return OWN_FORM[name](rest or None)
     if name == "hf" and rest:
         hub_name, _, split = rest.partition(":")
         return openai_jsonl.read_from_hub(hub_name, split or "train")

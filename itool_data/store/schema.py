@@ -46,7 +46,7 @@ TABLES = {
                 "the data set's own id of the item, with the turn's number where it has several; a variant's is its "
                 "sample's",
             ),
-            "split": (_TEXT, "`train`, or `test` for what may never be trained on"),
+            "split": (_TEXT, "`train`; `validation` and `test` for what may never be trained on"),
             "messages": (_TEXT, "JSON: what came before the turn, `[{role, content}]`"),
             "tools": (_TEXT, "JSON: the functions on offer, `[{name, description, parameters}]`"),
             "target": (_TEXT, "the gold response as text"),
@@ -236,10 +236,10 @@ TABLES = {
     "predictions": Described(
         "a policy's answer to a benchmark's item, and its verdict",
         {
-            "benchmark": (_TEXT, "`bfcl-v3`, `bfcl-v4`, their `-fc`, `bfcl-v3-own-prompt` or `apibank`"),
+            "benchmark": (_TEXT, "such as `bfcl-v3`, `bfcl-v3-own-prompt`, `apibank`, or `validation`: own samples"),
             "policy": _POLICY,
             "category": (_TEXT, "of the benchmark"),
-            "item": (_TEXT, "the benchmark's id"),
+            "item": (_TEXT, "the benchmark's id; a validation sample's"),
             "position": (_INT, "in the category, because an id can stand for two items"),
             "output": (_TEXT, "the reply; of several turns, or called natively, JSON: a list (turn) of lists (step)"),
             "calls": (_TEXT, "JSON: the calls of all replies; null where the output does not decode"),

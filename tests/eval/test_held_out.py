@@ -9,10 +9,10 @@ from itool_data.abstain import SENTENCES
 from itool_data.errors import ItoolError
 from itool_data.prompt import SYSTEM
 from itool_data.run import Run, write_run
+from itool_data.run_samples import import_samples
 from itool_data.sample import Sample
 from itool_data.sources import apibank as apibank_source
 from itool_data.sources import bfcl
-from itool_data.stages import import_samples
 from itool_data.store.samples import read_samples
 from itool_eval.benchmarks import (
     API_BANK_OWN_PROMPT,
