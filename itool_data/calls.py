@@ -245,9 +245,9 @@ class _Machine:
         for _ in self._items(close):
             start = self.pos
             name = self._key("a parameter name")
+            self._take(separator)  # Until it is there, `a` may be the beginning of `ab`.
             if name in self.arguments:
                 self._fail("a parameter not given before", at=start)
-            self._take(separator)
             self._run(_SPACE)
             self.reading = name, self.pos
             value = self._value(0)

@@ -27,6 +27,7 @@ CITY = gold_of(call("find", "days", city=["Nairobi", "Nairobi, Kenya"], days=[80
 KINDS = gold_of(call("f", s=["it's"], i=[-12], x=[1.5, 2.0], b=[True], n=[None], l=[[1, "a"]], d=[{"k": 1}]))
 TWICE = gold_of(call("f", a=[1]), call("f", a=[2]))
 NAMES = gold_of(call("Get User's Songs", **{"user id": [1]}), call("f(x)", **{"a=b": [1]}))
+DATES = gold_of(call("book", date=[1], date_to=[2]))
 PROSE = toy_sample("It is late.")
 
 # A response that breaks off anywhere: can it still become right?
@@ -48,6 +49,8 @@ CUTS = [
     (CITY, "[find(citys", False),
     (CITY, "[find(t", False),
     (CITY, "[find(city='Nairobi', ci", False),
+    (DATES, "[book(date=1, date", True),  # which is given, and the beginning of another
+    (DATES, "[book(date=1, date=", False),
     # strings: BFCL's tolerance of case and signs; both accepted values
     (CITY, "[find(city=", True),
     (CITY, "[find(city='", True),
@@ -301,6 +304,9 @@ def test_no_token_that_is_right_where_it_stands_is_at_fault(gold: Sample, data: 
         # Digits too many, and too few.
         (CITY, "[find(city='Nairobi',", [" days", "=", "80", ")"], [" days", "=", "8", "00", ")"], (2, 2, 3)),
         (CITY, "[find(city='Nairobi',", [" days", "=", "80", ")"], [" days", "=", "8", ")"], (2, 2, 3)),
+        # A name that begins as one that is given already is no fault.
+        (DATES, "[book(date=1,", [" date", "_to", "=", "2", ")"], [" date", "_to", "=", "3", ")"], (3, 3, 3)),
+        (DATES, "[book(date=1,", [" date", "_to", "=", "2", ")"], [" date", "=", "3", ")"], (1, 1, 1)),
         # A call too many in place of the end.
         (CITY, "[find(city='Nairobi')", ["]", ""], [", ", "find", "("], (0, 0, 0)),
         # Its `)` is right where it stands; the right step closed the call and the response with one token.
