@@ -260,7 +260,7 @@ def show(
     from itool_eval.predictions import read_evaluated
 
     console = make_console()
-    found = read_evaluated(open_run(run), policy)
+    found = read_evaluated(open_run(run), policy, own=bool(policy))
     for evaluated in found:
         show_evaluated(console, evaluated)
         if report_quirks and (version := version_of(evaluated.benchmark)):
@@ -293,7 +293,8 @@ def compare(
             return {"": read_outcomes(Path(source))}, {}
         run = open_run(Path(folder))
         decided = read_decisions(run, policy)
-        found = read_evaluated(run, policy) if any_evaluated(run, policy) or not decided else []
+        own = bool(policy)  # a run's validation samples are asked of too many policies to guess whose answers are meant
+        found = read_evaluated(run, policy, own) if any_evaluated(run, policy, own) or not decided else []
         names = list(dict.fromkeys([*(one.policy for one in found), *(one.policy for one in decided)]))
         if len(names) > 1:
             raise ItoolError(f"{folder}: has {', '.join(names)}; say which with {folder}::{names[-1]}")

@@ -3,7 +3,7 @@
 Left out: every number, which the tables hold and `itool_eval` computes; pictures (`itool study`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from itool_cli.progress import duration
 from itool_data.policy.load import find_model, policy_id
 from itool_data.run import Run
 from itool_data.store.sql import query
+from itool_data.store.tables import Commit
 from itool_eval.compare import Comparison, Outcome, compare, outcomes
 from itool_eval.decisions import read_decisions
 from itool_eval.predictions import any_evaluated, read_evaluated
@@ -35,7 +36,9 @@ def show_rounds(console: Console, run: Run, seconds: Mapping[str, float]) -> Non
         seconds: that each finished stage took.
     """
     pairs = query(run.store, "SELECT round, count(*) AS n FROM pairs GROUP BY round").to_pylist()
-    rounds = _Rounds(console, round_policies(run), {row["round"]: row["n"] for row in pairs}, seconds)
+    chosen = _chosen(run)
+    refused = {round_ for round_, commit in chosen.items() if "refused" in commit.info}
+    rounds = _Rounds(console, round_policies(run), {row["round"]: row["n"] for row in pairs}, refused, seconds)
     by_benchmark: dict[str, dict[str, Sequence[Outcome]]] = {}
     for evaluated in read_evaluated(run) if any_evaluated(run) else []:
         by_benchmark.setdefault(evaluated.benchmark, {})[evaluated.policy] = outcomes(evaluated.verdicts)
@@ -43,16 +46,27 @@ def show_rounds(console: Console, run: Run, seconds: Mapping[str, float]) -> Non
         rounds.show(f"{benchmark}: the share of right items", found, show_comparison)
     if decided := {d.policy: d.outcomes for d in read_decisions(run) if d.split == "test"}:
         rounds.show("fragments of test samples: the share of right decisions", decided, show_decision_changes)
+    if chosen:
+        verdicts = (f"{_name(round_)} {commit.info['verdict']}" for round_, commit in chosen.items())
+        console.print(f"of the validation items: {'; '.join(verdicts)}")
     console.print(f"all stages: {duration(sum(seconds.values()))}")
+
+
+def _chosen(run: Run) -> dict[int, Commit]:
+    """The trainings that validation items were asked about, the warm-up as round 0."""
+    rounds = range(1, run.config.loop.rounds + 1)
+    trainings = {0: run.trained("warmup")} | {round_: run.trained("preference", round_) for round_ in rounds}
+    return {round_: commit for round_, commit in trainings.items() if commit and "verdict" in commit.info}
 
 
 @dataclass(frozen=True)
 class _Rounds:
-    """What the tables have in common: whose they are, the pairs of each round, the seconds of each stage."""
+    """What the tables have in common: whose they are, each round's pairs, what was refused, each stage's seconds."""
 
     console: Console
     policies: Sequence[str]
     pairs: Mapping[int, int]
+    refused: Collection[int]
     seconds: Mapping[str, float]
 
     def show(
@@ -72,7 +86,7 @@ class _Rounds:
             change = compare(before, now).overall if before else None
             spent = sum(s for name, s in self.seconds.items() if _round_of(name) == round_)
             table.add_row(
-                f"round {round_}" if round_ else "warm-up",
+                _name(round_) + (" (not kept)" if round_ in self.refused else ""),
                 str(self.pairs.get(round_, 0)) if round_ else "",
                 str(tally.correct),
                 str(tally.n),
@@ -87,6 +101,10 @@ class _Rounds:
             first, last = rounds[0][1], rounds[-1][1]
             self.console.print(f"from {first} to {last}:")
             show_change(self.console, compare(found[first], found[last]))
+
+
+def _name(round_: int) -> str:
+    return f"round {round_}" if round_ else "warm-up"
 
 
 def _round_of(stage: str) -> int:

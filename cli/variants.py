@@ -84,11 +84,13 @@ def evaluate_others(console: "Console", folder: Path, adapters: Sequence["Adapte
 
 
 def _unanswered(run: "Run", asked: str, policy: str) -> int:
-    """How many of the items that one policy answered another has not."""
+    """How many of the items that one policy answered another has not; validation samples are no stage's."""
     from itool_data.store.sql import query
+    from itool_eval.validation import NAME
 
     sql = (
-        "SELECT count(*) AS n FROM (SELECT benchmark, category, item, position FROM predictions WHERE policy = ? "
+        "SELECT count(*) AS n FROM (SELECT benchmark, category, item, position FROM predictions "
+        "WHERE policy = ? AND benchmark <> ? "
         "EXCEPT SELECT benchmark, category, item, position FROM predictions WHERE policy = ?)"
     )
-    return int(query(run.store, sql, None, [asked, policy]).to_pylist()[0]["n"])
+    return int(query(run.store, sql, None, [asked, NAME, policy]).to_pylist()[0]["n"])

@@ -7,6 +7,7 @@ kill goes on where the last commit was. Left out: how the samples come about (`r
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -75,6 +76,7 @@ class Buffer:
 
 def replay(run: Run, policy: Described, prompter: Prompter, round_: int) -> Buffer:
     """Draw the round's replay buffer and find what of it is not measured under this policy yet."""
+    _take_over(run, policy, round_)
     settings = run.config.replay
     samples = replay_buffer(training_samples(run), settings.fraction, run.config.seed)
     scored = scores(run.store, "perplexity", round_, str(policy.policy_id))
@@ -87,6 +89,26 @@ def replay(run: Run, policy: Described, prompter: Prompter, round_: int) -> Buff
         [t for t in fits if t.key not in drawn],
         [t for t in unknown if len(t) > policy.context],
     )
+
+
+def _take_over(run: Run, policy: Described, round_: int) -> None:
+    """Take over what an earlier round measured that began with the same policy, as the one before a refused one did."""
+    made_by = [str(policy.policy_id), round_]
+    sql = "SELECT max(round) AS round FROM perplexity WHERE policy = ? AND round <= ?"
+    latest = query(run.store, sql, None, made_by).to_pylist()[0]["round"]
+    if latest is None or latest == round_:
+        return
+    rows = {
+        table: query(
+            run.store,
+            f"SELECT * REPLACE (?::INTEGER AS round) FROM {table} WHERE policy = ? AND round = ? AND {measured}",
+            None,
+            [round_, made_by[0], latest],
+        ).to_pylist()
+        for table, measured in (("perplexity", "true"), ("pass_rates", "true"), ("all_fragments", "tree_id IS NULL"))
+    }
+    rows["fragments"] = rows.pop("all_fragments")
+    run.store.commit("perplexity", rows, round=round_, policy=made_by[0], taken_over_from=latest)
 
 
 def _drawn(run: Run, policy: Described, round_: int) -> set[str]:
@@ -174,7 +196,8 @@ def tasks(
 ) -> list[Task]:
     """The searches of a round: those of the buffer's scored samples that `replay.select` says, longest prompts first.
 
-    Neighbours of like length waste least of a batch, and the long ones do not come last to an empty machine.
+    Where an earlier round began with the same policy, the samples that it did not search are taken first. Neighbours of
+    like length waste least of a batch, and the long ones do not come last to an empty machine.
 
     Args:
         run: with the scores, and the pass rates if those are asked for.
@@ -189,7 +212,10 @@ def tasks(
     settings, made_by = run.config.replay, (round_, str(policy.policy_id))
     scored = in_buffer.keys() & scores(run.store, "perplexity", *made_by)
     most = math.ceil(settings.hardest * len(scored)) if limit is None else limit
-    chosen = highest({i: s for i, s in scores(run.store, settings.select, *made_by).items() if i in scored}, most)
+    by_id = {i: s for i, s in scores(run.store, settings.select, *made_by).items() if i in scored}
+    sql = "SELECT sample_id FROM trees WHERE round < ? AND policy = ?"
+    searched = Counter(row["sample_id"] for row in query(run.store, sql, None, [*made_by]).to_pylist())
+    chosen = sorted(highest(by_id, len(by_id)), key=searched.__getitem__)[:most]
     prompts = tokenise(prompter, [in_buffer[sample_id] for sample_id in chosen])
     fitting, rejects = searchable(run, policy, prompter, prompts, search)
     record_rejects(run, "mine", rejects)

@@ -14,6 +14,7 @@ from itool_data.errors import ItoolError
 from itool_data.policy.base import FinishReason
 from itool_data.run import Run
 from itool_data.store.sql import query
+from itool_eval import validation
 from itool_eval.benchmarks import NATIVE, Question
 from itool_eval.conversation import Result
 from itool_eval.errors import first_class
@@ -21,6 +22,8 @@ from itool_eval.verdicts import Fault, Verdict
 
 # Which rows an ending of a policy's name means, such as its adapter's hash or `base`; takes it twice.
 MEANT = "(ends_with(policy, ?) OR ? = 'base' AND NOT contains(policy, '+'))"
+# Which rows are scores: those of validation samples are not, unless it is given that they are meant too.
+_SCORES = f"(? OR benchmark <> '{validation.NAME}')"
 SEVERAL_TURNS = "multi_turn_"  # how the names of categories begin whose items are conversations
 _LARGEST = 2**63  # what a JSON reader may be expected to hold
 
@@ -92,28 +95,30 @@ def prediction_row(
     }
 
 
-def any_evaluated(run: Run, policy: str = "") -> bool:
+def any_evaluated(run: Run, policy: str = "", own: bool = False) -> bool:
     """Whether there is anything that `read_evaluated` would read."""
-    return bool(query(run.store, f"SELECT 1 FROM predictions WHERE {MEANT} LIMIT 1", None, [policy, policy]).num_rows)
+    sql = f"SELECT 1 FROM predictions WHERE {MEANT} AND {_SCORES} LIMIT 1"
+    return bool(query(run.store, sql, None, [policy, policy, own]).num_rows)
 
 
-def read_evaluated(run: Run, policy: str = "") -> list[Evaluated]:
+def read_evaluated(run: Run, policy: str = "", own: bool = False) -> list[Evaluated]:
     """What the run's policies made of each benchmark, in the order in which they were first run.
 
     Args:
         run: the run.
         policy: the end of a policy's name, such as its adapter's hash, or `base` for the base model; only that
             policy's.
+        own: also of the run's own validation samples, which are no scores: its trainings were chosen by them.
 
     Raises:
         ItoolError: there is none, or the ending fits several policies.
     """
     rows = query(
         run.store,
-        f"SELECT policy, benchmark, category, item, output, verdict FROM predictions WHERE {MEANT} "
+        f"SELECT policy, benchmark, category, item, output, verdict FROM predictions WHERE {MEANT} AND {_SCORES} "
         "ORDER BY benchmark, policy, category, position, item",
         None,
-        [policy, policy],
+        [policy, policy, own],
     ).to_pylist()
     names = dict.fromkeys(row["policy"] for row in rows)
     if not rows:

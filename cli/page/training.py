@@ -1,4 +1,4 @@
-"""The report's training curves: the table `training`, a group a warm-up or round.
+"""The report's trainings: the table `training`, a group a warm-up or round, and what validation items said of each.
 
 Left out: which figures are drawn, which the page decides.
 """
@@ -27,8 +27,8 @@ def curves(run: Run, log: Sequence[Commit]) -> list[dict[str, Any]]:
         log: its log.
 
     Returns:
-        For each: its round, its objective, the update whose adapter was kept and why it stopped early (where it did),
-        and rows of FIGURES with the warm-up's stage.
+        For each: its round, its objective, the update whose adapter was kept, why it stopped early (where it did), the
+        policies that were asked validation items (where they were), and rows of FIGURES with the warm-up's stage.
     """
     newest = {int(commit.info.get("round", 0)): commit for commit in log if commit.rows.get("training")}
     return [_curve(round_, commit, _added(run, commit)) for round_, commit in sorted(newest.items())]
@@ -54,7 +54,10 @@ def _curve(round_: int, commit: Commit, rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "round": round_,
         "objective": rows[0]["objective"],
-        "kept": commit.info.get("update"),
+        "kept": None if "refused" in commit.info else commit.info.get("update"),
+        "refused": commit.info.get("update") if "refused" in commit.info else None,
+        "asked": commit.info.get("asked"),
+        "candidates": commit.info.get("candidates", []),
         "stopped": commit.info.get("stopped", ""),
         "rows": [
             row | {"stage": row["objective"].removeprefix("sft-")}

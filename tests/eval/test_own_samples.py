@@ -50,7 +50,7 @@ def test_samples_are_asked_in_the_runs_prompt_and_judged_by_the_search_s_check(t
         for _ in answer(run, pool, benchmark, asked):
             pass
         assert prepare(run, str(pool.policy_id), benchmark, questions) == []
-        (evaluated,) = read_evaluated(run)
+        (evaluated,) = read_evaluated(run, own=True)
         rows = query(run.store, "SELECT item, calls FROM predictions").to_pylist()
         found = answered(run, str(pool.policy_id), SAMPLES[:2])
     ids = {s.source_id: s.sample_id for s in SAMPLES}

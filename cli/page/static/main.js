@@ -30,7 +30,7 @@ async function start() {
     "index",
   ].map((id) => read(`data-${id}`));
   showOverview(overview, benchmarks, cost);
-  showScores(benchmarks, overview);
+  showScores(benchmarks, overview, training);
   showErrors(benchmarks, overview);
   showFragments(fragments, overview);
   showTraining(training, overview);

@@ -2,12 +2,46 @@
 
 const CHANGES = "Changes are over the items that both answered, with Newcombe’s 95 % interval and McNemar’s exact p.";
 
-function showScores(benchmarks, overview) {
+function showScores(benchmarks, overview, trainings) {
   const body = document.querySelector("#scores .body");
+  body.append(...choices(trainings.filter((training) => training.candidates.length)));
   if (!benchmarks.length) {
     body.append(empty("No policy of this run was evaluated yet:", `itool eval run bfcl-v3 --run ${overview.folder}`));
   }
   for (const benchmark of benchmarks) body.append(...scoresOf(benchmark));
+}
+
+/** Which trainings were kept: what every policy that was asked made of the validation items. */
+function choices(trainings) {
+  if (!trainings.length) return [];
+  const rows = trainings.flatMap((training) =>
+    training.candidates.map((candidate, i) => [
+      i ? "" : training.round ? `round ${training.round}` : "warm-up",
+      candidate.update ? `update ${candidate.update}` : "what it started from",
+      `${count(candidate.right)} of ${count(training.asked)}`,
+      candidate.update ? count(candidate.fixed) : "",
+      candidate.update ? count(candidate.broken) : "",
+      outcome(training, candidate.update),
+    ]),
+  );
+  const ends = trainings.flatMap(({ candidates }) => candidates.map((_, i) => i === candidates.length - 1));
+  return [
+    el("h3", {}, "What was kept, by the validation items"),
+    el(
+      "div",
+      { class: "panel" },
+      table(["training", "after", "right", "fixed", "broken", ""], rows, {
+        label: "Trainings, and what was kept of each",
+        kinds: ends.map((end, i) => (end && i < ends.length - 1 ? "rule" : null)),
+      }),
+      el("p", { class: "note" }, "What was chosen by these items is too good on them: they are no score."),
+    ),
+  ];
+}
+
+function outcome(training, update) {
+  if (update === (training.kept ?? 0)) return el("span", { class: "good" }, "▲ kept");
+  return update === training.refused ? el("span", { class: "bad" }, "▼ not kept") : "";
 }
 
 function scoresOf(benchmark) {

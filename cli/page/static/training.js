@@ -61,7 +61,11 @@ function roundCurves(group) {
     figure(caption, aside, (width) =>
       lineChart(lines, width, { kept: group.kept, label: `Round ${group.round}: ${caption}`, y }),
     );
-  const kept = group.kept ? `The dotted line is update ${group.kept}, whose adapter is kept.` : "";
+  const kept = group.refused
+    ? "No adapter of this round is kept: none got more validation items right than what it started from."
+    : group.kept
+      ? `The dotted line is update ${group.kept}, whose adapter is kept.`
+      : "";
   return [
     el("h3", {}, `Round ${group.round}: ${group.objective}`),
     el(
