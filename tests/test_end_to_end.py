@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ["warmup.samples=8", "warmup.epochs=1", "replay.fraction=0.01", "mcts.max_tokens=32"]
+SMALL = [
+    "warmup.samples=8", "warmup.epochs=1", "replay.fraction=0.01", "mcts.max_tokens=32", "validation.items=0",
+    "loop.search=mcts", "replay.select=perplexity", "data.abstain=0", "pairs.proved=false",
+]  # fmt: skip
 
 
 def itool(*arguments: str, code: int = 0) -> str:
@@ -97,3 +100,20 @@ def test_the_ablation_without_search_makes_trees_of_whole_responses(run, mined):
         "SELECT count(DISTINCT tree_id) AS trees, max(depth) AS depth FROM nodes JOIN trees USING (tree_id) "
         "WHERE search = 'sample'",
     ) == [{"trees": 1, "depth": 1}]
+
+
+def test_a_walk_proves_its_pairs_and_says_what_the_policy_doubts(run, mined):
+    itool("mine", "--run", run, "--samples", "2", "--search", "walk")
+    (pairs,) = ask(
+        run,
+        "SELECT count(*) AS n, bool_and(proved) AS proved, bool_and(fault_last >= fault_first) AS faults "
+        "FROM pairs JOIN trees USING (tree_id) WHERE search = 'walk'",
+    )
+    assert pairs["n"] > 0 and pairs["proved"] and pairs["faults"]
+    # A sample's fragments in turn are a right response of it; one that was not walked has those of the perplexity pass.
+    assert ask(
+        run,
+        "SELECT count(*) AS n, count(*) FILTER (tree_id IS NOT NULL) AS walked FROM "
+        "(SELECT sample_id, any_value(tree_id) AS tree_id, bool_and(probability BETWEEN 0 AND 1) AS sound "
+        "FROM fragments GROUP BY sample_id) WHERE sound",
+    ) == [{"n": 12, "walked": 2}]

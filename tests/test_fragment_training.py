@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcomes import Itool, one_line
-from pair_run import END, make_run, pair_rows
+from pair_run import END, finish, make_run, pair_rows
 from tiny_lora import gradients, tiny_lora
 from toys import PROMPTER, ids_of, tiny_model, toy_sample
 
@@ -378,7 +378,8 @@ def test_a_round_on_fragments_learns(tmp_path, loss):
         prepared = preference.prepare(run, base, 1)
         assert {bool(p.rejected) for u in prepared.updates for p in u} == ({False} if loss == "nll" else {True, False})
         trained = preference.train(run, base, prepared, lambda progress: None, print)
-    assert trained is not None
+        assert trained is not None
+        finish(run, base, prepared, trained)
     updates = [row for row in trained.rows if row["split"] == "train"]
     assert updates[-1]["loss"] < updates[0]["loss"]
     assert updates[0]["pairs"] == sum(bool(p.rejected) for p in prepared.updates[0])
