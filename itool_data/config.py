@@ -113,7 +113,9 @@ class WalkSettings(Section):
     doubt: float = Field(0.9, gt=0, le=1, description="steps whose probability is below this are drawn anew")
     width: Positive = Field(4, description="draws of the next step where the policy doubts")
     temperature: float = Field(1.0, ge=0, description="sampling temperature; 0: the most probable tokens")
-    max_step_tokens: Positive = Field(32, description="a draw whose step is not finished by then proves nothing")
+    max_step_tokens: Positive = Field(
+        32, description="a draw whose step is not finished by then, or by twice the length of gold's, proves nothing"
+    )
     wrong: Positive = Field(1, description="at most so many wrong steps of a state give a pair, most probable first")
     ends: bool = Field(
         True, description="draw where the right response ends too, doubted or not, and set going on against ending"

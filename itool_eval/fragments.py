@@ -78,7 +78,7 @@ def held_out(run: Run, policy: Described, prompter: Prompter, split: Split, limi
     sql = "SELECT DISTINCT sample_id FROM decisions WHERE policy = ?"
     known = {row["sample_id"] for row in query(run.store, sql, None, [str(policy.policy_id)]).to_pylist()}
     missing = tokenise(prompter, [s for s in samples[:limit] if s.sample_id not in known])
-    room = policy.context - run.config.eval.max_tokens
+    room = policy.context - run.config.walk.max_step_tokens
     reasons = {t.key: _refusal(t, prompter, room) for t in missing}
     record_rejects(
         run,

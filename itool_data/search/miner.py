@@ -118,7 +118,7 @@ class Miner:
         if self._search == "walk":
             return (yield from walk(task, self._config.walk, self._prompter))
         if self._search == "decide":
-            return (yield from decide(task, self._config.eval.max_tokens, self._prompter))
+            return (yield from decide(task, self._config.walk.max_step_tokens, self._prompter))
         root = yield from _GROW[self._search](task, self._config.mcts, self._config.reward, self._prompter.decode)
         return Grown(root, self._pairs(root))
 

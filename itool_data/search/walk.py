@@ -126,7 +126,8 @@ class _Walk:
             request_id=f"{self.task.tree_id}/{path}",
             prompt=(*self.task.prompt, *before),
             seeds=[derive_seed(seed, self.task.round, sample.sample_id, path, n) for n in range(self.settings.width)],
-            max_tokens=self.settings.max_step_tokens,
+            # Where gold's own step is long, so may a right one be.
+            max_tokens=max(self.settings.max_step_tokens, 2 * len(gold.ids)),
             temperature=self.settings.temperature,
             group=self.task.tree_id,
             until=until_step_end(before, self.prompter.decode),
