@@ -22,6 +22,7 @@ from itool_data.search.task import Answer, Assess, Grown, Score, Task, path_text
 from itool_data.search.tree import Node
 from itool_data.search.walk import decide, walk
 
+SCORED_AT_ONCE = 8  # sequences, between two steps of the policy
 _GROW = {"mcts": mcts, "sample": sample_responses, "best-of-n": best_of_n}
 
 
@@ -149,16 +150,17 @@ class Miner:
                 self._resume(opened, [next(answers) for _ in assess.responses])
 
     def _score(self) -> None:
-        """Put what waits for log-probabilities to the policy together, as often as an answer leads to a question."""
-        while self._to_score:
-            asked, self._to_score = self._to_score, []
-            before = self._policy.usage.scored
-            answers = self._policy.score([a.prompt for _, a in asked], [a.continuation for _, a in asked])
-            tokens = self._policy.usage.scored - before
-            total = sum(len(a.prompt) + len(a.continuation) for _, a in asked)
-            for (opened, score), answer in zip(asked, answers, strict=True):
-                opened.tree.prefilled += round(tokens * (len(score.prompt) + len(score.continuation)) / total)
-                self._resume(opened, answer)
+        """Put a few of what waits for log-probabilities to the policy; draws go on between them."""
+        asked, self._to_score = self._to_score[:SCORED_AT_ONCE], self._to_score[SCORED_AT_ONCE:]
+        if not asked:
+            return
+        before = self._policy.usage.scored
+        answers = self._policy.score([a.prompt for _, a in asked], [a.continuation for _, a in asked])
+        tokens = self._policy.usage.scored - before
+        total = sum(len(a.prompt) + len(a.continuation) for _, a in asked)
+        for (opened, score), answer in zip(asked, answers, strict=True):
+            opened.tree.prefilled += round(tokens * (len(score.prompt) + len(score.continuation)) / total)
+            self._resume(opened, answer)
 
     def _resume(self, opened: _Open, answer: Answer | None) -> None:
         try:
