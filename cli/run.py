@@ -183,9 +183,10 @@ class Loop:
                 self._console.print(f"round {number} found no pair to train on; the policy stays as it is")
                 return
             if (processes := _processes(run)) > 1:
+                before = run.trained(kind, int(number))
                 _launch(self._folder, int(number), again, processes)
-                if not run.config.validation.items:
-                    return  # else they only trained, and one process asks
+                if run.trained(kind, int(number)) != before:
+                    return  # else they only trained, and this process asks the validation items
         stages: dict[str, Callable[[Run, int, bool], None]] = {
             "import": self._import,
             "warmup": self._warmup,
