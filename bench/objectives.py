@@ -14,7 +14,7 @@ right ends, pairs weighted by the wrong step's probability, and the likelihood o
 the loss (`anchor`). `sft` is the likelihood of the same samples' whole responses. Finished arms are kept in RUN and
 passed over.
 
-    python -m bench.objectives [--run runs/objectives] [--arms dpo-fragment+ends sft …] [--epochs 1] [--lr 2e-4]
+    python -m bench.objectives [--run runs/objectives] [--arms dpo-fragment+ends sft …] [--epochs 1] [--lr 4e-4]
 """
 
 import argparse
@@ -63,7 +63,7 @@ SETTINGS = [
     "warmup.samples=220", "warmup.order=mixed", "warmup.lr_mixed=1e-3", "warmup.epochs=1",
     "eval.max_tokens=64", f"warmup.max_tokens={WARMUP_TOKENS}", "preference.validation=0", "pairs.proved=true",
 ]  # fmt: skip
-UPDATE = 8  # samples an update
+UPDATE = 4  # samples an update
 ENDS = 40  # responses whose closing tokens are scored
 CLASSES = ("Code Syntax", "Tools Count", "Tool Name", "Parameter Name", "Parameter Count", "Parameter Value")
 HELD = ["preference.anchor=1", "preference.anchor_on=doubted", "preference.weighted=true"]
@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/objectives"))
     parser.add_argument("--arms", nargs="*", default=list(ARMS), metavar="ARM")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--lr", type=float, default=4e-4)
     parser.add_argument("--samples", type=int, default=64, help="to walk along")
     parser.add_argument("--items", type=int, default=80)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="further settings of the arms")

@@ -106,7 +106,7 @@ def test_a_walk_proves_its_pairs_and_says_what_the_policy_doubts(run, mined):
     itool("mine", "--run", run, "--samples", "2", "--search", "walk")
     (pairs,) = ask(
         run,
-        "SELECT count(*) AS n, bool_and(proved) AS proved, bool_and(fault_last >= fault_first) AS faults "
+        "SELECT count(*) AS n, bool_and(pairs.proved) AS proved, bool_and(fault_last >= fault_first) AS faults "
         "FROM pairs JOIN trees USING (tree_id) WHERE search = 'walk'",
     )
     assert pairs["n"] > 0 and pairs["proved"] and pairs["faults"]
