@@ -103,7 +103,8 @@ def hyperparameters(settings: PreferenceSettings) -> dict[str, float]:
     """The loss's learning rate and own parameters: as set, else the best of Table 9.
 
     Raises:
-        ItoolError: if a parameter is set that belongs to another loss, or an anchor for what has that term already.
+        ItoolError: if a parameter is set that belongs to another loss, an anchor for what has that term already, or
+            weights for what has no pairs.
     """
     if settings.anchor and settings.loss == "orpo" and anchor_on(settings) == "chosen":
         raise ItoolError(
@@ -112,6 +113,8 @@ def hyperparameters(settings: PreferenceSettings) -> dict[str, float]:
         )
     if settings.anchor and settings.loss == "nll":
         raise ItoolError(f"preference.anchor is {settings.anchor:g}, but nll is nothing else; set it to 0")
+    if settings.weighted and settings.loss == "nll":
+        raise ItoolError("preference.weighted is true, but nll has no rejected steps to weigh by; set it to false")
     own = NLL if settings.loss == "nll" else TABLE_9[settings.loss]
     for name in sorted({name for best in TABLE_9.values() for name in best} - set(own)):
         if getattr(settings, name) is not None:

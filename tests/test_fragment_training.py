@@ -370,9 +370,9 @@ def pair_prompt(run: Any, sample: Any) -> list[int]:
 
 @pytest.mark.parametrize("loss", ["simpo", "dpo", "ipo", "nll"])
 def test_a_round_on_fragments_learns(tmp_path, loss):
-    anchor = [] if loss == "nll" else ["preference.anchor=0.5", "preference.anchor_on=doubted"]
-    spans = ["preference.span=fragment", "preference.weighted=true", f"preference.loss={loss}", "preference.collapse=0"]
-    folder = make_lessons(tmp_path / "run", *spans, *anchor)
+    held = ["preference.anchor=0.5", "preference.anchor_on=doubted", "preference.weighted=true"]
+    spans = ["preference.span=fragment", f"preference.loss={loss}", "preference.collapse=0"]
+    folder = make_lessons(tmp_path / "run", *spans, *([] if loss == "nll" else held))
     with write_run(folder, None, []) as run:
         base = find_model(run.config.model)
         prepared = preference.prepare(run, base, 1)

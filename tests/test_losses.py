@@ -108,6 +108,12 @@ def test_orpo_takes_no_second_anchor():
         hyperparameters(PreferenceSettings(loss="orpo", anchor=0.5))
 
 
+@pytest.mark.parametrize("more", [{"anchor": 0.5}, {"weighted": True}])
+def test_nll_takes_nothing_that_only_pairs_have(more):
+    with pytest.raises(ItoolError, match=rf"preference.{next(iter(more))} is .*, but nll .*; set it to"):
+        hyperparameters(PreferenceSettings(loss="nll", **more))
+
+
 # --- TRL ----------------------------------------------------------------------------------------------------------
 
 END = 2

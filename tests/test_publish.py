@@ -110,6 +110,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that walked along its samples, in a folder."""
+    folder = tmp_path_factory.mktemp("walked")
+    with write_run(folder / "run", None, scripted_mine.SETTINGS["walk"]) as run:
+        scripted_mine.mine(run, scripted_mine.open_pool(1), "walk")
+    app(["publish", "--run", str(folder / "run"), "--to", str(folder / "toy")], standalone_mode=False)
+    return folder / "toy"
+
+
 # --- what is in it ------------------------------------------------------------------------------------------------
 
 
@@ -563,3 +573,12 @@ def test_an_adapter_is_published_with_its_scores(itool: Itool, tmp_path: Path, h
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), out)
     weights = {n: p for n, p in trained.named_parameters() if "lora_B" in n}
     assert weights and all(p.equal(dict(loaded.named_parameters())[n]) for n, p in weights.items())
+
+
+def test_a_card_describes_the_search_that_was_made(walked: Path, published: Path) -> None:
+    walk, tree = ((folder / "README.md").read_text() for folder in (walked, published))
+    assert "- `walk`, along a right response" in walk and "tree search, a tree a sample" not in walk
+    assert "- `mcts`, Monte Carlo tree search, a tree a sample" in tree and "`walk`" not in tree
+    steps = pq.read_table(walked / "data" / "steps")
+    assert steps.num_rows > 20 and all(steps["proved"].to_pylist())
+    assert f"| walk | {scripted_mine.SAMPLES} | {steps.num_rows} | {steps.num_rows} |" in walk

@@ -24,8 +24,9 @@ WHAT = {
     "sft_hard": "training samples, hard",
 }
 TREES = """
-    SELECT round, policy, search, count(*) AS trees, sum(pairs) AS pairs, sum(dropped_delta_q) AS delta_q,
-           sum(dropped_similarity) AS similarity, sum(dropped_q_chosen) AS q_chosen, sum(tokens_decoded) AS tokens
+    SELECT round, policy, search, count(*) AS trees, sum(pairs) AS pairs, sum(proved) AS proved,
+           sum(dropped_delta_q) AS delta_q, sum(dropped_similarity) AS similarity,
+           sum(dropped_q_chosen) AS q_chosen, sum(tokens_decoded) AS tokens
     FROM trees WHERE round <= ? GROUP BY ALL ORDER BY ALL
 """
 CLASSES = """
@@ -118,36 +119,55 @@ def _metadata(repo_id: str, paths: Mapping[str, Shard], made_from: Sequence[Lice
 
 
 def _opening(config: Config, trees: Sequence[Mapping[str, Any]], repo_id: str, base: Licensed) -> str:
-    mcts, reward = config.mcts, config.reward
-    judged = f", plus {reward.weight:g} times the self-evaluation of Eq. 7" if reward.weight else ""
+    ways = "\n".join(f"- {_search(config, name)}" for name in sorted({tree["search"] for tree in trees}))
+    replay, proved = config.replay, ", or it is not proved" if config.pairs.proved else ""
+    return f"""# {code(repo_id.rpartition("/")[2])}
+
+Step-level preference pairs for tool use (function calling), found in the responses of {code(base.name)}.
+Made with itool, an implementation of [iTool](https://arxiv.org/abs/2501.09766). A *step* is a function's name, one
+argument, or the end of a call; a *pair* is a better and a worse step after the same prefix of a response. Where its
+column `proved` says so, the gold calls alone prove it: the prefix and the better step can still become a right
+response, and the worse step cannot.
+
+## How it was made
+
+In each round, {replay.fraction:.3g} of the training samples are scored by the policy, and the first
+{replay.hardest:.3g} of those by {replay.select} are searched (seed {config.seed}):
+
+{ways}
+
+The policy is then trained on the round's pairs ({config.preference.loss}), and the next round searches with it. Hash of
+the settings: `{config.hash()}`.
+
+Filters: a pair is dropped if the difference of Q is below {config.pairs.min_delta_q:g}, the two steps are more alike
+than {config.pairs.max_similarity:g}, Q of the chosen step is below {config.pairs.min_q_chosen:g}{proved}, in
+this order."""
+
+
+def _search(config: Config, name: str) -> str:
+    """How a kind of search came to its pairs, with the settings that it depends on."""
+    mcts, reward, walk = config.mcts, config.reward, config.walk
+    if name == "walk":
+        return (
+            f"`walk`, along a right response: where a right step's probability is below {walk.doubt:g}, {walk.width} "
+            f"draws of that step alone at temperature {walk.temperature:g}; the most probable right step against at "
+            f"most {walk.wrong} wrong ones. A walk estimates no values: Q is 1 for a right step and -1 for a wrong one."
+        )
     outcome = {
         "terminal": "+1 for a response whose calls match the gold ones, -1 for one whose calls do not",
         "prefix": "how far a response's calls agree with the gold ones, from -1 to 1",
     }[reward.outcome]
-    ablation = (
-        "\n\nSome trees are the ablation without search: their pair is the most against the least probable of "
-        f"{mcts.draws} sampled responses (column `search` of `trees`)."
-        if any(tree["search"] == "sample" for tree in trees)
-        else ""
+    if name == "sample":
+        return f"`sample`, the ablation without search: the most against the least probable of {mcts.draws} responses."
+    if name == "best-of-n":
+        return f"`best-of-n`: the best against the worst of whole responses, until {mcts.budget} tokens; by {outcome}."
+    judged = f", plus {reward.weight:g} times the self-evaluation of Eq. 7" if reward.weight else ""
+    return (
+        f"`mcts`, Monte Carlo tree search, a tree a sample; the best against the worst step of a state by their action "
+        f"values Q: depth {mcts.depth}, width {mcts.width}, {mcts.iterations} iterations of {mcts.simulation} "
+        f"expansions, c {mcts.c:g}, temperature {mcts.temperature:g}, γ {mcts.gamma:g}, at most {mcts.max_tokens} "
+        f"tokens a response. The reward is {outcome}{judged}."
     )
-    return f"""# {code(repo_id.rpartition("/")[2])}
-
-Step-level preference pairs for tool use (function calling), found by Monte Carlo tree search over {code(base.name)}.
-Made with itool, an implementation of [iTool](https://arxiv.org/abs/2501.09766). A *step* is a function's name, one
-argument, or the end of a call; a *pair* is the best and the worst step after the same prefix of a response, by their
-action values Q.
-
-## How it was made
-
-In each round, {config.replay.fraction:.3g} of the training samples are scored by perplexity, and the hardest
-{config.replay.hardest:.3g} of those are searched, a tree a sample: depth {mcts.depth}, width {mcts.width},
-{mcts.iterations} iterations of {mcts.simulation} expansions, c {mcts.c:g}, temperature {mcts.temperature:g},
-γ {mcts.gamma:g}, at most {mcts.max_tokens} tokens a response, seed {config.seed}. The reward is {outcome}{judged}. The
-policy is then trained on the round's pairs ({config.preference.loss}), and the next round searches with it. Hash of the
-settings: `{config.hash()}`.{ablation}
-
-Filters: a pair is dropped if the difference of Q is below {config.pairs.min_delta_q:g}, the two steps are more alike
-than {config.pairs.max_similarity:g}, or Q of the chosen step is below {config.pairs.min_q_chosen:g}, in this order."""
 
 
 def _contents(paths: Mapping[str, Shard], repo_id: str) -> str:
@@ -195,11 +215,13 @@ added to them. `itool train preference` trains on that."""
 def _numbers(trees: Sequence[Mapping[str, Any]], classes: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "## Numbers", "",
-        "| round | policy | trees | pairs | dropped: ΔQ | similarity | Q of the chosen | tokens decoded |",
-        "|---|---|---|---|---|---|---|---|",
+        "| round | policy | search | samples | pairs | proved | dropped: ΔQ | similarity | Q of the chosen | "
+        "tokens decoded |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     lines += [
-        f"| {t['round']} | {code(t['policy'])} | {t['trees']:,} | {t['pairs']:,} | {t['delta_q']:,} | "
+        f"| {t['round']} | {code(t['policy'])} | {t['search']} | {t['trees']:,} | {t['pairs']:,} | "
+        f"{'' if t['proved'] is None else format(t['proved'], ',')} | {t['delta_q']:,} | "
         f"{t['similarity']:,} | {t['q_chosen']:,} | {t['tokens']:,} |"
         for t in trees
     ]
@@ -238,7 +260,7 @@ def _limits(config: Config) -> str:
     return f"""## Limits
 
 - Made by a model and checked by a program against gold calls; no person has read the pairs.
-- Q is estimated from {config.mcts.width} draws an expansion, so the Q of a rarely visited step is a rough number.
+- The tree search's Q is estimated from {config.mcts.width} draws an expansion: rough where a step was rarely visited.
 - A step that matches no gold value counts as wrong, also where another value would do as well.
 - The steps are what this base model gets wrong; another model's weak spots are elsewhere.
 - What the data sets and the model wrote is passed on unchanged, and may be wrong, biased or personal."""

@@ -199,7 +199,7 @@ TABLES = {
         {
             "round": (_INT, "of the loop; the warm-up's is 0"),
             "policy": (_TEXT, "that the training started from"),
-            "objective": (_TEXT, "`simpo`, `dpo`, `ipo` or `orpo`; `sft-easy`, `sft-medium`, `sft-hard`"),
+            "objective": (_TEXT, "`simpo`, `dpo`, `ipo`, `orpo` or `nll`; `sft-easy`, `sft-medium`, `sft-hard`, `sft-mixed`"),
             "split": (_TEXT, "`train` or `validation`"),
             "update": (_INT, "updates done, this one included"),
             "epoch": (_FLOAT, "passes over the pairs done"),
