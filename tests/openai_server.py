@@ -1,11 +1,10 @@
 """A real HTTP server on loopback that speaks what vLLM does of OpenAI's protocol, with answers from a table.
 
 Completions come from a scripted policy, chat replies from a function of the request; equal requests get equal answers.
-`python openai_server.py PORT CONFIG` serves the samples of `toy_loop.write_source` as a process of its own, which a
+`serve_toy` serves the samples of `toy_loop.write_source`; in a process of its own, which a
 test can kill and start again.
 """
 
-import argparse
 import json
 import threading
 import time
@@ -244,18 +243,10 @@ def toy_server(config: Path, more: Mapping[str, float] | None = None) -> OpenAIS
     return OpenAIServer(table, tokenise, str(base.path))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("port", type=int)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--delay", type=float, default=0.0)
-    options = parser.parse_args()
-    server = toy_server(options.config)
-    server.delay = options.delay
-    server.start(options.port)
+def serve_toy(config: Path, port: int, delay: float) -> None:
+    """Serve the samples of `toy_loop.write_source`, for a process of its own, which first says where."""
+    server = toy_server(config)
+    server.delay = delay
+    server.start(port)
     print(server.url, flush=True)
     threading.Event().wait()
-
-
-if __name__ == "__main__":
-    main()

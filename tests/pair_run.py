@@ -1,9 +1,5 @@
-"""A run over a tiny random model whose table `pairs` is filled by hand; `python pair_run.py RUN` trains it.
+"""A run over a tiny random model whose table `pairs` is filled by hand, and its training."""
 
-Prints the figures of each update, so that a test can stop the process after as many as it likes.
-"""
-
-import argparse
 import os
 import random
 import signal
@@ -75,24 +71,16 @@ def train(run: Run, report: Any = lambda progress: None, say: Any = print) -> pr
     return trained
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--kill-at", type=int, default=-1)
-    parser.add_argument("--set", action="append", default=[])
-    options = parser.parse_args()
+def train_until(folder: Path, kill_at: int = -1) -> None:
+    """Train round 1, for a process of its own, which prints its updates' losses and is killed after one of them."""
 
     def report(progress: preference.Progress) -> None:
         print(progress.update, f"{progress.loss:.9f}", flush=True)
-        if progress.update == options.kill_at:
+        if progress.update == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if preference.is_first_process():
-        with write_run(options.run, None, options.set) as run:
+        with write_run(folder, None, []) as run:
             train(run, report)
     else:
-        train(open_run(options.run, None, options.set), report)
-
-
-if __name__ == "__main__":
-    main()
+        train(open_run(folder), report)

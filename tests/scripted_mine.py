@@ -85,7 +85,7 @@ def mine(run: Run, pool: Pool, search: SearchKind = "mcts", round_: int = 1) -> 
         print("step", len(finished), flush=True)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     parser.add_argument("--max-draws", type=int, default=8)
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--search", choices=SETTINGS, default="mcts")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     pool = open_pool(options.workers, max_draws=options.max_draws, delay=options.delay)
     try:
         settings = [*SETTINGS[options.search], f"mine.open_trees={options.open_trees}"]

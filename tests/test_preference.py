@@ -2,14 +2,13 @@
 
 import json
 import math
-import os
+import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pair_run
+import prefork
 import pytest
 import torch
 from outcomes import Itool, one_line
@@ -28,8 +27,6 @@ from itool_train.collate import step_logprobs
 from itool_train.losses import simpo
 from itool_train.step_pairs import StepPair, divide, ordered_updates
 from itool_train.tree_batch import tree_batches
-
-TESTS = Path(__file__).parent
 
 
 def train(folder: Path, *settings: str, say: Any = print) -> preference.Trained:
@@ -183,22 +180,17 @@ def test_samples_are_on_one_side_and_updates_hold_every_pair_once_an_epoch():
 # --- kills and processes ------------------------------------------------------------------------------------------
 
 
-def start(*words: object, code: int = 0) -> list[tuple[int, float]]:
-    """Run a training in a process of its own; the updates that it made and their losses."""
-    done = subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)},
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    return [(int(u), float(v)) for u, v in (line.split() for line in done.stdout.splitlines())]
-
-
 def test_a_killed_training_goes_on_inside_the_epoch_with_the_same_curve(tmp_path):
     settings = ["preference.checkpoint_seconds=0", "preference.loss=dpo"]
     whole, cut = (make_run(tmp_path / name, None, *settings) for name in ("whole", "cut"))
     train(whole)
-    before = start(TESTS / "pair_run.py", cut, "--kill-at", 2, code=-signal.SIGKILL)
-    after = start(TESTS / "pair_run.py", cut)
+    before, after = (
+        [(int(u), float(v)) for u, v in re.findall(r"^(\d+) (-?\d+\.\d+)$", said, re.MULTILINE)]
+        for said in (
+            prefork.run(tmp_path / "said", pair_run.train_until, cut, 2, code=-signal.SIGKILL),
+            prefork.run(tmp_path / "said", pair_run.train_until, cut),
+        )
+    )
     expected = list(enumerate(curve(whole), 1))
     assert [u for u, _ in before] == [1, 2]
     assert after[0][0] == 2  # the update that was being saved comes again
@@ -214,10 +206,7 @@ def test_two_processes_train_as_one_does(tmp_path):
     settings = ("preference.loss=dpo", "preference.checkpoint_seconds=0.03")
     one, two = (make_run(tmp_path / name, None, *settings) for name in ("one", "two"))
     train(one)
-    words = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", 2, "--num_machines", 1]
-    words += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", 1]
-    words += ["--main_process_port", 0]
-    start(*words, TESTS / "pair_run.py", two)
+    prefork.together(tmp_path, 2, pair_run.train_until, two)
     assert curve(two) == pytest.approx(curve(one), abs=1e-4)
     validated = [[r["loss"] for r in rows(folder, "split = 'validation'")] for folder in (one, two)]
     assert validated[0] == pytest.approx(validated[1], abs=1e-4)

@@ -2,12 +2,11 @@
 
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import prefork
 import pytest
 import scripted_mine
 from scripted_mine import SAMPLES, SETTINGS
@@ -93,26 +92,27 @@ def test_stopped_at_any_moment_it_goes_on_to_the_same_result(
     moments = random.Random(search)
     kept: set[str] = set()
     stops = []
+    folder, said = tmp_path / "run", tmp_path / "said"
     while len(stops) < 40:
-        command = [sys.executable, scripted_mine.__file__, str(tmp_path), "--delay", "0.005", "--search", search]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        for _ in range(moments.randint(2, LINES[search])):
-            process.stdout.readline()
+        command = [str(folder), "--delay", "0.005", "--search", search]
+        process = prefork.start(said, scripted_mine.main, command)
+        lines = moments.randint(2, LINES[search])
+        while process.is_alive() and not (said.is_file() and said.read_bytes().count(b"\n") >= lines):
+            time.sleep(0.002)
         time.sleep(moments.uniform(0, 0.03))
-        process.send_signal(moments.choice([signal.SIGKILL, signal.SIGINT]))
-        _, errors = process.communicate()
-        now = tree_ids(tmp_path)
+        prefork.end(process, moments.choice([signal.SIGKILL, signal.SIGINT]))
+        now = tree_ids(folder)
         assert len(now) == len(set(now)), "a tree was searched twice"
         assert kept <= set(now), "a committed tree is gone"
         kept = set(now)
-        if process.returncode == 0:
+        if process.exitcode == 0:
             break
-        assert process.returncode in (-signal.SIGKILL, -signal.SIGINT, 130), errors
-        stops.append(process.returncode)
+        assert process.exitcode in (-signal.SIGKILL, 130), said.read_text()
+        stops.append(process.exitcode)
+        said.unlink()
     assert len(stops) >= 3
-    assert mined(tmp_path) == expected
-    assert [c.version for c in open_run(tmp_path).store.log()] == list(range(len(open_run(tmp_path).store.log())))
+    assert mined(folder) == expected
+    assert [c.version for c in open_run(folder).store.log()] == list(range(len(open_run(folder).store.log())))
 
 
 class Interrupted(scripted_mine.Slow):

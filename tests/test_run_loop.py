@@ -3,12 +3,12 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import prefork
 import pytest
+import toy_loop
 from outcomes import Itool, one_line
 from toy_loop import run_until, write_config
 from toys import toy_sample
@@ -21,7 +21,6 @@ from itool_data.run import open_run, write_run
 from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
 
-TESTS = Path(__file__).parent
 ROUND = ["perplexity-{}", "mine-{}", "preference-{}", "evaluate-{}"]
 
 
@@ -144,11 +143,7 @@ def test_fragments_are_asked_after_an_evaluation_and_shown_by_round(
 
 def killed(folder: Path, when: str, operation: str) -> None:
     """Go on with a run in a process of its own that dies after (or before) an operation's first commit."""
-    done = subprocess.run(
-        [sys.executable, TESTS / "toy_loop.py", folder, "--kill", when, operation], capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)},
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    prefork.run(folder.with_name("said"), toy_loop.go_on, str(folder), when, operation, code=-signal.SIGKILL)
 
 
 def test_a_run_killed_inside_a_stage_goes_on_there(itool: Itool, toy_run: Path, tmp_path: Path) -> None:

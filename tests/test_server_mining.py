@@ -5,17 +5,17 @@ and servers that cannot be mined, each refused in one line.
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import prefork
 import pytest
 from fault_proxy import Fault
-from openai_server import OpenAIServer, toy_server
+from openai_server import OpenAIServer, serve_toy, toy_server
 from outcomes import Itool, one_line
 from tiny_lora import tiny_lora
 from toy_loop import write_config
@@ -27,7 +27,6 @@ from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
 from itool_data.store.tables import Store
 
-TESTS = Path(__file__).parent
 Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -134,8 +133,10 @@ def test_faults_change_nothing_but_the_time(itool: Itool, toy: Toy, tmp_path: Pa
     assert {seen.fault.kind for seen in proxy.seen if seen.fault} == {"status", "drop", "cut", "refuse"}
 
 
-def command(run: Path, url: str) -> list[str]:
-    return [sys.executable, "-m", "itool_cli.main", "mine", "--run", str(run), "--policy", "openai", "--base-url", url]
+def miner(run: Path, url: str) -> BaseProcess:
+    """The command in a process of its own."""
+    words = ("mine", "--run", run, "--policy", "openai", "--base-url", url)
+    return prefork.start(run.with_name("said"), prefork.command, *words)
 
 
 def trees(run: Path) -> set[str]:
@@ -151,15 +152,14 @@ def test_a_client_that_is_killed_goes_on(
     kills = 0
     while len(trees(run)) < 6:
         asked = len(server.bodies)
-        process = subprocess.Popen(command(run, server.url), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = miner(run, server.url)
         # Some requests into its work, wherever that is.
         wanted = asked + moments.randint(40, 120)
-        while process.poll() is None and len(server.bodies) < wanted:
+        while process.is_alive() and len(server.bodies) < wanted:
             time.sleep(0.01)
-        process.send_signal(moments.choice([signal.SIGKILL, signal.SIGINT]))
-        _, errors = process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL, -signal.SIGINT, 130), errors.decode()
-        kills += process.returncode != 0
+        prefork.end(process, moments.choice([signal.SIGKILL, signal.SIGINT]))
+        assert process.exitcode in (0, -signal.SIGKILL, 130), run.with_name("said").read_text()
+        kills += process.exitcode != 0
     assert kills
     assert mine(itool, run, server.url)[0] == 0
     assert mined(run) == expected
@@ -167,23 +167,23 @@ def test_a_client_that_is_killed_goes_on(
 
 def test_a_server_that_restarts_is_waited_for(itool: Itool, toy: Toy, tmp_path: Path, expected: Rows) -> None:
     run = prepare(itool, toy, tmp_path / "run")
-    start = [sys.executable, str(TESTS / "openai_server.py"), "0", str(toy.config), "--delay", "0.02"]
-    first = subprocess.Popen(start, stdout=subprocess.PIPE, text=True)
-    assert first.stdout
-    url = first.stdout.readline().strip()
-    start[2] = url.rpartition(":")[2].partition("/")[0]
-    client = subprocess.Popen(command(run, url), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while not trees(run) and client.poll() is None:
+    said = tmp_path / "server"
+    first = prefork.start(said, serve_toy, toy.config, 0, 0.02)
+    while not (said.is_file() and said.read_text().endswith("\n")):
         time.sleep(0.05)
-    assert client.poll() is None, client.communicate()
+    url = said.read_text().split()[-1]
+    client = miner(run, url)
+    while not trees(run) and client.is_alive():
+        time.sleep(0.05)
+    assert client.is_alive(), run.with_name("said").read_text()
     first.kill()
-    first.wait()
+    first.join()
     time.sleep(1)
-    second = subprocess.Popen(start, stdout=subprocess.DEVNULL)
-    said, _ = client.communicate(timeout=600)
+    second = prefork.start(said, serve_toy, toy.config, int(url.rpartition(":")[2].partition("/")[0]), 0.02)
+    client.join(timeout=600)
     second.kill()
-    second.wait()
-    assert client.returncode == 0, said
+    second.join()
+    assert client.exitcode == 0, run.with_name("said").read_text()
     assert mined(run) == expected
 
 

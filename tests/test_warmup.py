@@ -2,10 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import prefork
 import pytest
 from toys import tiny_model
 
@@ -95,24 +94,17 @@ def test_an_empty_stage_is_passed_over_and_no_samples_at_all_is_an_error(base, t
         train(base, tmp_path, {"easy": []})
 
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[4])
-from pathlib import Path
-from test_warmup import SETTINGS, STAGES, left
-from itool_data.policy.load import BaseModel
+def warm_up_until(model: BaseModel, folder: Path, at: int) -> None:
+    """Train, for a process of its own, which prints its updates and is killed after one of them."""
 
-def die(progress):
-    print(progress.update, flush=True)
-    if progress.update == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
+    def report(progress: Progress) -> None:
+        print(progress.update, flush=True)
+        if progress.update == at:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-folder = Path(sys.argv[2])
-every = SETTINGS.model_copy(update={"checkpoint_seconds": 0})
-model = BaseModel(Path(sys.argv[1]), "tiny", "0")
-adapters, _ = left(model, folder, STAGES, every, die, 3)
-(folder / "final").write_text(" ".join(map(str, adapters)))
-"""
+    every = SETTINGS.model_copy(update={"checkpoint_seconds": 0})
+    adapters, _ = left(model, folder, STAGES, every, report, 3)
+    (folder / "final").write_text(" ".join(map(str, adapters)))
 
 
 def test_a_killed_warm_up_goes_on_where_it_was_and_ends_the_same(base, tmp_path):
@@ -120,14 +112,9 @@ def test_a_killed_warm_up_goes_on_where_it_was_and_ends_the_same(base, tmp_path)
     whole, _ = left(base, tmp_path / "whole", report=seen.append, candidates=3)
     updates: list[list[int]] = []
     for at in (3, 9, -1):  # inside the easy stage, inside the medium one, never
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, base.path, tmp_path / "cut", str(at), Path(__file__).parent],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        assert done.returncode == (0 if at == -1 else -signal.SIGKILL), done.stderr
-        updates.append([int(line) for line in done.stdout.split()])
+        code = 0 if at == -1 else -signal.SIGKILL
+        said = prefork.run(tmp_path / "said", warm_up_until, base, tmp_path / "cut", at, code=code)
+        updates.append([int(line) for line in said.split() if line.isdigit()])
     assert updates[0] == [1, 2, 3]
     assert updates[1][0] in (3, 4) and updates[2][0] in (9, 10)  # the update being saved at the kill may come again
     assert updates[2][-1] == seen[-1].update

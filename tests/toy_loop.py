@@ -1,8 +1,7 @@
 """A run of the whole method at toy size: a tiny random model that reads characters, samples of one to four tools, and
-API-Bank files of a few items. `python toy_loop.py RUN --kill after mine` goes on with it and is killed.
+API-Bank files of a few items.
 """
 
-import argparse
 import json
 import os
 import signal
@@ -102,26 +101,17 @@ def run_until(run: Path, stage: str, folder: Path) -> Path:
     return folder
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("run")
-    parser.add_argument(
-        "--kill", nargs=2, required=True, help="`after` or `before`, and the operation at whose first commit it dies"
-    )
-    options = parser.parse_args()
+def go_on(run: str, when: str, operation: str) -> None:
+    """Go on with a run, for a process of its own, that dies `after` or `before` the first commit of an operation."""
     commit = Store.commit
 
-    def deadly(store: Store, operation: str, *arguments: Any, **info: object) -> Commit:
-        if ["before", operation] == options.kill:
+    def deadly(store: Store, named: str, *arguments: Any, **info: object) -> Commit:
+        if (when, operation) == ("before", named):
             os.kill(os.getpid(), signal.SIGKILL)
-        done = commit(store, operation, *arguments, **info)
-        if ["after", operation] == options.kill:
+        done = commit(store, named, *arguments, **info)
+        if (when, operation) == ("after", named):
             os.kill(os.getpid(), signal.SIGKILL)
         return done
 
-    Store.commit = deadly
-    app(["run", "--run", options.run])
-
-
-if __name__ == "__main__":
-    main()
+    Store.commit = deadly  # type: ignore[method-assign]
+    app(["run", "--run", run])
