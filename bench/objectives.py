@@ -11,7 +11,7 @@ training half's share that is set aside; no test item is asked here):
 
 An arm is named by its objective and what it looks at: `dpo-fragment`; `+ends` adds what is to hold the ends: pairs at
 right ends, pairs weighted by the wrong step's probability, and the likelihood of doubted right steps and ends beside
-the loss (`anchor`). `sft` is the likelihood of the same samples' whole responses. Finished arms are kept in RUN and
+the loss (`anchor`); `+held` has these pairs without the weights, and four times that likelihood. `sft` is the likelihood of the same samples' whole responses. Finished arms are kept in RUN and
 passed over.
 
     python -m bench.objectives [--run runs/objectives] [--arms dpo-fragment+ends sft …] [--epochs 1] [--lr 4e-4]
@@ -66,16 +66,18 @@ SETTINGS = [
 UPDATE = 4  # samples an update
 ENDS = 40  # responses whose closing tokens are scored
 CLASSES = ("Code Syntax", "Tools Count", "Tool Name", "Parameter Name", "Parameter Count", "Parameter Value")
-HELD = ["preference.anchor=1", "preference.anchor_on=doubted", "preference.weighted=true"]
+ENDS_KEPT = ["preference.anchor=1", "preference.anchor_on=doubted", "preference.weighted=true"]
+HELD = ["preference.anchor=4", "preference.anchor_on=doubted"]
+LOGISTIC = ["preference.loss=simpo", "preference.beta=1", "preference.gamma=0", "preference.span=fragment"]
 ARMS: dict[str, list[str]] = {
     "sft": ["preference.loss=nll", "preference.anchor_on=response"],
     "nll": ["preference.loss=nll", "preference.anchor_on=doubted"],
     "logistic-fragment+ends": [
-        "preference.loss=simpo", "preference.beta=1", "preference.gamma=0", "preference.span=fragment", *HELD,
+        *LOGISTIC, *ENDS_KEPT,
     ],
     **{
         f"{loss}-{span}{held}": [
-            f"preference.loss={loss}", f"preference.span={span}", *(HELD if held else [])
+            f"preference.loss={loss}", f"preference.span={span}", *(ENDS_KEPT if held else [])
         ]
         for loss, span, held in (
             ("dpo", "fragment", ""), ("dpo", "fragment", "+ends"), ("dpo", "step", ""), ("simpo", "step", ""),
@@ -85,6 +87,8 @@ ARMS: dict[str, list[str]] = {
             ("orpo", "step", "+ends"),
         )
     },
+    "logistic-fragment+held": [*LOGISTIC, *HELD],
+    "dpo-fragment+held": ["preference.loss=dpo", "preference.span=fragment", *HELD],
     "nll-chosen": ["preference.loss=nll", "preference.anchor_on=chosen"],
 }  # fmt: skip
 
@@ -111,7 +115,7 @@ def train(run: Run, base: BaseModel, name: str, end: int) -> None:
     prepared = preference.prepare(run, base, 1)
     items = [item for update in prepared.updates for item in update]
     items = list({item.pair_id: item for item in items}.values())
-    if not name.endswith("+ends"):
+    if "+" not in name:
         items = [item for item in items if not at_end(item, end)]
     counted = sum(bool(item.rejected) for item in items) or len(items)
     samples = len({item.sample_id for item in items})
