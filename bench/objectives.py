@@ -11,8 +11,8 @@ training half's share that is set aside; no test item is asked here):
 
 An arm is named by its objective and what it looks at: `dpo-fragment`; `+ends` adds what is to hold the ends: pairs at
 right ends, pairs weighted by the wrong step's probability, and the likelihood of doubted right steps and ends beside
-the loss (`anchor`); `+held` has these pairs without the weights, and four times that likelihood. `sft` is the likelihood of the same samples' whole responses. Finished arms are kept in RUN and
-passed over.
+the loss (`anchor`); `+held` has these pairs without the weights, and four times that likelihood. `sft` is the
+likelihood of the same samples' whole responses. Finished arms are kept in RUN and passed over.
 
     python -m bench.objectives [--run runs/objectives] [--arms dpo-fragment+ends sft …] [--epochs 1] [--lr 4e-4]
 """
@@ -72,9 +72,7 @@ LOGISTIC = ["preference.loss=simpo", "preference.beta=1", "preference.gamma=0", 
 ARMS: dict[str, list[str]] = {
     "sft": ["preference.loss=nll", "preference.anchor_on=response"],
     "nll": ["preference.loss=nll", "preference.anchor_on=doubted"],
-    "logistic-fragment+ends": [
-        *LOGISTIC, *ENDS_KEPT,
-    ],
+    "logistic-fragment+ends": [*LOGISTIC, *ENDS_KEPT],
     **{
         f"{loss}-{span}{held}": [
             f"preference.loss={loss}", f"preference.span={span}", *(ENDS_KEPT if held else [])
@@ -105,9 +103,13 @@ def walk(run: Run, base: BaseModel, n: int) -> None:
     pool.close()
 
 
-def at_end(pair: StepPair, end: int) -> bool:
-    """Whether a pair's chosen step ends the response."""
-    return bool(pair.rejected) and pair.chosen[-1] == end
+def added_ends(run: Run, items: Sequence[StepPair], end: int) -> set[str]:
+    """The pairs at right ends that the policy does not doubt: a search for what it doubts would not have made them."""
+    sql = """SELECT tree_id FROM fragments WHERE round = 1 AND tree_id IS NOT NULL
+             QUALIFY number = max(number) OVER (PARTITION BY tree_id) AND probability >= ?"""
+    sure = {row["tree_id"] for row in query(run.store, sql, None, [run.config.walk.doubt]).to_pylist()}
+    pairs = [item for item in items if "/right" not in item.pair_id]
+    return {p.pair_id for p in pairs if p.chosen[-1] == end and p.pair_id.partition("/")[0] in sure}
 
 
 def train(run: Run, base: BaseModel, name: str, end: int) -> None:
@@ -115,10 +117,11 @@ def train(run: Run, base: BaseModel, name: str, end: int) -> None:
     prepared = preference.prepare(run, base, 1)
     items = [item for update in prepared.updates for item in update]
     items = list({item.pair_id: item for item in items}.values())
-    if "+" not in name:
-        items = [item for item in items if not at_end(item, end)]
-    counted = sum(bool(item.rejected) for item in items) or len(items)
     samples = len({item.sample_id for item in items})
+    if "+" not in name:
+        left_out = added_ends(run, items, end)
+        items = [item for item in items if item.pair_id not in left_out]
+    counted = sum(bool(item.rejected) for item in items) or len(items)
     settings = run.config.preference
     updates = ordered_updates(items, -(-counted * UPDATE // samples), settings.epochs, run.config.seed)
     print(f"{name}: {counted} pairs or steps of {samples} samples, {len(updates)} updates", flush=True)
@@ -265,7 +268,12 @@ def main() -> None:
     with write_run(main_run, None, []) as run:
         walk(run, find_model(run.config.model), options.samples)
     results = options.run / "results.jsonl"
-    shared = [f"preference.epochs={options.epochs}", f"preference.lr={options.lr:g}", *options.set]
+    shared = [
+        "preference.collapse=0",
+        f"preference.epochs={options.epochs}",
+        f"preference.lr={options.lr:g}",
+        *options.set,
+    ]
     for name in ["before", *options.arms]:
         rows = [json.loads(line) for line in results.read_text().splitlines()] if results.is_file() else []
         label = name if name == "before" else f"{name}{options.label}"
