@@ -12,7 +12,8 @@ training half's share that is set aside; no test item is asked here):
 An arm is named by its objective and what it looks at: `dpo-fragment`; `+ends` adds what is to hold the ends: pairs at
 right ends, pairs weighted by the wrong step's probability, and the likelihood of doubted right steps and ends beside
 the loss (`anchor`); `+held` has these pairs without the weights, and four times that likelihood; `+sft` that of the
-whole responses in its place. `sft` is the likelihood of the same samples' whole responses alone. Finished arms are kept in RUN and passed over.
+whole responses in its place. `sft` is the likelihood of the same samples' whole responses alone.
+Finished arms are kept in RUN and passed over.
 
     python -m bench.objectives [--run runs/objectives] [--arms dpo-fragment+ends sft …] [--epochs 1] [--lr 4e-4]
 """
