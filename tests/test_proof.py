@@ -27,6 +27,7 @@ CITY = gold_of(call("find", "days", city=["Nairobi", "Nairobi, Kenya"], days=[80
 KINDS = gold_of(call("f", s=["it's"], i=[-12], x=[1.5, 2.0], b=[True], n=[None], l=[[1, "a"]], d=[{"k": 1}]))
 TWICE = gold_of(call("f", a=[1]), call("f", a=[2]))
 NAMES = gold_of(call("Get User's Songs", **{"user id": [1]}), call("f(x)", **{"a=b": [1]}))
+TAGS = gold_of(call("f", tags=[["a"]], n=[1]))
 DATES = gold_of(call("book", date=[1], date_to=[2]))
 PROSE = toy_sample("It is late.")
 
@@ -120,6 +121,13 @@ CUTS = [
     (TWICE, "[f(a=1),", True),
     (TWICE, "[f(a=1), g", False),
     (TWICE, "[f(a=1), f(a=2),", False),
+    # calls on several lines, and values in brackets of their own
+    (TWICE, "[\nf", True),
+    (TWICE, "[f(a=1),\n f", True),
+    (TWICE, "[f(a=1),\ng", False),
+    (TWICE, "[f(a=(1", True),
+    (TWICE, "[f(a=(1)", True),
+    (TWICE, "[f(a=(3)", False),
     # names that are no identifiers
     (NAMES, "[Get User", True),
     (NAMES, "[Get User's Songs(user", True),
@@ -311,6 +319,10 @@ def test_no_token_that_is_right_where_it_stands_is_at_fault(gold: Sample, data: 
         (CITY, "[find(city='Nairobi')", ["]", ""], [", ", "find", "("], (0, 0, 0)),
         # Its `)` is right where it stands; the right step closed the call and the response with one token.
         (CITY, "[find(", ["city='Nairobi'", ")]", ""], ["city='Nairobi'", ")", ", ", "find("], (1, 2, 2)),
+        # So is the `]` of a right value, however it is written.
+        (TAGS, "[f(", ["tags=", "['", "a", "'],"], ["tags=", '["', "a", '"]', ")"], (1, 4, 4)),
+        # A call on a line of its own is none.
+        (TWICE, "[f(a=1)", [",", " f", "("], [",\n", "f", "oo", "("], (0, 0, 2)),
         # The end-of-turn alone, in the middle.
         (CITY, "[find(city='Nairobi')", ["]", ""], [""], (0, 0, 0)),
         # The end after one of two calls.
