@@ -388,4 +388,5 @@ def test_a_round_on_fragments_learns(tmp_path, loss):
     updates = [row for row in trained.rows if row["split"] == "train"]
     assert updates[-1]["loss"] < updates[0]["loss"]
     assert updates[0]["pairs"] == sum(bool(p.rejected) for p in prepared.updates[0])
+    assert all((row[name] is None) == (loss == "nll") for row in updates for name in ("accuracy", "rejected_logprob"))
     assert open_run(folder).adapter(base) is not None

@@ -12,6 +12,9 @@ from itool_data.calls import parse_prefix, render
 from itool_data.match import response_error
 from itool_data.proof import fault, mendable, state_error, step_error
 from itool_data.sample import JSON, AcceptedCall, Sample, ToolCall
+from itool_data.search.pairs import Pair
+from itool_data.search.proved import prove
+from itool_data.search.tree import Node
 from itool_data.steps import split_steps, step_ends
 
 
@@ -338,3 +341,13 @@ def test_which_tokens_are_at_fault(
     tokens = Pieces()
     so_far, chosen, rejected = tokens.ids([before]), tokens.ids(right), tokens.ids(wrong)
     assert fault(so_far, chosen, rejected, gold, tokens.decode) == expected
+
+
+@pytest.mark.parametrize(("ended", "proved"), [(True, True), (False, False)])
+def test_a_response_that_the_limit_cut_off_is_not_proved_wrong(ended: bool, proved: bool) -> None:
+    tokens = Pieces()
+    root = Node()
+    for index, (piece, whole) in enumerate((("[find(city='Nairobi')]", True), ("[find(city='Nairobi, K", ended))):
+        root.children.append(Node((index,), tuple(tokens.ids([piece])), terminal=True, ended=whole))
+    found = prove(Pair(root, *root.children, 0.5, 0), root, CITY, tokens.decode)
+    assert (found.proved, found.rejected) == (proved, "Code Syntax" if ended else None)
