@@ -1,6 +1,8 @@
 """What a search costs and what it brings, on the embedded model after its warm-up, over the same BFCL samples.
 
-`--search walk` (the default) sets the walk against the tree search, in one run over the same samples:
+`--search walk` (the default) sets the walk against the tree search, in one run over the same samples. Of each state one
+pair at most counts in both, though a walk can give several (`walk.wrong`); a walk's pair at a right end that no draw
+went beyond costs no decoded token:
 
     walk_pairs_per_1k      proved pairs per 1,000 decoded tokens of the walk; mcts_pairs_per_1k: of the tree search
     per_token_ratio        the one / the other
@@ -33,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.shared import prepared_run
-from itool_data.config import Config, SearchKind
+from itool_data.config import Config, SearchKind, WalkSettings
 from itool_data.policy.base import Completion, Draw, Policy, Request, Usage, derive_seed, generate, uniforms
 from itool_data.policy.load import Adapter, BaseModel, find_model, load_model, policy_id, stop_ids
 from itool_data.policy.open import open_policy, open_prompter
@@ -44,6 +46,8 @@ from itool_data.search.miner import Miner, Tree
 from itool_data.search.task import Task
 from itool_data.stages import as_tasks, searchable
 from itool_data.store.samples import read_samples
+
+Figures = dict[str, float | None]
 
 
 class SequentialPolicy:
@@ -199,11 +203,12 @@ def shape(tree: Tree) -> list[tuple[Any, ...]]:
     return [(n.path, n.step, n.visits, round(n.action_value, 9), n.terminal) for n in tree.root.walk()]
 
 
-def walk_against_trees(run: Run, policy: Policy, prompter: Prompter, chosen: Sequence[Tokenised]) -> dict[str, float]:
+def walk_against_trees(run: Run, policy: Policy, prompter: Prompter, chosen: Sequence[Tokenised]) -> Figures:
     """Both searches over the same samples; every pair is kept, proved or not."""
     fitting, _ = searchable(run, policy, prompter, chosen, "walk")
     found: dict[SearchKind, Searched] = {}
-    config = run.config.model_copy(update={"pairs": run.config.pairs.model_copy(update={"proved": False})})
+    pairs = run.config.pairs.model_copy(update={"proved": False})
+    config = run.config.model_copy(update={"pairs": pairs, "walk": WalkSettings()})
     kinds: tuple[SearchKind, ...] = ("walk", "mcts")
     for kind in kinds:
         tasks = [
@@ -218,18 +223,20 @@ def walk_against_trees(run: Run, policy: Policy, prompter: Prompter, chosen: Seq
             flush=True,
         )
     walked, trees = found["walk"], found["mcts"]
+    per_minute = {kind: 60 * one.proved / one.seconds for kind, one in found.items()}
     per_1k = {kind: 1000 * one.proved / one.usage.decoded for kind, one in found.items()}
     return {
         "walk_pairs_per_1k": round(per_1k["walk"], 2),
         "mcts_pairs_per_1k": round(per_1k["mcts"], 2),
-        "per_token_ratio": round(per_1k["walk"] / max(per_1k["mcts"], 1e-9), 1),
-        "per_minute_ratio": round(walked.proved / walked.seconds / max(trees.proved / trees.seconds, 1e-9), 1),
+        # Nothing is so many times none.
+        "per_token_ratio": round(per_1k["walk"] / per_1k["mcts"], 1) if trees.proved else None,
+        "per_minute_ratio": round(per_minute["walk"] / per_minute["mcts"], 1) if trees.proved else None,
         "proved_share": round(walked.proved / max(walked.pairs, 1), 3),
         "mcts_proved_share": round(trees.proved / max(trees.pairs, 1), 3),
     }
 
 
-def busy(run: Run, policy: Policy, prompter: Prompter, chosen: Sequence[Tokenised], against: bool) -> dict[str, float]:
+def busy(run: Run, policy: Policy, prompter: Prompter, chosen: Sequence[Tokenised], against: bool) -> Figures:
     """How busy the tree search keeps a policy, which is closed at the end."""
     tasks = as_tasks(run, policy, sorted(chosen, key=lambda t: -len(t.prompt)), 1, "mcts")
     # The paper's width (Table 7): a wider one only takes both sides longer.
@@ -247,7 +254,7 @@ def busy(run: Run, policy: Policy, prompter: Prompter, chosen: Sequence[Tokenise
         flush=True,
     )
     policy.close()
-    figures = {
+    figures: Figures = {
         "utilisation": round(raw / ours.seconds, 3),
         "prefill_amplification": round(ours.usage.prefilled / distinct, 3),
         "waste": round(1 - stored / ours.usage.decoded, 3),
@@ -258,7 +265,7 @@ def busy(run: Run, policy: Policy, prompter: Prompter, chosen: Sequence[Tokenise
 
 def compared(
     run: Run, prompter: Prompter, config: Config, tasks: list[Task], ours: Searched, policy: Policy
-) -> dict[str, float]:
+) -> Figures:
     """The same search by a slower policy."""
     base = find_model(run.config.model)
     slower: Policy
@@ -273,7 +280,7 @@ def compared(
         f"{theirs.seconds:.0f} s, {theirs.usage.decoded} tokens decoded, {theirs.usage.prefilled} prefilled, "
         f"{theirs.pairs} pairs"
     )
-    figures = {"speedup": round((ours.pairs / ours.seconds) / max(theirs.pairs / theirs.seconds, 1e-9), 2)}
+    figures: Figures = {"speedup": round((ours.pairs / ours.seconds) / max(theirs.pairs / theirs.seconds, 1e-9), 2)}
     if not isinstance(policy, VllmPolicy):
         own = {t.task.tree_id: shape(t) for t in ours.trees}
         same = sum(own[t.task.tree_id] == shape(t) for t in theirs.trees)

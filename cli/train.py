@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from itool_cli.loaded import Policies
     from itool_data.run import Run
     from itool_data.store.tables import Commit
+    from itool_train.preference import Progress
 
 app = typer.Typer(help="Training.", no_args_is_help=True)
 
@@ -114,6 +115,12 @@ def _outcome(commit: "Commit") -> str:
     return str(commit.info["adapter"] if "adapter" in commit.info else commit.info["verdict"])
 
 
+def _figures(progress: "Progress") -> str:
+    """The last update's figures, for the line that shows progress."""
+    loss = f"loss {progress.loss:.3f}"
+    return loss if progress.accuracy is None else f"{loss}, accuracy {progress.accuracy:.2f}"
+
+
 def _say(console: "Console", choice: "Choice", note: str = "") -> None:
     """Where a training's adapter is, and that the run does not go on from it where that is so."""
     console.print(f"adapter: {choice.adapter}{note}")
@@ -204,8 +211,10 @@ def train_preference(
     benchmark = open_validation(run) if stage.is_first_process() else None
     prepared = stage.prepare(run, base, chosen)
     wanted = run.config.preference
+    alone = sum(not item.rejected for update in prepared.updates for item in update)
+    what = "right steps" if alone == sum(map(len, prepared.updates)) else "pairs and right steps" if alone else "pairs"
     console.print(
-        f"round {chosen}: {wanted.loss} on {prepared.n_train} pairs, {len(prepared.validation)} for validation "
+        f"round {chosen}: {wanted.loss} on {prepared.n_train} {what}, {len(prepared.validation)} for validation "
         f"({prepared.n_too_long} too long and set aside, {prepared.n_other} of other policies passed over), "
         f"{len(prepared.updates)} updates, from {prepared.policy}"
     )
@@ -214,7 +223,7 @@ def train_preference(
             run,
             base,
             prepared,
-            lambda p: meter.update(p.update, p.updates, f"loss {p.loss:.3f}, accuracy {p.accuracy:.2f}"),
+            lambda p: meter.update(p.update, p.updates, _figures(p)),
             console.print,
         )
     if result is None:
@@ -222,10 +231,10 @@ def train_preference(
     table = Table("update", "split", "loss", "chosen logprob/token", "rejected", "margin", "accuracy", "tokens/s")
     shown = [row for row in result.rows if row["split"] == "validation" or row["update"] in (1, len(prepared.updates))]
     for row in shown:
-        figures = [row[key] for key in ("loss", "chosen_logprob", "rejected_logprob", "margin")]
+        figures = [row[key] for key in ("loss", "chosen_logprob", "rejected_logprob", "margin", "accuracy")]
         rate = row["tokens"] / row["seconds"]
         table.add_row(
-            str(row["update"]), row["split"], *(f"{f:.3f}" for f in figures), f"{row['accuracy']:.2f}", f"{rate:.0f}"
+            str(row["update"]), row["split"], *("" if f is None else f"{f:.3f}" for f in figures), f"{rate:.0f}"
         )
     console.print(table)
     if benchmark and stage.is_one_of_several():

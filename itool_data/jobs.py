@@ -101,7 +101,7 @@ class SearchSession:
     def __init__(self, job: SearchJob, desk: Desk):
         self._job = job
         self._desk = desk
-        self._miner = Miner(desk.policy, desk.prompter, job.config, desk.judge(job.config), job.search)
+        self._miner = Miner(desk.policy, desk.prompter, job.config, desk.judge(job.config, job.search), job.search)
         self.appetite = self._miner.most_open
 
     def run(self, waiting: deque[Task]) -> Iterator[list[Found]]:

@@ -75,9 +75,7 @@ def mendable(text: str, sample: Sample) -> bool:
         return _name_mendable(text[_last_end(partial) :], partial, sample.answers)
     candidates = _compatible(partial.open, sample.answers)
     if partial.reading is not None:
-        name, start = partial.reading
-        options = [value for answer in candidates for value in answer.arguments.get(name, ())]
-        return _value_mendable(text[start:], options)
+        return _value_mendable(text[partial.reading[1] :], _options(partial, candidates))
     left = [name for answer in candidates for name in answer.arguments if name not in partial.open.arguments]
     return _begins(text[_last_end(partial) :].lstrip(), left)
 
@@ -85,7 +83,8 @@ def mendable(text: str, sample: Sample) -> bool:
 def fault(before: Sequence[int], right: Sequence[int], wrong: Sequence[int], sample: Sample, decode: Decode) -> Fault:
     """Find the tokens of a wrong step that are at fault: from where it leaves the right one to the unmendable one.
 
-    A token on that way that closes a call or the response is right where it stands, so those up to it are not at fault.
+    A token on that way that closes a right value, a call or the response is right where it stands: those up to it
+    are not at fault.
 
     Args:
         before: token ids of the response so far, which is right.
@@ -99,15 +98,21 @@ def fault(before: Sequence[int], right: Sequence[int], wrong: Sequence[int], sam
         parts_at = min(len(right), len(wrong) - 1)
     texts = [decode((*before, *wrong[: i + 1])) for i in range(len(wrong))]
     last = next((i for i in range(parts_at, len(wrong)) if not mendable(texts[i], sample)), len(wrong) - 1)
-    closed = [_closings(decode((*before, *wrong[:parts_at]))), *map(_closings, texts[parts_at:last])]
+    closed = [_closings(text, sample) for text in (decode((*before, *wrong[:parts_at])), *texts[parts_at:last])]
     first = parts_at + max((i for i in range(1, len(closed)) if closed[i] > closed[i - 1]), default=0)
     return Fault(parts_at, first, last)
 
 
-def _closings(text: str) -> tuple[int, bool]:
-    """How many calls are complete, and whether the response is."""
+def _closings(text: str, sample: Sample) -> tuple[int, bool, bool]:
+    """How many calls are complete, whether the response is, and whether an accepted value is that ends in a bracket."""
     partial = parse_prefix(text)
-    return len(partial.calls), partial.closed
+    whole = False
+    if partial.open is not None and partial.reading is not None:
+        literal = text[partial.reading[1] :].rstrip()
+        options = _options(partial, _compatible(partial.open, sample.answers))
+        value = _parsed(literal) if literal.endswith(("]", ")", "}")) else None
+        whole = value is not None and accepted(value[0], options)
+    return len(partial.calls), partial.closed, whole
 
 
 def _last_end(partial: PartialCalls) -> int:
@@ -122,6 +127,12 @@ def _compatible(call: ToolCall, answers: Iterable[AcceptedCall]) -> list[Accepte
         if answer.name == call.name
         and all(accepted(value, answer.arguments.get(name, ())) for name, value in call.arguments.items())
     ]
+
+
+def _options(partial: PartialCalls, candidates: Iterable[AcceptedCall]) -> list[JSON]:
+    """The accepted values of the parameter whose value is being read."""
+    assert partial.reading is not None
+    return [value for answer in candidates for value in answer.arguments.get(partial.reading[0], ())]
 
 
 def _promises_too_much(text: str, partial: PartialCalls, answers: Sequence[AcceptedCall]) -> bool:
@@ -139,7 +150,7 @@ def _name_mendable(tail: str, partial: PartialCalls, answers: Sequence[AcceptedC
     tail = tail.strip()
     if len(partial.calls) == len(answers):
         return tail in ("", "]")
-    return _begins(tail.lstrip("[, "), [answer.name for answer in answers])
+    return _begins(tail.lstrip("[,").lstrip(), [answer.name for answer in answers])
 
 
 def _begins(text: str, names: Iterable[str]) -> bool:
@@ -170,6 +181,8 @@ def _parsed(literal: str) -> list[JSON] | None:
 
 def _may_become(literal: str, option: JSON) -> bool:
     first = literal[0]
+    if first == "(":  # what stands in brackets of its own is left open
+        return True
     if isinstance(option, str):
         if first in "rRuU" and literal[1:2] in ("'", '"', ""):
             return True
@@ -180,7 +193,7 @@ def _may_become(literal: str, option: JSON) -> bool:
         begun = standardised(literal[1:] if quoted else literal).casefold()
         return standardised(option).casefold().startswith(begun)
     if isinstance(option, list):
-        return first in "[("
+        return first == "["
     if isinstance(option, dict):
         return first == "{"
     if isinstance(option, bool) or option is None:

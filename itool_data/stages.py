@@ -215,9 +215,13 @@ def tasks(
     by_id = {i: s for i, s in scores(run.store, settings.select, *made_by).items() if i in scored}
     sql = "SELECT sample_id FROM trees WHERE round < ? AND policy = ?"
     searched = Counter(row["sample_id"] for row in query(run.store, sql, None, [*made_by]).to_pylist())
-    chosen = sorted(highest(by_id, len(by_id)), key=searched.__getitem__)[:most]
-    prompts = tokenise(prompter, [in_buffer[sample_id] for sample_id in chosen])
-    fitting, rejects = searchable(run, policy, prompter, prompts, search)
+    order = sorted(highest(by_id, len(by_id)), key=searched.__getitem__)
+    fitting: list[Tokenised] = []
+    rejects: list[Reject] = []
+    while order and len(fitting) < most:  # what cannot be searched leaves its place to the next
+        part, order = order[: most - len(fitting)], order[most - len(fitting) :]
+        found, refused = searchable(run, policy, prompter, tokenise(prompter, [in_buffer[i] for i in part]), search)
+        fitting, rejects = fitting + found, rejects + refused
     record_rejects(run, "mine", rejects)
     return as_tasks(run, policy, sorted(fitting, key=lambda t: (-len(t.prompt), t.sample.sample_id)), round_, search)
 

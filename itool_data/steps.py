@@ -51,8 +51,9 @@ def _ends(text: str) -> tuple[list[int], PartialCalls | None]:
 def until_step_end(before: Sequence[int], decode: Callable[[Sequence[int]], str]) -> Callable[[tuple[int, ...]], bool]:
     """Make what says of a continuation whether its first step is finished (`Request.until`).
 
-    A call step is as soon as its last character is there, a sentence once anything follows it. Where the response is
-    closed, the end-of-turn is still to come and belongs to the step. `first_step` then cuts off what was drawn beyond.
+    A call step is as soon as its last character is there, or with the first that no syntax allows; a sentence once
+    anything follows it. Where the response is closed, the end-of-turn is still to come and belongs to the step.
+    `first_step` then cuts off what was drawn beyond.
 
     Args:
         before: token ids of the response so far.
@@ -63,6 +64,8 @@ def until_step_end(before: Sequence[int], decode: Callable[[Sequence[int]], str]
     def finished(ids: tuple[int, ...]) -> bool:
         text = decode((*before, *ids))
         ends, calls = _ends(text)
+        if calls is not None and calls.error and not text.endswith("\ufffd"):  # a part of a character
+            return True
         # The last sentence ends where the text breaks off, be it in a number or a word.
         certain = ends if calls is not None else [end for end in ends if end < len(text)]
         return not (calls is not None and calls.closed) and any(end > start for end in certain)

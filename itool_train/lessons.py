@@ -41,7 +41,8 @@ def pairs_of(run: Run, rows: Sequence[dict[str, Any]]) -> list[StepPair]:
         if unproved:
             raise ItoolError(
                 f"preference.span is fragment, but {unproved} of {len(rows)} pairs are not proved, so that nothing "
-                "says which of their tokens are wrong; set pairs.proved to true and mine anew, or span to step"
+                "says which of their tokens are wrong; set span to step, or pairs.proved to true (--force), which "
+                "passes them over"
             )
         pairs = [fragment_span(pair, row) for pair, row in zip(pairs, rows, strict=True)]
     if settings.weighted:
@@ -98,7 +99,8 @@ def doubted(
     found: list[StepPair] = []
     for number, step in enumerate(steps):
         ids, pair_id = tuple(step["step_ids"]), f"{name}/right-{number:03d}"
-        if step["probability"] < doubt:
+        # That gold's own wording of a sentence is improbable says nothing: prose is doubted where draws were wrong.
+        if step["probability"] < doubt and (step["kind"] != "prose" or step["tree_id"]):
             found.append(StepPair(pair_id, sample_id, prompt, ids, ()))
         elif number == len(steps) - 1:
             found.append(StepPair(pair_id, sample_id, prompt, ids, (), chosen_from=closing(ids, decode)))

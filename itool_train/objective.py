@@ -19,7 +19,6 @@ from itool_train.step_pairs import StepPair
 
 # What is logged of an update: the loss, means over its pairs (of the chosen steps, over right steps alone too), counts.
 FIGURES = ("loss", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "pairs", "steps", "tokens")
-COUNTS = ("pairs", "steps", "tokens")
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,11 @@ def contributions(
     return loss, torch.stack([s.detach().double() for s in (*sums, steps)])
 
 
-def means(sums: dict[str, float]) -> dict[str, float]:
-    """FIGURES of an update from their sums: means, but for the loss, which is one already, and the counts."""
-    pairs, steps = max(sums["pairs"], 1.0), max(sums["steps"], 1.0)
+def means(sums: dict[str, float]) -> dict[str, float | None]:
+    """FIGURES of an update from their sums: means, but for the loss, which is one already, and the counts.
+
+    What only pairs have is None where there are none.
+    """
+    pairs, steps = sums["pairs"], max(sums["steps"], 1.0)
     per = {"chosen_logprob": steps, "rejected_logprob": pairs, "margin": pairs, "accuracy": pairs}
-    return {name: value / per.get(name, 1.0) for name, value in sums.items()}
+    return {name: value / per.get(name, 1.0) if per.get(name, 1.0) else None for name, value in sums.items()}

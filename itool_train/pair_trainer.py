@@ -38,7 +38,7 @@ from itool_train.tree_batch import tree_batches
 VALIDATIONS = 2  # an epoch
 COLLAPSE_WINDOW = 5  # updates whose mean is held against the first update
 
-Log = dict[str, float]
+Log = dict[str, Any]  # FIGURES by name
 T = TypeVar("T")
 
 

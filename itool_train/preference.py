@@ -38,12 +38,12 @@ STAGE = "preference"
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the training is; `loss` and `accuracy` are the last update's."""
+    """Where the training is; `loss` and `accuracy` are the last update's, the latter None where it had no pairs."""
 
     update: int
     updates: int
     loss: float
-    accuracy: float
+    accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,9 @@ def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
     settings = run.config.preference
     start = run.adapter(base, round_)
     policy = str(policy_id(base, start))
-    rows = query(run.store, "SELECT * FROM pairs WHERE round = ? ORDER BY pair_id", None, [round_]).to_pylist()
+    # `pairs.proved` may have been set after a search that kept others too.
+    sql = "SELECT * FROM pairs WHERE round = ? AND (proved OR NOT ?) ORDER BY pair_id"
+    rows = query(run.store, sql, None, [round_, run.config.pairs.proved]).to_pylist()
     own = _of_policy(run, rows, base, policy, round_) if rows else []
     _check_tokenizer(own, base, policy)
     pairs = [] if settings.loss == "nll" and anchor_on(settings) != "chosen" else pairs_of(run, own)

@@ -266,7 +266,7 @@ def test_pairs_that_are_not_proved_have_no_fragments(itool: Itool, tmp_path: Pat
         run.store.commit("mine", {"pairs": rows}, round=1)
     one_line(
         itool("train", "preference", "--run", folder), "preference.span is fragment",
-        f"but {len(rows) - 1} of {len(rows)} pairs are not proved", "set pairs.proved to true and mine anew",
+        f"but {len(rows) - 1} of {len(rows)} pairs are not proved", "or pairs.proved to true (--force)",
     )  # fmt: skip
 
 
@@ -281,7 +281,7 @@ def test_what_closes_a_response(text, closes):
 def steps_of(*steps: tuple[str, float]) -> list[dict[str, Any]]:
     """Rows of `fragments` of one response, which ends with the last step."""
     return [
-        {"number": n, "step_ids": ids_of(text, end=n == len(steps) - 1), "probability": p}
+        {"number": n, "step_ids": ids_of(text, end=n == len(steps) - 1), "probability": p, "kind": "argument"}
         for n, (text, p) in enumerate(steps)
     ]
 
@@ -301,6 +301,11 @@ def test_right_steps_are_the_doubted_ones_and_the_end_or_the_whole_response():
     # A doubted end is learnt as a whole.
     (*_, end) = doubted("t", "s", prompt, steps_of(("[f(", 0.99), ("a=1)]", 0.2)), 0.9, PROMPTER.decode)
     assert end.chosen_from == 0
+    # Prose is doubted where draws were wrong, not where gold's own wording is improbable.
+    said = steps_of(("It is late.", 0.2))[0] | {"kind": "prose"}
+    for tree_id, start in ((None, len("It is late.")), ("t", 0)):
+        (end,) = doubted("t", "s", prompt, [said | {"tree_id": tree_id}], 0.9, PROMPTER.decode)
+        assert end.chosen_from == start
     (response,) = whole("t", "s", prompt, steps, 0.9, PROMPTER.decode)
     assert (response.prompt, response.chosen, response.spans[0]) == (prompt, ids_of("[f(a=1, b='x')]"), (0, 16))
 
@@ -383,4 +388,5 @@ def test_a_round_on_fragments_learns(tmp_path, loss):
     updates = [row for row in trained.rows if row["split"] == "train"]
     assert updates[-1]["loss"] < updates[0]["loss"]
     assert updates[0]["pairs"] == sum(bool(p.rejected) for p in prepared.updates[0])
+    assert all((row[name] is None) == (loss == "nll") for row in updates for name in ("accuracy", "rejected_logprob"))
     assert open_run(folder).adapter(base) is not None

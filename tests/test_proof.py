@@ -12,6 +12,9 @@ from itool_data.calls import parse_prefix, render
 from itool_data.match import response_error
 from itool_data.proof import fault, mendable, state_error, step_error
 from itool_data.sample import JSON, AcceptedCall, Sample, ToolCall
+from itool_data.search.pairs import Pair
+from itool_data.search.proved import prove
+from itool_data.search.tree import Node
 from itool_data.steps import split_steps, step_ends
 
 
@@ -27,6 +30,7 @@ CITY = gold_of(call("find", "days", city=["Nairobi", "Nairobi, Kenya"], days=[80
 KINDS = gold_of(call("f", s=["it's"], i=[-12], x=[1.5, 2.0], b=[True], n=[None], l=[[1, "a"]], d=[{"k": 1}]))
 TWICE = gold_of(call("f", a=[1]), call("f", a=[2]))
 NAMES = gold_of(call("Get User's Songs", **{"user id": [1]}), call("f(x)", **{"a=b": [1]}))
+TAGS = gold_of(call("f", tags=[["a"]], n=[1]))
 DATES = gold_of(call("book", date=[1], date_to=[2]))
 PROSE = toy_sample("It is late.")
 
@@ -120,6 +124,13 @@ CUTS = [
     (TWICE, "[f(a=1),", True),
     (TWICE, "[f(a=1), g", False),
     (TWICE, "[f(a=1), f(a=2),", False),
+    # calls on several lines, and values in brackets of their own
+    (TWICE, "[\nf", True),
+    (TWICE, "[f(a=1),\n f", True),
+    (TWICE, "[f(a=1),\ng", False),
+    (TWICE, "[f(a=(1", True),
+    (TWICE, "[f(a=(1)", True),
+    (TWICE, "[f(a=(3)", False),
     # names that are no identifiers
     (NAMES, "[Get User", True),
     (NAMES, "[Get User's Songs(user", True),
@@ -311,6 +322,10 @@ def test_no_token_that_is_right_where_it_stands_is_at_fault(gold: Sample, data: 
         (CITY, "[find(city='Nairobi')", ["]", ""], [", ", "find", "("], (0, 0, 0)),
         # Its `)` is right where it stands; the right step closed the call and the response with one token.
         (CITY, "[find(", ["city='Nairobi'", ")]", ""], ["city='Nairobi'", ")", ", ", "find("], (1, 2, 2)),
+        # So is the `]` of a right value, however it is written.
+        (TAGS, "[f(", ["tags=", "['", "a", "'],"], ["tags=", '["', "a", '"]', ")"], (1, 4, 4)),
+        # A call on a line of its own is none.
+        (TWICE, "[f(a=1)", [",", " f", "("], [",\n", "f", "oo", "("], (0, 0, 2)),
         # The end-of-turn alone, in the middle.
         (CITY, "[find(city='Nairobi')", ["]", ""], [""], (0, 0, 0)),
         # The end after one of two calls.
@@ -326,3 +341,13 @@ def test_which_tokens_are_at_fault(
     tokens = Pieces()
     so_far, chosen, rejected = tokens.ids([before]), tokens.ids(right), tokens.ids(wrong)
     assert fault(so_far, chosen, rejected, gold, tokens.decode) == expected
+
+
+@pytest.mark.parametrize(("ended", "proved"), [(True, True), (False, False)])
+def test_a_response_that_the_limit_cut_off_is_not_proved_wrong(ended: bool, proved: bool) -> None:
+    tokens = Pieces()
+    root = Node()
+    for index, (piece, whole) in enumerate((("[find(city='Nairobi')]", True), ("[find(city='Nairobi, K", ended))):
+        root.children.append(Node((index,), tuple(tokens.ids([piece])), terminal=True, ended=whole))
+    found = prove(Pair(root, *root.children, 0.5, 0), root, CITY, tokens.decode)
+    assert (found.proved, found.rejected) == (proved, "Code Syntax" if ended else None)

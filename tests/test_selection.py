@@ -1,5 +1,7 @@
 """Which samples are searched: the buffer, and what comes first by perplexity, doubt or pass rate."""
 
+from dataclasses import replace
+
 import pytest
 from toys import PROMPTER, ids_of, toy_sample
 
@@ -8,7 +10,7 @@ from itool_data.errors import ItoolError
 from itool_data.policy.base import Request, derive_seed, generate
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import Run, write_run
-from itool_data.sample import Sample
+from itool_data.sample import AcceptedCall, Sample
 from itool_data.selection import highest, replay_buffer
 from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
@@ -69,6 +71,15 @@ def test_by_perplexity_and_by_the_number_of_wrong_steps_expected(tmp_path, selec
     # As many as the share of the buffer, rounded up: 0.4 * 3 are two.
     with write_run(tmp_path, None, [*ALL, "replay.hardest=0.4", f"replay.select={select}"], force=True) as run:
         assert chosen(run, policy_of(SAYS), [s for s, _ in SAYS]) == set(order[:2])
+
+
+def test_what_cannot_be_searched_leaves_its_place_to_the_next(tmp_path):
+    wrong = replace(toy_sample(question="wrong"), accepted=(AcceptedCall("f", {"a": [2]}),))  # but its gold says 1
+    says = [(wrong, {"[f(a=1)]": 0.1, "[f(a=2)]": 0.9}), *SAYS]
+    with write_run(tmp_path, None, [*ALL, "replay.select=perplexity"]) as run:
+        assert chosen(run, policy_of(says), [s for s, _ in says], 1) == {"short"}
+        assert chosen(run, policy_of(says), [s for s, _ in says]) == {"short", "long", "sure"}
+        assert query(run.store, "SELECT count(*) AS n FROM rejects").to_pylist() == [{"n": 1}]
 
 
 def test_what_the_walk_found_does_not_count_for_the_doubt(tmp_path):

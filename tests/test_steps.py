@@ -258,6 +258,11 @@ def test_the_number_of_decoded_tokens_grows_with_the_response_only(ids):
         ("[f(a=1)", ",", False),
         ("[f(a=1)", ", g(", True),
         ("[f(a=1)", "]", False),  # the end-of-turn is still to come
+        ("[f(a=1)", "] ", False),
+        ("[f(a=1)", "] S", True),  # no syntax allows it, so nothing ends this step any more
+        ("[f(a=1)", ";", True),
+        ("[f(", "a=1 2", True),
+        ("[f(", "a='x' y", True),
     ],
 )
 def test_a_draw_is_finished_with_its_step(before, drawn, finished):
@@ -277,6 +282,10 @@ def test_what_is_drawn_until_a_steps_end_is_that_step_and_hardly_more(decode, ca
     finished = until_step_end(before, decode)
     n = next((n for n in range(1, len(rest) + 1) if finished(tuple(rest[:n]))), len(rest))
     found = first_step(before, rest[:n], decode)
+    partial = parse_prefix(decode([*before, *rest[:n]]))
+    if n < len(rest) and partial.error and partial.step_ends:
+        assert found == tuple(rest[:n])  # it is broken, and not waited for
+        return
     # Special tokens at the response's end belong to its last step, and a finished draw does not wait for them.
     assert join(found) == join(first_step(before, rest, decode)) == join(steps[number] if tokens else [])
     assert found == tuple(rest[: len(found)])

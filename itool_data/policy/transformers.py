@@ -131,9 +131,12 @@ class TransformersPolicy:
             self.release(key)
 
     def close(self) -> None:
-        """Give the model's memory back."""
+        """Give the model's memory back, to the device too: a training in other processes may need it next."""
+        from accelerate.utils.memory import clear_device_cache
+
         self.reset()
         del self._model, self._cache
+        clear_device_cache(garbage_collection=True)
 
     @torch.inference_mode()
     def step(self) -> list[Completion]:

@@ -111,6 +111,7 @@ def _expand(search: _Search, path: Sequence[Node]) -> Generator[Request | Assess
             visits=len(draws),
             # The roll-out counts as one more action, so its return is the difference of R from here to its end.
             value=0.0 if terminal else sum(end - r for end in ends) / len(ends),
+            ended=complete,
         )
         child.action_value = action_value(child.reward, search.mcts.gamma, child.value)
         node.children.append(child)
@@ -158,8 +159,9 @@ def _rank(search: _Search, draws: Sequence[Draw]) -> Growth:
     texts = {ids: search.decode(ids) for ids in merged}
     yield from search.self_evals(list(texts.values()), ())
     for index, (ids, same) in enumerate(merged.items()):
-        o, c, r = search.state(texts[ids], True, same[0].finish == "stop")
-        child = Node((index,), ids, sum(same[0].logprobs), 1.0, True, o, c, r, r, len(same), 0.0, r)
+        complete = same[0].finish == "stop"
+        o, c, r = search.state(texts[ids], True, complete)
+        child = Node((index,), ids, sum(same[0].logprobs), 1.0, True, o, c, r, r, len(same), 0.0, r, complete)
         root.children.append(child)
     for child, prior in zip(root.children, priors([k.logprob for k in root.children]), strict=True):
         child.prior = prior

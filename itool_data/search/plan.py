@@ -113,7 +113,7 @@ def try_trees(desk: Desk, config: Config, tasks: Sequence[Task], search: SearchK
     chosen = list(tasks)[:: max(1, len(tasks) // TRIAL_TREES)][:TRIAL_TREES]
     started = time.monotonic()
     finished: list[Tree] = []
-    miner = Miner(desk.policy, desk.prompter, config, desk.judge(config), search)
+    miner = Miner(desk.policy, desk.prompter, config, desk.judge(config, search), search)
     for trees in miner.run(deque(chosen)):
         finished += trees
         if time.monotonic() - started > TRIAL_SECONDS:

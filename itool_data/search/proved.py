@@ -55,7 +55,7 @@ def prove(pair: Pair, root: Node, sample: Sample, decode: Decode) -> Proved:
         prefix += node.step
     before = decode(prefix)
     chosen, rejected = (
-        step_error(before, decode(node.step), node.terminal, sample) for node in (pair.chosen, pair.rejected)
+        step_error(before, decode(node.step), node.ended, sample) for node in (pair.chosen, pair.rejected)
     )
     found = Proved(pair, prefix, state_error(before, sample), chosen, rejected, None)
     if not found.proved:

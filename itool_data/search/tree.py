@@ -27,6 +27,7 @@ class Node:
         visits: N, roll-outs through this state.
         value: V (Eq. 8).
         action_value: Q of the step that leads here (Eq. 9).
+        ended: the policy itself ended the response here; a terminal one may be cut off at the longest.
     """
 
     path: tuple[int, ...] = ()
@@ -41,6 +42,7 @@ class Node:
     visits: int = 0
     value: float = 0.0
     action_value: float = 0.0
+    ended: bool = False
     children: list["Node"] = field(default_factory=list)
 
     def walk(self) -> Iterator["Node"]:

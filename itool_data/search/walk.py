@@ -188,6 +188,7 @@ class _Walk:
     ) -> Fragment:
         decode = self.prompter.decode
         draws, right_draws = sum(o.draws for o in options), sum(o.draws for o in options if o.right)
+        decided = sum(o.draws for o in options if o.right is not None)
         known = min(1.0, sum(math.exp(o.logprob) for o in options if o.right))
         prose = not self.task.sample.calls
         return Fragment(
@@ -196,7 +197,7 @@ class _Walk:
             chosen.ids,
             decode(chosen.ids),
             chosen.logprob,
-            right_draws / draws if prose and draws else known,
+            right_draws / decided if prose and decided else known,
             draws,
             right_draws,
             wrong=decode(wrong[0].ids) if wrong else None,
@@ -210,5 +211,5 @@ def _grow(node: Node, options: Sequence[_Option]) -> None:
     for index, (option, prior) in enumerate(zip(options, priors([o.logprob for o in options]), strict=True)):
         worth = _WORTH[option.right]
         child = Node((*node.path, index), option.ids, option.logprob, prior, option.ended, worth, None, worth)
-        child.visits, child.action_value = option.draws, worth
+        child.visits, child.action_value, child.ended = option.draws, worth, option.ended
         node.children.append(child)

@@ -107,7 +107,7 @@ TABLES = {
             "logprob": (_FLOAT, "the policy's log-probability of the right step, in nats"),
             "probability": (
                 _FLOAT,
-                "of being right: the sum over the right steps that are known; in prose the share of right draws",
+                "of being right: the sum over the right steps that are known; in prose the share of the finished draws",
             ),
             "draws": (_INT, "of the next step; 0 where the policy does not doubt or was not asked"),
             "right_draws": (_INT, "of these, proved right; the others are wrong or unfinished"),
@@ -199,7 +199,7 @@ TABLES = {
         {
             "round": (_INT, "of the loop; the warm-up's is 0"),
             "policy": (_TEXT, "that the training started from"),
-            "objective": (_TEXT, "`simpo`, `dpo`, `ipo`, `orpo` or `nll`; `sft-easy`, `sft-medium`, `sft-hard`, `sft-mixed`"),
+            "objective": (_TEXT, "the loss; of the warm-up `sft-easy`, `sft-medium`, `sft-hard` or `sft-mixed`"),
             "split": (_TEXT, "`train` or `validation`"),
             "update": (_INT, "updates done, this one included"),
             "epoch": (_FLOAT, "passes over the pairs done"),

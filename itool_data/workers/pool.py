@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from itool_data.config import Config
+from itool_data.config import Config, SearchKind
 from itool_data.policy.base import Described, Policy, PolicyId, Usage
 from itool_data.policy.load import Adapter, find_model
 from itool_data.policy.open import open_policy, open_prompter
@@ -30,9 +30,9 @@ class Desk:
         self.prompter = prompter
         self._judge: Judge | None = None
 
-    def judge(self, config: Config) -> Judge | None:
-        """Who answers self-evaluations: nobody at weight 0, the policy itself, or another model (loaded once)."""
-        if not config.reward.weight:
+    def judge(self, config: Config, search: SearchKind) -> Judge | None:
+        """Who answers self-evaluations: the policy, or another model (loaded once); nobody at weight 0 or in a walk."""
+        if not config.reward.weight or search == "walk":
             return None
         if self._judge is None:
             policy, prompter = self.policy, self.prompter

@@ -1,6 +1,11 @@
 // Training curves: the warm-up's loss by stage, each round's loss, margin, accuracy and log-probabilities.
 
-const STAGE_COLOURS = { easy: "var(--series-3)", medium: "var(--series-1)", hard: "var(--series-6)" };
+const STAGE_COLOURS = {
+  easy: "var(--series-3)",
+  medium: "var(--series-1)",
+  hard: "var(--series-6)",
+  mixed: "var(--series-2)",
+};
 
 function showTraining(groups, overview) {
   const body = document.querySelector("#training .body");
@@ -11,8 +16,9 @@ function showTraining(groups, overview) {
   for (const group of groups) body.append(...(group.round ? roundCurves(group) : warmupCurves(group)));
 }
 
+// A loss without pairs has no margin, no accuracy and nothing rejected.
 function points(rows, field) {
-  return rows.map((row) => ({ x: row.update, y: row[field] }));
+  return rows.filter((row) => row[field] !== null).map((row) => ({ x: row.update, y: row[field] }));
 }
 
 function warmupCurves(group) {
@@ -20,7 +26,7 @@ function warmupCurves(group) {
   const lines = (field) =>
     stages.map(([name, rows]) => ({ name, colour: STAGE_COLOURS[name], points: points(rows, field) }));
   return [
-    el("h3", {}, "Warm-up: easy, then medium, then hard"),
+    el("h3", {}, `Warm-up: ${stages.map(([name]) => name).join(", then ")}`),
     el(
       "div",
       { class: "panel" },
@@ -56,8 +62,9 @@ function roundCurves(group) {
   const sides = [
     { name: "chosen", colour: "var(--good)", points: points(train, "chosen_logprob") },
     { name: "rejected", colour: "var(--bad)", dash: "5 3", points: points(train, "rejected_logprob") },
-  ];
+  ].filter((line) => line.points.length);
   const chart = (caption, aside, lines, y = {}) =>
+    lines.length > 0 &&
     figure(caption, aside, (width) =>
       lineChart(lines, width, { kept: group.kept, label: `Round ${group.round}: ${caption}`, y }),
     );
