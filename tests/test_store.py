@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
+from outcomes import Itool, one_line
 
 from itool_data.errors import ItoolError
 from itool_data.store.schema import SCHEMAS
@@ -55,6 +56,22 @@ def test_no_commit_no_rows(tmp_path: Path) -> None:
     assert store.log() == []
     assert counts(store) == dict.fromkeys(TABLES, 0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["my runs, at 50%", "d\u00e9j\u00e0 vu", "why?", "a*", "'; --"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    store = Store(tmp_path / name)
+    for number in range(2):
+        store.commit("mine", tree(number))
+    whole(store)
+    store.copy(tmp_path / f"{name} too", 0)
+    assert counts(Store(tmp_path / f"{name} too")) == {"trees": 1, "nodes": 4, "pairs": 2}
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a%20b"])
+def test_but_for_what_the_tables_library_cannot_read(itool: Itool, tmp_path: Path, name: str) -> None:
+    made = itool("data", "import", "bfcl", "--run", tmp_path / name)
+    one_line(made, "cannot be in a path that holds", "choose another folder")
 
 
 def test_a_commit_shows_in_all_its_tables_and_at_its_version(tmp_path: Path) -> None:

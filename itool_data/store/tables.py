@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,6 +68,9 @@ def log_table(commits: Sequence[Commit]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=LOG_SCHEMA)
 
 
+UNNAMEABLE = re.compile(r"[\[\]]|%[0-9A-Fa-f]{2}")  # what delta-rs takes for parts of a URL, and is lost with
+
+
 class Store:
     """The tables under one folder.
 
@@ -76,11 +80,16 @@ class Store:
 
     Attributes:
         filesystem: where `files` are, if not on this machine's disks.
+
+    Raises:
+        ItoolError: delta-rs cannot work with such a path.
     """
 
     def __init__(self, place: Path | str):
         self.place = str(place)
         self._remote = "://" in self.place
+        if not self._remote and (odd := UNNAMEABLE.search(self.place)):
+            raise ItoolError(f"{place}: Delta tables cannot be in a path that holds {odd[0]!r}; choose another folder")
         # An unreachable store is to be said after seconds, not after delta-rs's own three minutes.
         self._options = {"max_retries": "4", "retry_timeout": "30s"} if self._remote else None
         self.filesystem = fs.PyFileSystem(DeltaStorageHandler(self.place, self._options)) if self._remote else None
@@ -101,8 +110,8 @@ class Store:
             raise ItoolError(f"{path}: not a readable Delta table: {_first_line(error)}") from None
 
     def _files(self, table: DeltaTable) -> list[str]:
-        """A table's files by their paths in the filesystem."""
-        return [uri.removeprefix(f"{self.place}/") if self._remote else uri for uri in table.file_uris()]
+        """A table's files by their paths in the filesystem, which delta-rs gives as parts of a URI."""
+        return [uri.removeprefix(f"{self.place}/") if self._remote else unquote(uri) for uri in table.file_uris()]
 
     def log(self, as_of: int | None = None) -> list[Commit]:
         """All commits up to one (the newest by default), oldest first.
