@@ -465,9 +465,11 @@ def test_the_card_says_what_the_run_recorded(one_round: Path, published: Path) -
     n = pq.read_table(published / "data" / "pairs").num_rows
     sizes = {info["config_name"]: info["splits"][0]["num_examples"] for info in card.data["dataset_info"]}
     assert sizes["pairs"] == n
-    tree = query(open_run(one_round).store, "SELECT sum(dropped_delta_q) AS d FROM trees").to_pylist()[0]
+    tree = query(
+        open_run(one_round).store, "SELECT sum(dropped_delta_q) AS d, sum(proved) AS p FROM trees"
+    ).to_pylist()[0]
     for part in (
-        f"| 1 | `scripted@0` | 20 | {n} | {tree['d']} |",
+        f"| 1 | `scripted@0` | mcts | 20 | {n} | {tree['p']} | {tree['d']} |",
         "50.0%",
         "2501.09766",
         "chosen    ",
@@ -581,4 +583,5 @@ def test_a_card_describes_the_search_that_was_made(walked: Path, published: Path
     assert "- `mcts`, Monte Carlo tree search, a tree a sample" in tree and "`walk`" not in tree
     steps = pq.read_table(walked / "data" / "steps")
     assert steps.num_rows > 20 and all(steps["proved"].to_pylist())
-    assert f"| walk | {scripted_mine.SAMPLES} | {steps.num_rows} | {steps.num_rows} |" in walk
+    trees = pq.read_table(walked / "data" / "trees").num_rows
+    assert f"| walk | {trees} | {steps.num_rows} | {steps.num_rows} |" in walk
