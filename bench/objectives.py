@@ -67,30 +67,41 @@ SETTINGS = [
 UPDATE = 4  # samples an update
 ENDS = 40  # responses whose closing tokens are scored
 CLASSES = ("Code Syntax", "Tools Count", "Tool Name", "Parameter Name", "Parameter Count", "Parameter Value")
-ENDS_KEPT = ["preference.anchor=1", "preference.anchor_on=doubted", "preference.weighted=true"]
-HELD = ["preference.anchor=4", "preference.anchor_on=doubted"]
-LOGISTIC = ["preference.loss=simpo", "preference.beta=1", "preference.gamma=0", "preference.span=fragment"]
+LOSSES = {
+    "simpo": ["preference.loss=simpo"],
+    "dpo": ["preference.loss=dpo"],
+    "ipo": ["preference.loss=ipo"],
+    "orpo": ["preference.loss=orpo"],
+    "logistic": ["preference.loss=simpo", "preference.beta=1", "preference.gamma=0"],
+}
+HOLDS = {
+    "": [],
+    "+held": ["preference.anchor=4", "preference.anchor_on=doubted"],
+    "+ends": ["preference.anchor=1", "preference.anchor_on=doubted", "preference.weighted=true"],
+    "+sft": ["preference.anchor=4", "preference.anchor_on=response"],
+}
 ARMS: dict[str, list[str]] = {
     "sft": ["preference.loss=nll", "preference.anchor_on=response"],
     "nll": ["preference.loss=nll", "preference.anchor_on=doubted"],
-    "logistic-fragment+ends": [*LOGISTIC, *ENDS_KEPT],
-    **{
-        f"{loss}-{span}{held}": [
-            f"preference.loss={loss}", f"preference.span={span}", *(ENDS_KEPT if held else [])
-        ]
-        for loss, span, held in (
-            ("dpo", "fragment", ""), ("dpo", "fragment", "+ends"), ("dpo", "step", ""), ("simpo", "step", ""),
-            ("simpo", "fragment", "+ends"), ("simpo", "fragment", ""), ("ipo", "fragment", "+ends"),
-            ("orpo", "fragment", "+ends"), ("ipo", "fragment", ""), ("orpo", "fragment", ""), ("ipo", "step", ""),
-            ("orpo", "step", ""), ("dpo", "step", "+ends"), ("simpo", "step", "+ends"), ("ipo", "step", "+ends"),
-            ("orpo", "step", "+ends"),
-        )
-    },
-    "logistic-fragment+held": [*LOGISTIC, *HELD],
-    "logistic-fragment+sft": [*LOGISTIC, "preference.anchor=4", "preference.anchor_on=response"],
-    "dpo-fragment+held": ["preference.loss=dpo", "preference.span=fragment", *HELD],
     "nll-chosen": ["preference.loss=nll", "preference.anchor_on=chosen"],
-}  # fmt: skip
+    **{
+        f"{loss}-{span}{hold}": [*settings, f"preference.span={span}", *held]
+        for hold, held in HOLDS.items()
+        for span in ("fragment", "step")
+        for loss, settings in LOSSES.items()
+    },
+}
+# The table of docs/objectives.md; the others by name.
+TABLE = [
+    "sft",
+    "nll",
+    *(
+        f"{loss}-{span}{hold}"
+        for hold in ("+held", "")
+        for span in ("fragment", "step")
+        for loss in ("dpo", "simpo", "ipo", "orpo")
+    ),
+]
 
 
 def walk(run: Run, base: BaseModel, n: int) -> None:
@@ -253,7 +264,7 @@ def facts_before(run: Run, base: BaseModel, ending: float, seconds: float) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/objectives"))
-    parser.add_argument("--arms", nargs="*", default=list(ARMS), metavar="ARM")
+    parser.add_argument("--arms", nargs="*", default=TABLE, choices=list(ARMS), metavar="ARM")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--lr", type=float, default=4e-4)
     parser.add_argument("--samples", type=int, default=64, help="to walk along")
