@@ -3,9 +3,9 @@
 Items are dealt out a few at a time, so that all workers end together, and stay on their worker until they are done.
 A worker runs for a slice of time a call, and one call always waits behind the one that runs: it never waits for this
 process, however long a commit takes. A worker that dies is replaced and its open items are dealt out again; an item
-that saw several workers die goes alone to one, which tells who is to blame. Results are the same whoever does the
-work, because every seed comes from the item itself. Left out: writing (the caller's), and what a worker opens and does
-(`open.py`, `pool.py`).
+that saw several workers die goes alone to one, which tells who is to blame, and is named when all others are done.
+Results are the same whoever does the work, because every seed comes from the item itself. Left out: writing (the
+caller's), and what a worker opens and does (`open.py`, `pool.py`).
 """
 
 import math
@@ -27,7 +27,8 @@ WAIT_SECONDS = 0.25  # the caller hears from `run` at least so often
 CALLS = 2  # of a worker under way: one that runs and one that waits
 AHEAD = 2  # times what keeps a worker busy it gets at most: what is finished in a slice is replaced only after the next
 SUSPECT = 2  # deaths after which an item gets a worker to itself
-DEATHS = 3  # of an item's workers, or of each worker in a row at its start, after which the work stops
+DEATHS = 3  # of an item's workers, after which it is given up; so many such items, or starts of a worker, end the work
+GIVEN_UP = "give them more memory, or fewer rows at once (--set model.rows=…); everything finished is kept"
 
 
 class Worker:
@@ -109,12 +110,13 @@ class _Seat:
 
 @dataclass
 class _Work:
-    """A job's items that nobody holds, and how often an item's worker died."""
+    """A job's items that nobody holds, how often an item's worker died, and what is said of those given up."""
 
     job: Any  # in Ray's object store
     name: str
     waiting: deque[Any]
     deaths: Counter[str] = field(default_factory=Counter)
+    given_up: list[str] = field(default_factory=list)
 
 
 class RayPool:
@@ -162,15 +164,18 @@ class RayPool:
         """Do every item once, the first ones first.
 
         Raises:
-            ItoolError: if a worker cannot do its work, or workers die again and again.
+            ItoolError: if a worker cannot do its work, or workers die again and again; an item that they die at is
+                named when the others are done.
         """
         work = _Work(self._ray.put(job), job.name, deque(items))
         for seat in self._seats:
             seat.starting = seat.actor.start.remote(work.job)
         try:
-            while work.waiting or any(seat.held for seat in self._seats):
+            while len(work.given_up) < DEATHS and (work.waiting or any(seat.held for seat in self._seats)):
                 self._deal(work)
                 yield self._collect(work)
+            if work.given_up:
+                raise ItoolError("; ".join([*work.given_up, GIVEN_UP]))
         finally:
             for seat in self._seats:
                 seat.actor.stop.remote()
@@ -235,11 +240,8 @@ class RayPool:
         for key, item in reversed(seat.held.items()):
             work.deaths[key] += 1
             if work.deaths[key] >= DEATHS:
-                raise ItoolError(
-                    f"{work.name} {key}: {DEATHS} workers died at it ({death}); give them more memory, or fewer rows "
-                    "at once (--set model.rows=…); everything finished is kept"
-                )
-            if work.deaths[key] >= SUSPECT:
+                work.given_up.append(f"{work.name} {key}: {DEATHS} workers died at it ({death})")
+            elif work.deaths[key] >= SUSPECT:
                 work.waiting.append(item)  # the others are not to wait for it
             else:
                 work.waiting.appendleft(item)
