@@ -141,7 +141,7 @@ def mine_round(
         wanted = stages.as_tasks(run, pool, fitting, round_, search)
     else:
         measure_round(console, run, pool, buffer, round_)
-        wanted = stages.unfinished(run, stages.tasks(run, pool, prompter, buffer, round_, search, samples))
+        wanted = stages.unfinished(run, stages.tasks(run, pool, prompter, buffer, round_, search, samples, plan))
     if not wanted:
         console.print("every tree of this round is finished; nothing to do")
         show_summary(console, run, round_)

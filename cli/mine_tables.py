@@ -13,6 +13,7 @@ from rich.text import Text
 from itool_cli.console import visible
 from itool_cli.deficiencies import deficiencies, place, proofs
 from itool_cli.progress import duration
+from itool_cli.trained import starts_from
 from itool_data.run import Run
 from itool_data.search.plan import Plan, Rates
 from itool_data.search.reward import auc
@@ -59,17 +60,19 @@ def show_fact(console: Console, plan: Plan, fact: dict[str, float]) -> None:
 
 def show_summary(console: Console, run: Run, round_: int) -> None:
     """What the round's trees hold: pairs with their proofs and error classes, doubts, what was dropped, a few pairs."""
-    ask = _Asked(run, round_)
-    searches = {row["search"] for row in ask("SELECT DISTINCT search FROM trees WHERE round = ?")}
-    classes = ask("SELECT error_class, count(*) AS n FROM pairs WHERE round = ? GROUP BY 1 ORDER BY n DESC, 1")
-    console.print(next((_proof(row) for row in proofs(run) if row["round"] == round_), "no pairs"))
+    ask = _Asked(run, round_, policy := starts_from(run, round_))
+    searches = {row["search"] for row in ask("SELECT DISTINCT search FROM trees WHERE round = ? AND policy = ?")}
+    classes = ask(
+        "SELECT error_class, count(*) AS n FROM pairs WHERE round = ? AND policy = ? GROUP BY 1 ORDER BY n DESC, 1"
+    )
+    console.print(_proof(proofs(run, round_, policy)))
     console.print(
         "pairs by what the rejected step breaks: "
         + (", ".join(f"{row['error_class']} {row['n']}" for row in classes) or "none"),
     )
     dropped = ask(
         "SELECT sum(dropped_delta_q) AS dq, sum(dropped_similarity) AS s, sum(dropped_q_chosen) AS q, "
-        "sum(dropped_unproved) AS u FROM trees WHERE round = ?"
+        "sum(dropped_unproved) AS u FROM trees WHERE round = ? AND policy = ?"
     )[0]
     console.print(
         f"dropped by the filters: {dropped['dq'] or 0} with equal or close Q, {dropped['s'] or 0} too similar, "
@@ -83,25 +86,28 @@ def show_summary(console: Console, run: Run, round_: int) -> None:
     if searches - {"walk"}:
         _show_self_evaluation(console, ask)
     if "walk" in searches:
-        _show_deficiencies(console, deficiencies(run, round_))
+        _show_deficiencies(console, deficiencies(run, round_, policy))
     _show_pairs(console, ask, searches == {"walk"})
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """Questions about one round."""
+    """Questions about one round's policy."""
 
     run: Run
     round: int
+    policy: str
 
     def __call__(self, sql: str) -> list[dict[str, Any]]:
-        """The rows of a statement whose only `?` is the round."""
-        rows: list[dict[str, Any]] = query(self.run.store, sql, None, [self.round]).to_pylist()
+        """The rows of a statement whose two `?` are the round and the policy."""
+        rows: list[dict[str, Any]] = query(self.run.store, sql, None, [self.round, self.policy]).to_pylist()
         return rows
 
 
 def _proof(row: dict[str, Any]) -> str:
     """How many of a round's pairs are proved, and why the others are not."""
+    if not row["pairs"]:
+        return "no pairs"
     if row["proved"] == row["pairs"]:
         return f"{row['pairs']} pairs, all proved"
     reasons = {
@@ -116,7 +122,7 @@ def _proof(row: dict[str, Any]) -> str:
 def _show_self_evaluation(console: Console, ask: _Asked) -> None:
     judged = ask(
         "SELECT n.outcome, n.self_eval FROM nodes n JOIN trees t USING (tree_id) "
-        "WHERE n.terminal AND n.self_eval IS NOT NULL AND t.round = ?"
+        "WHERE n.terminal AND n.self_eval IS NOT NULL AND t.round = ? AND t.policy = ?"
     )
     if not judged:
         console.print("self-evaluation: not asked (reward.weight is 0)")
@@ -149,7 +155,8 @@ def _show_pairs(console: Console, ask: _Asked, walked: bool) -> None:
     """Those with the largest difference of Q; along a right response it is the same for all, so by probability."""
     best = ask(
         "SELECT prefix_text, chosen_text, rejected_text, q_chosen, q_rejected, error_class, "
-        "exp(chosen_logprob) AS p_chosen, exp(rejected_logprob) AS p_rejected FROM pairs WHERE round = ? "
+        "exp(chosen_logprob) AS p_chosen, exp(rejected_logprob) AS p_rejected FROM pairs "
+        "WHERE round = ? AND policy = ? "
         f"ORDER BY q_chosen - q_rejected DESC, rejected_logprob DESC, pair_id LIMIT {SHOWN}"
     )
     if not best:

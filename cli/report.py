@@ -44,18 +44,15 @@ def write_report(run: "Run", path: Path) -> Path:
     Raises:
         ItoolError: if the file cannot be written.
     """
-    from itool_cli.page import build, cost, fragments, overview, policies, scores, training, trees
+    from itool_cli.page import build, cost, fragments, overview, scores, training, trees
+    from itool_cli.trained import labels, made_by, trainings
     from itool_data.errors import ItoolError
-    from itool_data.store.sql import query
     from itool_eval.predictions import any_evaluated, read_evaluated
 
     log = run.store.log()
-    made_by = query(
-        run.store, "SELECT policy FROM trees UNION SELECT policy FROM predictions UNION SELECT policy FROM decisions"
-    ).to_pylist()
-    known = sorted({row["policy"] for row in made_by})
-    trained = policies.trainings(log, known)
-    names = policies.labels(trained, known)
+    known = made_by(run)
+    trained = trainings(log, known)
+    names = labels(trained, known)
     woods = trees.forest(run, names)
     general = overview.overview(run, log, trained.base)
     data = {

@@ -178,9 +178,12 @@ class Loop:
         if kind in ("warmup", "preference"):
             self.close()  # its memory is needed
         if kind == "preference":
+            from itool_train.lessons import material
+
             run = open_run(self._folder)
-            if not round_pairs(run, int(number)):
-                self._console.print(f"round {number} found no pair to train on; the policy stays as it is")
+            table, what = material(run.config.preference)
+            if not own_rows(run, table, int(number)):
+                self._console.print(f"round {number} found no {what} to train on; the policy stays as it is")
                 return
             if (processes := _processes(run)) > 1:
                 before = run.trained(kind, int(number))
@@ -272,14 +275,14 @@ def _adapter(run: "Run", round_: int) -> "Adapter | None":
     return run.adapter(find_model(run.config.model), round_)
 
 
-def round_pairs(run: "Run", round_: int) -> int:
-    """How many pairs the round's own policy found; another one's are left from before a `--from`."""
+def own_rows(run: "Run", table: str, round_: int) -> int:
+    """How many rows of a table are of the round's own policy; another one's are left from before a `--from`."""
     from itool_data.policy.load import find_model, policy_id
     from itool_data.store.sql import query
 
     base = find_model(run.config.model)
     policy = str(policy_id(base, run.adapter(base, round_)))
-    sql = "SELECT count(*) AS n FROM pairs WHERE round = ? AND policy = ?"
+    sql = f"SELECT count(*) AS n FROM {table} WHERE round = ? AND policy = ?"
     return int(query(run.store, sql, None, [round_, policy]).to_pylist()[0]["n"])
 
 

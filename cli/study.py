@@ -130,14 +130,14 @@ def losses(run: RunFolder, overrides: Overrides = None, output: Output = None) -
     The other losses' own parameters are those of Table 9. The learning rate is Table 9's too, unless the run sets one:
     then all of them use that.
     """
-    from itool_cli.run import round_pairs
+    from itool_cli.run import own_rows
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
     from itool_train.losses import hyperparameters
 
     study = _Study(run, "losses", overrides, output, least=1)
     study.do_until("mine-1")
-    if not round_pairs(study.run(), 1):
+    if not own_rows(study.run(), "pairs", 1):
         raise ItoolError(f"{run}: the first round found no pair, so no loss has anything to train on")
     study.do_until("evaluate-1")
     points = [_round_point(run, 0, "", study.after(0), 0.0)]

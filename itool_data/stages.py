@@ -192,7 +192,14 @@ def tree_id(run: Run, policy: Described, sample_id: str, round_: int, search: Se
 
 
 def tasks(
-    run: Run, policy: Described, prompter: Prompter, buffer: Buffer, round_: int, search: SearchKind, limit: int | None
+    run: Run,
+    policy: Described,
+    prompter: Prompter,
+    buffer: Buffer,
+    round_: int,
+    search: SearchKind,
+    limit: int | None,
+    plan: bool = False,
 ) -> list[Task]:
     """The searches of a round: those of the buffer's scored samples that `replay.select` says, longest prompts first.
 
@@ -207,6 +214,7 @@ def tasks(
         round_: of the loop.
         search: which one.
         limit: search so many instead of `replay.hardest` of the buffer.
+        plan: they are only counted; what is set aside is not recorded, which would fix the search's settings.
     """
     in_buffer = {s.sample_id: s for s in buffer.samples}
     settings, made_by = run.config.replay, (round_, str(policy.policy_id))
@@ -222,7 +230,8 @@ def tasks(
         part, order = order[: most - len(fitting)], order[most - len(fitting) :]
         found, refused = searchable(run, policy, prompter, tokenise(prompter, [in_buffer[i] for i in part]), search)
         fitting, rejects = fitting + found, rejects + refused
-    record_rejects(run, "mine", rejects)
+    if not plan:
+        record_rejects(run, "mine", rejects)
     return as_tasks(run, policy, sorted(fitting, key=lambda t: (-len(t.prompt), t.sample.sample_id)), round_, search)
 
 

@@ -12,17 +12,23 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from itool_data.config import PreferenceSettings
 from itool_data.errors import ItoolError
 from itool_data.prompt import Prompter
 from itool_data.run import Run
 from itool_data.store.samples import read_samples
 from itool_data.store.sql import query
-from itool_train.losses import anchor_on
+from itool_train.losses import anchor_on, takes_pairs
 from itool_train.step_pairs import StepPair
 
 Decode = Callable[[Sequence[int]], str]
 # What closes a response, with the quote that shares a token with it.
 _CLOSING = re.compile(r"""\s*['"]?[\s)\]}]*""")
+
+
+def material(settings: PreferenceSettings) -> tuple[str, str]:
+    """What the settings train on: the table that it comes from, and what one of it is called."""
+    return ("pairs", "pair") if takes_pairs(settings) else ("fragments", "right step")
 
 
 def pairs_of(run: Run, rows: Sequence[dict[str, Any]]) -> list[StepPair]:

@@ -130,6 +130,11 @@ def anchor_on(settings: PreferenceSettings) -> str:
     return settings.anchor_on or ("doubted" if settings.loss == "nll" else "chosen")
 
 
+def takes_pairs(settings: PreferenceSettings) -> bool:
+    """Whether the settings train on pairs; else on right steps alone."""
+    return settings.loss != "nll" or anchor_on(settings) == "chosen"
+
+
 def pair_loss(
     settings: PreferenceSettings, own: dict[str, float], policy: StepLogprobs, reference: StepLogprobs | None
 ) -> PairLoss:

@@ -26,8 +26,8 @@ from itool_data.run import FREE, Run
 from itool_data.sample import Reject, canonical_json
 from itool_data.store.sql import query
 from itool_train.checkpoints import even_points, keep_adapter, last_checkpoint, write_json
-from itool_train.lessons import pairs_of, right_steps
-from itool_train.losses import anchor_on
+from itool_train.lessons import material, pairs_of, right_steps
+from itool_train.losses import takes_pairs
 from itool_train.step_pairs import StepPair, divide, ordered_updates
 
 if TYPE_CHECKING:
@@ -103,14 +103,15 @@ def is_one_of_several() -> bool:
 
 
 def newest_round(run: Run) -> int:
-    """The newest round that has pairs.
+    """The newest round that has pairs, or right steps where the loss takes these alone.
 
     Raises:
-        ItoolError: if there are no pairs at all.
+        ItoolError: if there are none at all.
     """
-    newest = query(run.store, "SELECT max(round) AS round FROM pairs").to_pylist()[0]["round"]
+    table, what = material(run.config.preference)
+    newest = query(run.store, f"SELECT max(round) AS round FROM {table}").to_pylist()[0]["round"]
     if newest is None:
-        raise ItoolError(f"{run.folder}: no pairs to train on; `itool mine --run {run.folder}` makes them")
+        raise ItoolError(f"{run.folder}: no {what}s to train on; `itool mine --run {run.folder}` makes them")
     return int(newest)
 
 
@@ -133,14 +134,14 @@ def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
     rows = query(run.store, sql, None, [round_, run.config.pairs.proved]).to_pylist()
     own = _of_policy(run, rows, base, policy, round_) if rows else []
     _check_tokenizer(own, base, policy)
-    pairs = [] if settings.loss == "nll" and anchor_on(settings) != "chosen" else pairs_of(run, own)
+    pairs = pairs_of(run, own) if takes_pairs(settings) else []
     if settings.loss == "nll":
         pairs = [replace(pair, rejected=(), rejected_span=None) for pair in pairs]
     pairs += right_steps(run, policy, round_, open_prompter(run.config.model, base))
     if not pairs:
         newest = newest_round(run)
         raise ItoolError(
-            f"{run.folder}: nothing to train on in round {round_} (the newest pairs are of round {newest}); "
+            f"{run.folder}: nothing to train on in round {round_} (the newest are of round {newest}); "
             f"`itool mine --run {run.folder} --round {round_}` makes some"
         )
     limit = min(settings.max_tokens, _context(base))

@@ -14,6 +14,7 @@ from itool_data.run import Run, open_run, write_run
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, LocalPool
 
+TREE = {"round": 1, "policy": "p", "search": "mcts", "dropped_unproved": 7}
 FRAGMENT = {"sample_id": "s", "round": 1, "policy": "p", "step_text": "right", "draws": 0}
 
 
@@ -55,10 +56,11 @@ def test_places_are_counted_and_the_most_doubted_comes_first(tmp_path: Path) -> 
         place("name", "f", None, 0, 0.2, sample_id="other", tree_id=None),
         place("prose", None, None, 0, 0.0, sample_id="prose", tree_id=None),
         place("name", "f", None, 0, 0.1, round=2, tree_id=None),
+        place("name", "f", None, 0, 0.1, policy="p+another", tree_id=None),
     ]
     with write_run(tmp_path, None, []) as run:
         run.store.commit("mine", {"fragments": rows})
-        argument, name, end = deficiencies(run, 1)
+        argument, name, end = deficiencies(run, 1, "p")
     assert (argument["parameter"], argument["doubted"], argument["fragments"]) == ("a", 3, 4)
     assert argument["probability"] == pytest.approx(0.3)
     assert list(argument["breaks"].items()) == [("Parameter Value", 2), ("Tool Name", 1)]
@@ -83,16 +85,26 @@ def test_a_walk_s_summary_says_where_the_policy_doubts_and_sorts_by_probability(
 def test_pairs_that_are_not_proved_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ("state_right", "chosen_right", "rejected_right")
     facts = [(True, True, False)] * 4 + [(False, False, False)] * 3 + [(True, False, False)] * 2 + [(True, True, True)]
-    step = {"round": 1, "prefix_text": "", "chosen_text": "a", "rejected_text": "b", "q_chosen": 1.0, "q_rejected": 0.0}
+    step = {
+        "round": 1,
+        "policy": "p",
+        "prefix_text": "",
+        "chosen_text": "a",
+        "rejected_text": "b",
+        "q_chosen": 1.0,
+        "q_rejected": 0.0,
+    }
     rows = [
         step | dict(zip(names, fact, strict=True)) | {"pair_id": str(n), "proved": fact == (True, True, False)}
         for n, fact in enumerate(facts)
     ]
     rows = [row | {"chosen_logprob": -1.0, "rejected_logprob": -1.0, "error_class": "Other"} for row in rows]
+    # A policy that the round was searched with before a `--from`.
+    rows += [row | {"policy": "p+another", "proved": True} for row in rows]
     with write_run(tmp_path, None, []) as run:
-        run.store.commit("mine", {"pairs": rows, "trees": [{"round": 1, "search": "mcts", "dropped_unproved": 7}]})
+        run.store.commit("mine", {"pairs": rows, "trees": [TREE, TREE | {"policy": "p+another"}]})
         said = summary(run, 1, capsys)
-        assert [row["proved"] for row in proofs(run)] == [4]
+        assert proofs(run, 1, "p")["proved"] == 4
     assert (
         "4 of 10 pairs proved: in 3 the response was broken before, in 2 the chosen step is wrong itself, "
         "in 1 the rejected step breaks nothing" in " ".join(said.split())

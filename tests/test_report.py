@@ -14,8 +14,8 @@ import scripted_mine
 from chromium import chromium, opened
 from outcomes import Itool, one_line
 
-from itool_cli.page.policies import labels, trainings
 from itool_cli.report import write_report
+from itool_cli.trained import labels, trainings
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
@@ -61,16 +61,17 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a run that was walked, whose base model and warm-up were asked along ten held-out samples."""
+    """The page of a run that was walked, whose policies before and after the first round were asked along ten held-out samples."""
     folder = tmp_path_factory.mktemp("walked") / "run"
     usual = scripted_mine.policy()
     table = {prompt: {**answers, scripted_mine.ids_of(HOSTILE): 4.0} for prompt, answers in usual._table.items()}
     with write_run(folder, None, [*scripted_mine.SETTINGS["walk"], "walk.max_step_tokens=120"]) as run:
         scripted_mine.mine(run, LocalPool(Desk(ScriptedPolicy(table), scripted_mine.PROMPTER)), search="walk")
         decisions = [_decision("scripted@0", number, number < 5) for number in range(40)]
-        decisions += [_decision("scripted@0+warm", number, number < 25) for number in range(40)]
+        decisions += [_decision("scripted@0+first", number, number < 25) for number in range(40)]
         run.store.commit("eval", {"decisions": decisions})
-        run.store.commit("warmup", {}, base="scripted@0", adapter="adapters/warm", content="warm")
+        trained = {"base": "scripted@0", "adapter": "adapters/first", "content": "first", "round": 1}
+        run.store.commit("preference", {}, **trained)
     write_report(open_run(folder), folder / "report.html")
     return folder
 
@@ -148,12 +149,12 @@ def test_the_page_holds_the_map_of_doubts_the_proofs_and_fragment_accuracy(walke
     (proof,) = data["proofs"]
     assert proof["pairs"] == proof["proved"] == len(ask(walked, "SELECT 1 FROM pairs"))
     (accuracy,) = data["accuracy"]
-    assert [policy["label"] for policy in accuracy["policies"]] == ["base", "warm-up"]
+    assert [policy["label"] for policy in accuracy["policies"]] == ["base", "round 1"]
     whole = accuracy["rows"][0]
     for score, right in zip(whole["scores"], (5, 25), strict=True):
         interval = wilson(Tally(right, 40))
         assert (score["value"], score["low"], score["high"]) == (right / 40, interval.low, interval.high)
-    assert (whole["changes"][0]["fixed"], whole["changes"][0]["broken"]) == (0, 20), "against the warm-up"
+    assert (whole["changes"][1]["fixed"], whole["changes"][1]["broken"]) == (20, 0), "against the base model"
     assert accuracy["errors"]["policies"][1]["counts"] == [12, 0, 0, 0, 3, 0, 0]
 
 

@@ -211,6 +211,16 @@ def test_a_round_that_finds_no_pair_leaves_the_policy_as_it_is(
     )
 
 
+def test_right_steps_are_trained_on_though_no_pair_is_found(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
+    folder = run_until(toy_run, "perplexity-1", tmp_path / "run")
+    code, _, err = itool(
+        "run", "--run", folder, "--until", "preference-1", "--set", "pairs.min_q_chosen=5", "--set",
+        "preference.loss=nll",
+    )  # fmt: skip
+    assert code == 0, err
+    assert count(folder, "pairs") == 0 < count(folder, "training WHERE round = 1")
+
+
 def test_pairs_of_a_policy_that_is_no_more_are_not_a_round_s(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
     """As after `--from warmup`, where the new policy finds no pair but the old one's are still in the table."""
     folder = run_until(toy_run, "mine-1", tmp_path / "run")

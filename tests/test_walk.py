@@ -348,6 +348,9 @@ def test_gold_that_is_not_right_or_does_not_come_back_is_set_aside_once_and_name
                 run.store.commit("import", {"samples": [sample_row(s) for s in samples]})
             buffer = stages.replay(run, policy, prompter, 1)
             stages.measure(run, LocalPool(Desk(policy, prompter)), buffer, 1, lambda done, total: None)
+            before = len(run.store.log())
+            assert len(stages.tasks(run, policy, prompter, buffer, 1, "walk", None, plan=True)) == 1
+            assert len(run.store.log()) == before, "a plan fixes no settings"
             wanted = stages.tasks(run, policy, prompter, buffer, 1, "walk", None)
             assert [t.sample for t in wanted] == [good]
             # Other searches need no right response.

@@ -10,6 +10,7 @@ from typing import Any
 
 from itool_cli.deficiencies import deficiencies, place, proofs
 from itool_cli.page.scores import change_cell, score_cell
+from itool_cli.trained import starts_from
 from itool_data.differences import differences
 from itool_data.run import Run
 from itool_data.store.sql import query
@@ -30,16 +31,17 @@ def fragments(run: Run, names: Mapping[str, str]) -> Row:
         run: the run.
         names: what its policies are called, in the order shown.
     """
-    rounds = query(run.store, "SELECT DISTINCT round FROM fragments ORDER BY round").to_pylist()
+    rounds = query(run.store, "SELECT DISTINCT round FROM fragments UNION SELECT DISTINCT round FROM pairs").to_pylist()
+    policies = {round_: starts_from(run, round_) for round_ in sorted(row["round"] for row in rounds)}
     order = list(names)
     decided: dict[str, list[Decisions]] = {}
     for one in sorted(read_decisions(run), key=lambda d: order.index(d.policy)):
         decided.setdefault(one.split, []).append(one)
     return {
         "doubt": run.config.walk.doubt,
-        "maps": [_map(row["round"], deficiencies(run, row["round"])) for row in rounds],
+        "maps": [_map(r, found) for r, policy in policies.items() if (found := deficiencies(run, r, policy))],
         "accuracy": [_accuracy(split, runs, names) for split, runs in decided.items()],
-        "proofs": proofs(run),
+        "proofs": [{"round": r} | row for r, policy in policies.items() if (row := proofs(run, r, policy))["pairs"]],
     }
 
 

@@ -6,7 +6,8 @@ Left out: the adapters themselves (`itool_data.run.Run.adapter`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from itool_data.run import standing
+from itool_data.run import Run, standing
+from itool_data.store.sql import query
 from itool_data.store.tables import Commit
 
 
@@ -38,6 +39,18 @@ def trainings(log: Sequence[Commit], policies: Sequence[str]) -> Trainings:
     found = [c for c in log if "adapter" in c.info and "content" in c.info]
     base = found[-1].info["base"] if found else next((p.partition("+")[0] for p in policies), "")
     return Trainings(base, found)
+
+
+def made_by(run: Run) -> list[str]:
+    """The policies that rows of a run name."""
+    tables = ("perplexity", "fragments", "trees", "predictions", "decisions")
+    sql = " UNION ".join(f"SELECT policy FROM {table}" for table in tables)
+    return sorted(row["policy"] for row in query(run.store, sql).to_pylist())
+
+
+def starts_from(run: Run, round_: int) -> str:
+    """The policy that a round searches and trains from; rows of others are from before a `--from`."""
+    return trainings(run.store.log(), made_by(run)).after(round_ - 1)
 
 
 def labels(run: Trainings, policies: Sequence[str]) -> dict[str, str]:
