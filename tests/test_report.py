@@ -61,7 +61,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a run that was walked, whose policies before and after the first round were asked along ten held-out samples."""
+    """The page of a walked run, with the decisions of its policies before and after the round along ten samples."""
     folder = tmp_path_factory.mktemp("walked") / "run"
     usual = scripted_mine.policy()
     table = {prompt: {**answers, scripted_mine.ids_of(HOSTILE): 4.0} for prompt, answers in usual._table.items()}
