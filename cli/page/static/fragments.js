@@ -47,7 +47,7 @@ function kindTable(map) {
 
 function placeTable(map) {
   const rows = map.places.map((place) => [
-    el("span", { class: "code" }, place.place),
+    el("span", { class: "code" }, breakable(place.place)),
     place.kind,
     count(place.doubted),
     count(place.fragments),
@@ -58,6 +58,11 @@ function placeTable(map) {
   ]);
   const columns = ["place", "kind", "doubted", "of", "mean p", "mostly breaks", "right step", "most probable wrong step"];
   return el("div", { class: "places" }, table(columns, rows, { label: `Round ${map.round}: doubts by place` }));
+}
+
+/** A name that may break after its dots and underscores. */
+function breakable(name) {
+  return name.split(/(?<=[._])/).flatMap((part) => [part, el("wbr")]);
 }
 
 /** A step with what differs marked, and its probability. */
