@@ -6,6 +6,7 @@ training half's share that is set aside; no test item is asked here):
 
     right, fixed, broken   items by the official rules in the run's own prompt, paired with the policy before
     fragments              share of greedy next steps that are right, at every right prefix of the same samples
+    vs sft                 fragments fixed and broken against plain SFT on the same samples, McNemar's exact p
     classes                wrong items by error class: Code Syntax and Tools Count must not rise
     end                    mean log-probability of the gold responses' closing tokens, end-of-turn included
 
@@ -49,6 +50,7 @@ from itool_eval.errors import error_table
 from itool_eval.fragments import decide, held_out
 from itool_eval.predict import answer, not_asked, prepare
 from itool_eval.predictions import Evaluated, read_evaluated
+from itool_eval.scores import mcnemar_p
 from itool_train import preference
 from itool_train.lessons import closing
 from itool_train.step_pairs import StepPair, ordered_updates
@@ -183,16 +185,18 @@ def evaluated(run: Run, policy: str) -> Evaluated:
     return found
 
 
+def decided(run: Run, policy: str) -> dict[tuple[str, int], bool]:
+    """Which of a policy's greedy next steps are right, by sample and place."""
+    sql = 'SELECT sample_id, number, "right" FROM decisions WHERE policy = ?'
+    return {(r["sample_id"], r["number"]): r["right"] for r in query(run.store, sql, None, [policy]).to_pylist()}
+
+
 def facts(run: Run, before: Run, base: BaseModel, name: str, ending: float, seconds: float) -> dict[str, Any]:
     """What came of an arm."""
     start, now = (str(policy_id(base, r.adapter(base, n))) for r, n in ((before, 1), (run, 2)))
     first, second = evaluated(before, start), evaluated(run, now)
     change = compare(outcomes(first.verdicts), outcomes(second.verdicts)).overall
-    sql = 'SELECT sample_id, number, "right" FROM decisions WHERE policy = ?'
-    one, two = (
-        {(r["sample_id"], r["number"]): r["right"] for r in query(s.store, sql, None, [p]).to_pylist()}
-        for s, p in ((before, start), (run, now))
-    )
+    one, two = decided(before, start), decided(run, now)
     classes = {str(name): n for name, n in error_table(second.verdicts).first.items()}
     return {
         "arm": name,
@@ -210,9 +214,20 @@ def facts(run: Run, before: Run, base: BaseModel, name: str, ending: float, seco
     }
 
 
-def show(rows: Sequence[dict[str, Any]]) -> None:
+def against_sft(folder: Path, arm: str) -> str:
+    """Fragments fixed and broken against plain SFT, and McNemar's exact p of that."""
+    if arm in ("before", "sft") or not all((folder / name / "config.yaml").is_file() for name in ("sft", arm)):
+        return ""
+    sft, other = (open_run(folder / name) for name in ("sft", arm))
+    base = find_model(sft.config.model)
+    one, two = (decided(run, str(policy_id(base, run.adapter(base, 2)))) for run in (sft, other))
+    fixed, broken = (sum(a[k] and not b[k] for k in a) for a, b in ((two, one), (one, two)))
+    return f"{fixed}, {broken}, p {mcnemar_p(fixed, broken):.2f}"
+
+
+def show(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """The table."""
-    table = Table("arm", "right", "fixed", "broken", "fragments %", "fixed", "broken", "end", *CLASSES)
+    table = Table("arm", "right", "fixed", "broken", "fragments %", "fixed", "broken", "vs sft", "end", *CLASSES)
     for row in rows:
         table.add_row(
             row["arm"],
@@ -222,10 +237,11 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
             f"{100 * row['decisions_right'] / row['decisions']:.1f} of {row['decisions']}",
             str(row["decisions_fixed"]),
             str(row["decisions_broken"]),
+            against_sft(folder, row["arm"]),
             f"{row['end']:.2f}",
             *(str(row["classes"].get(name, 0)) for name in CLASSES),
         )
-    Console(width=170).print(table)
+    Console(width=190).print(table)
 
 
 def do(name: str, parent: Path, folder: Path, changes: list[str], limit: int) -> dict[str, Any]:
@@ -287,8 +303,8 @@ def main() -> None:
         f"preference.lr={options.lr:g}",
         *options.set,
     ]
+    rows = [json.loads(line) for line in results.read_text().splitlines()] if results.is_file() else []
     for name in ["before", *options.arms]:
-        rows = [json.loads(line) for line in results.read_text().splitlines()] if results.is_file() else []
         label = name if name == "before" else f"{name}{options.label}"
         if label in {row["arm"] for row in rows}:
             continue
@@ -296,7 +312,9 @@ def main() -> None:
         found = do(name, main_run, folder, [] if name == "before" else [*shared, *ARMS[name]], options.items)
         with results.open("a") as file:
             file.write(json.dumps(found | {"arm": label}) + "\n")
-        show([*rows, found | {"arm": label}])
+        rows.append(found | {"arm": label})
+        show(options.run, rows)
+    show(options.run, rows)
 
 
 if __name__ == "__main__":
