@@ -241,7 +241,7 @@ def show(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
             f"{row['end']:.2f}",
             *(str(row["classes"].get(name, 0)) for name in CLASSES),
         )
-    Console(width=190).print(table)
+    Console(width=220).print(table)
 
 
 def do(name: str, parent: Path, folder: Path, changes: list[str], limit: int) -> dict[str, Any]:

@@ -2,26 +2,24 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from toy_loop import write_config
 
-from bench.replication import plan
+from bench.replication import first
 from bench.replication.arms import Replication
 from bench.replication.figure import draw
 from bench.replication.plan import Arm
 from bench.replication.report import over_seeds, report
-from bench.replication.results import Results
+from bench.replication.results import FOLDER, Results
 from itool_cli.console import make_console
 from itool_cli.run import stage_names
 from itool_data.config_file import load_config
 from itool_data.run import open_run
 from itool_eval.compare import Outcome
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def outcomes(*valid: bool, error_class: str = "Parameter Value") -> list[Outcome]:
@@ -33,29 +31,29 @@ def outcomes(*valid: bool, error_class: str = "Parameter Value") -> list[Outcome
 
 def test_every_arm_comes_after_what_it_needs():
     done: set[tuple[str, int]] = set()
-    for arm in plan.arms():
+    for arm in first.PLAN.arms:
         key = (arm.name, arm.seed)
         assert key not in done, f"{key} twice"
         if arm.parent:
             assert (arm.parent, arm.seed) in done
         if arm.rates:
-            assert {(name, plan.SEEDS[0]) for name in plan.tried(arm.rates)} <= done
+            assert {(name, first.SEEDS[0]) for name in first.tried(arm.rates)} <= done
         if arm.tokens_of:
             assert (arm.tokens_of, arm.seed) in done
         done.add(key)
-    for wanted in plan.COMPARISONS:
+    for wanted in first.COMPARISONS:
         assert {(wanted.before, 1), (wanted.after, 1)} <= done, wanted
-    assert {a.name for a in plan.arms() if a.seed == 2} >= {"sft-everything", "sft-round-3"}
+    assert {a.name for a in first.PLAN.arms if a.seed == 2} >= {"sft-everything", "sft-round-3"}
 
 
 def test_every_arms_settings_and_stages_exist_and_only_tuning_sees_validation_items():
-    base = ROOT / "configs" / "replication" / "base.yaml"
-    assert (load_config(base, []).data.pool, load_config(base, []).warmup.samples) == (plan.POOL, plan.WARMUP)
-    for arm in plan.arms():
+    base = first.PLAN.config
+    assert (load_config(base, []).data.pool, load_config(base, []).warmup.samples) == (first.POOL, first.WARMUP)
+    for arm in first.PLAN.arms:
         config = load_config(base, list(arm.changes))
         stages = stage_names(config.loop)
         assert arm.until in stages and (not arm.leaves or arm.leaves in stages), arm
-        assert (config.loop.benchmarks == [plan.VALIDATION]) == (arm.tier == "tuning")
+        assert (config.loop.benchmarks == [first.VALIDATION]) == (arm.tier == "tuning")
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -98,16 +96,16 @@ def test_over_seeds_pairs_by_item_and_its_interval_shrinks_with_items():
 
 def test_the_report_shows_what_is_there_and_names_what_is_not(tmp_path):
     results = Results(tmp_path)
-    assert "Not run yet, seed 1: tune-easy-to-hard-0.0005," in report(results)
+    assert "Not run yet, seed 1: tune-easy-to-hard-0.0005," in report(first.PLAN, results)
     facts = {"sft_samples": 4, "sft_tokens": 1000, "seconds": {"evaluate-0": 90.0}}
-    for seed in plan.SEEDS:
+    for seed in first.SEEDS:
         results.add(
-            {"arm": "sft-everything", "seed": seed, **facts}, {plan.BFCL: outcomes(*[True] * 10, *[False] * 10)}
+            {"arm": "sft-everything", "seed": seed, **facts}, {first.BFCL: outcomes(*[True] * 10, *[False] * 10)}
         )
-        results.add({"arm": "sft-round-3", "seed": seed, **facts}, {plan.BFCL: outcomes(*[True] * 15, *[False] * 5)})
-    shown = report(results)
+        results.add({"arm": "sft-round-3", "seed": seed, **facts}, {first.BFCL: outcomes(*[True] * 15, *[False] * 5)})
+    shown = report(first.PLAN, results)
     assert "| sft-everything | 1 | 10/20 | 50.0 | 29.9 to 70.1 |" in shown
-    wanted = next(c for c in plan.COMPARISONS if (c.before, c.after) == ("sft-everything", "sft-round-3"))
+    wanted = next(c for c in first.COMPARISONS if (c.before, c.after) == ("sft-everything", "sft-round-3"))
     claim = f"| {wanted.question} | bfcl-v3-own-prompt |"
     assert f"{claim} 1 | 20 | 5 | 0 | +25.0 |" in shown and f"{claim} all |" in shown
     classes = next(line for line in shown.splitlines() if line.startswith("| arm | seed | Parameter Value"))
@@ -118,8 +116,8 @@ def test_the_report_shows_what_is_there_and_names_what_is_not(tmp_path):
 
 def test_the_picture_has_a_line_for_every_comparison_and_a_bar_for_every_arm(tmp_path):
     results = Results(tmp_path)
-    results.add({"arm": "sft-everything", "seed": 1}, {plan.BFCL: outcomes(*[True] * 10, *[False] * 10)})
-    results.add({"arm": "sft-round-1", "seed": 1}, {plan.BFCL: outcomes(*[True] * 13, *[False] * 7)})
+    results.add({"arm": "sft-everything", "seed": 1}, {first.BFCL: outcomes(*[True] * 10, *[False] * 10)})
+    results.add({"arm": "sft-round-1", "seed": 1}, {first.BFCL: outcomes(*[True] * 13, *[False] * 7)})
     compared, errors = draw(results).axes
     (line,) = (text.get_text() for text in compared.get_yticklabels())
     assert line == "1 round against none  (seed 1)"
@@ -130,20 +128,21 @@ def test_the_picture_has_a_line_for_every_comparison_and_a_bar_for_every_arm(tmp
 
 
 def test_the_pages_tables_are_those_of_the_kept_results():
-    assert report(Results()) in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert report(first.PLAN, Results(FOLDER / first.PLAN.name)) in first.PLAN.page.read_text(encoding="utf-8")
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def replication(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Replication]:
+def replication(tmp_path: Path) -> Replication:
     """A replication at toy size: a warm-up, a variant of it, a round, and best-of-N with the search's budget."""
     config = write_config(tmp_path, rounds=1)
     settings = json.loads(config.read_text())
     (source,), (benchmark,) = settings["loop"]["sources"], settings["loop"]["benchmarks"]
     arms = [
-        Arm("warm-up", 1, "main", "evaluate-0", changes=("warmup.checkpoint_seconds=30",), api_bank=True),
+        Arm("warm-up", 1, "main", "evaluate-0", changes=("warmup.checkpoint_seconds=30",),
+            also=("loop.benchmarks=[apibank-own-prompt:{data}]", "loop.items=5")),
         Arm("raw", 1, "main", "evaluate-0", policy="base"),
         Arm("mixed", 1, "main", "evaluate-0", leaves="import", changes=("warmup.order=mixed", "loop.rounds=0")),
         Arm("mined-1", 1, "main", "mine-1"),
@@ -152,9 +151,9 @@ def replication(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rep
             tokens_of="mined-1"),
         Arm("best-of-n", 1, "main", "evaluate-1", parent="best-of-n-mined"),
     ]  # fmt: skip
-    monkeypatch.setattr(plan, "API_BANK_ITEMS", 5)
-    own = f"apibank-own-prompt:{as_published(Path(benchmark.partition(':')[2]), tmp_path / 'published')}"
-    yield Replication(make_console(), tmp_path / "root", config, [source], own, Results(tmp_path / "results"), arms)
+    data = as_published(Path(benchmark.partition(":")[2]), tmp_path / "published")
+    toy = replace(first.PLAN, config=config, settings=(f"loop.sources=[{source}]",), arms=tuple(arms), rates={})
+    return Replication(make_console(), tmp_path / "root", toy, data, Results(tmp_path / "results"))
 
 
 def as_published(toy: Path, folder: Path) -> Path:
@@ -177,10 +176,10 @@ def test_arms_run_as_run_folders_and_their_outcomes_are_kept(replication: Replic
     with FileLock(elsewhere):  # another process works on this arm
         while replication.do_next():
             pass
-    assert [arm.name for arm in replication.arms if (arm.name, 1) not in replication.results.facts] == ["mixed"]
+    assert [arm.name for arm in replication.plan.arms if (arm.name, 1) not in replication.results.facts] == ["mixed"]
     replication.do_all()
     results = Results(tmp_path / "results")
-    assert set(results.facts) == {(arm.name, 1) for arm in replication.arms}
+    assert set(results.facts) == {(arm.name, 1) for arm in replication.plan.arms}
     asked = {name: len(results.outcomes(name, 1, "apibank")) for name, _ in results.facts}
     assert asked == {name: 0 if "mined" in name else 12 for name in asked}
     # The own-prompt items of the arm that is asked them, and the run's settings are as before.
@@ -197,13 +196,13 @@ def test_arms_run_as_run_folders_and_their_outcomes_are_kept(replication: Replic
     assert budget == round(facts["mined-1"]["tokens_decoded"] / facts["mined-1"]["trees"])
     per_tree = facts["best-of-n-mined"]["tokens_decoded"] / facts["best-of-n-mined"]["trees"]
     assert budget <= per_tree < budget + 4 * 16
-    replication.do(replication.arms[0])  # all there: asks and trains nothing
+    replication.do(replication.plan.arms[0])  # all there: asks and trains nothing
     assert open_run(main).store.log()[-1].operation == "stage"
     assert Results(tmp_path / "results").facts == results.facts
 
     # The results are kept and the folders are lost, as on another machine: the next arm makes those it builds on.
     shutil.rmtree(tmp_path / "root")
-    replication.do(next(arm for arm in replication.arms if arm.name == "best-of-n-mined"))
+    replication.do(next(arm for arm in replication.plan.arms if arm.name == "best-of-n-mined"))
     assert open_run(main).config.warmup.checkpoint_seconds == 30
     again = Results(tmp_path / "results").facts["best-of-n-mined", 1]
     assert again == {**facts["best-of-n-mined"], "seconds": again["seconds"]}

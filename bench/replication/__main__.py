@@ -13,46 +13,41 @@ from rich.table import Table
 
 from bench.replication.arms import Replication
 from bench.replication.figure import draw
-from bench.replication.plan import API_BANK, DATA, SEEDS, arms
+from bench.replication.first import PLAN
 from bench.replication.report import report, write_report
-from bench.replication.results import Results
+from bench.replication.results import FOLDER, Results
 from bench.shared import shared_data
 from itool_cli.console import make_console
 from itool_cli.figures import save
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-BASE = ROOT / "configs" / "replication" / "base.yaml"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.replication", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--until", metavar="ARM", help="stop after this arm")
-    parser.add_argument("--seed", type=int, default=SEEDS[0], help="which seed's arm --until means")
+    parser.add_argument("--seed", type=int, default=PLAN.seeds[0], help="which seed's arm --until means")
     parser.add_argument("--root", type=Path, default=Path("runs/replication"), help="where the run folders are")
     parser.add_argument("--data", type=Path, help="the folder of the data sets (see docs/replication_plan.md)")
     parser.add_argument("--list", action="store_true", help="say what is done")
     parser.add_argument("--report", action="store_true", help="make the tables")
     options = parser.parse_args()
-    console, plan, results = make_console(), arms(), Results()
+    console, plan = make_console(), PLAN
+    results = Results(FOLDER / plan.name)
     if options.report:
-        write_report(results, ROOT / "docs" / "results.md")
-        save(draw(results), ROOT / "docs" / "results.png")
-        print(report(results))
+        write_report(plan, results)
+        save(draw(results), plan.page.with_suffix(".png"))
+        print(report(plan, results))
         return
     if options.list:
         table = Table("arm", "seed", "tier", "done")
-        for arm in plan:
+        for arm in plan.arms:
             table.add_row(arm.name, str(arm.seed), arm.tier, "yes" if (arm.name, arm.seed) in results.facts else "")
         console.print(table)
         return
-    last = [i for i, arm in enumerate(plan) if (arm.name, arm.seed) == (options.until, options.seed)]
+    last = [i for i, arm in enumerate(plan.arms) if (arm.name, arm.seed) == (options.until, options.seed)]
     if options.until and not last:
         parser.error(f"--until {options.until}: no such arm of seed {options.seed}; --list names them")
     data = options.data or shared_data()
-    sources = [source.format(data=data) for source in DATA]
-    if last:
-        plan = plan[: last[0] + 1]
-    Replication(console, options.root, BASE, sources, f"{API_BANK}:{data / 'apibank'}", results, plan).do_all()
+    Replication(console, options.root / plan.name, plan, data, results, last[0] if last else None).do_all()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""Runs the arms of the plan that have no result yet, as run folders of `itool run` and their variants.
+"""Runs the arms of a plan that have no result yet, as run folders of `itool run` and their variants.
 
 Everything resumes: a finished arm is passed over, one that was stopped goes on where its last commit was. Where the
 results of earlier arms are kept and their run folders are not, the folders that an arm builds on are made again.
 Several processes share the work: an arm's folder is locked while it is worked on. Left out: what the arms are
-(`plan.py`).
+(`first.py`).
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from bench.replication import plan
-from bench.replication.plan import MAIN, Arm
+from bench.replication.plan import MAIN, Arm, Plan
 from bench.replication.results import Key, Results
 from itool_cli.run import Loop, finished, stage_names
 from itool_cli.variants import Variant, do_until, do_variant
@@ -29,7 +27,6 @@ from itool_eval.compare import Outcome, outcomes
 from itool_eval.predictions import read_evaluated
 
 STUDY = "replication"
-STAGES = stage_names(LoopSettings(rounds=plan.ROUNDS))
 WAIT = 10.0  # seconds before looking again for an arm whose turn it is, while other processes work
 
 
@@ -40,20 +37,18 @@ class Replication:
     Attributes:
         console: where progress goes.
         root: the folder of the seeds' main runs.
-        config: the settings that all arms share.
-        sources: the data sets, as `loop.sources` has them.
-        api_bank: API-Bank, as `loop.benchmarks` has it.
+        plan: the arms and what they share.
+        data: the folder of the data sets.
         results: what came of the arms so far.
-        arms: the plan.
+        until: the last arm to do, by its place in the plan; None: all.
     """
 
     console: Console
     root: Path
-    config: Path
-    sources: Sequence[str]
-    api_bank: str
+    plan: Plan
+    data: Path
     results: Results
-    arms: Sequence[Arm]
+    until: int | None = None
 
     def do_all(self) -> None:
         """Do the arms that have no result, in their order, waiting for those that other processes work on."""
@@ -71,7 +66,8 @@ class Replication:
 
     def _missing(self) -> list[Arm]:
         self.results.read()
-        return [arm for arm in self.arms if (arm.name, arm.seed) not in self.results.facts]
+        wanted = self.plan.arms[: None if self.until is None else self.until + 1]
+        return [arm for arm in wanted if (arm.name, arm.seed) not in self.results.facts]
 
     def _try(self, arm: Arm) -> bool:
         """Do an arm unless another process has its folder, or has just done it."""
@@ -88,7 +84,7 @@ class Replication:
 
     def _needs(self, arm: Arm) -> set[Key]:
         """The arms without whose results it cannot be done."""
-        rates = {(name, plan.SEEDS[0]) for name in plan.tried(arm.rates)} if arm.rates else set()
+        rates = {(name, self.plan.seeds[0]) for name in self.plan.rates[arm.rates]} if arm.rates else set()
         tokens = {(arm.tokens_of, arm.seed)} if arm.tokens_of else set()
         return rates | tokens | {(a.name, a.seed) for a in self._before(arm)}
 
@@ -105,7 +101,7 @@ class Replication:
         What is there already is left alone: another process may be working in the run of a parent.
         """
         own = self._folder(arm.name, arm.seed)
-        if _has(own, arm.until):
+        if self._has(own, arm.until):
             return own
         self._main(arm.seed)
         if before := self._before(arm):
@@ -113,7 +109,7 @@ class Replication:
         parent = self._folder(arm.parent, arm.seed)
         changes = (*arm.changes, *self._rates(arm), *self._budget(arm))
         if arm.leaves:
-            if not _has(parent, arm.leaves):
+            if not self._has(parent, arm.leaves):
                 do_until(self.console, parent, arm.leaves)
             variant = Variant(f"{STUDY}/{arm.name}", arm.leaves, changes)
             folder: Path = do_variant(self.console, parent, variant, arm.until)
@@ -125,18 +121,19 @@ class Replication:
 
     def _before(self, arm: Arm) -> list[Arm]:
         """The arms that bring the run of an arm's parent on, as far as the arm needs it."""
-        owners = [a for a in self.arms if a.seed == arm.seed and (a.name if a.leaves else a.parent) == arm.parent]
+        owners = [a for a in self.plan.arms if a.seed == arm.seed and (a.name if a.leaves else a.parent) == arm.parent]
         if arm.leaves:
-            return [a for a in owners if STAGES.index(a.until) <= STAGES.index(arm.leaves)]
+            stages = self._stages()
+            return [a for a in owners if stages.index(a.until) <= stages.index(arm.leaves)]
         return owners[: owners.index(arm)]
 
     def _main(self, seed: int) -> None:
         """Make a seed's main run and import its data, unless that is done."""
         folder = self.root / f"seed-{seed}"
-        settings = [f"seed={seed}", f"loop.sources=[{', '.join(self.sources)}]"]
+        settings = [f"seed={seed}", *(setting.format(data=self.data) for setting in self.plan.settings)]
         with FileLock(self.root / f".import-{seed}.lock"):  # the one place where processes may meet in a main run
-            if not _has(folder, "import"):
-                with write_run(folder, None if (folder / "config.yaml").is_file() else self.config, settings):
+            if not self._has(folder, "import"):
+                with write_run(folder, None if (folder / "config.yaml").is_file() else self.plan.config, settings):
                     pass
                 do_until(self.console, folder, "import")
 
@@ -144,7 +141,7 @@ class Replication:
         """The folder of the arm of a name."""
         if name == MAIN:
             return self.root / f"seed-{seed}"
-        arm = next(a for a in self.arms if (a.name, a.seed) == (name, seed))
+        arm = next(a for a in self.plan.arms if (a.name, a.seed) == (name, seed))
         parent = self._folder(arm.parent, seed)
         return parent / "studies" / STUDY / name if arm.leaves else parent
 
@@ -152,9 +149,9 @@ class Replication:
         """The learning rate that the validation items chose for the arm's group; all seeds take the first one's."""
         if not arm.rates:
             return ()
-        best = self.results.best_rate(plan.tried(arm.rates), plan.SEEDS[0], plan.VALIDATION)
+        best = self.results.best_rate(self.plan.rates[arm.rates], self.plan.seeds[0], self.plan.validation)
         assert best is not None, f"{arm.name} comes before the tuning of {arm.rates} in the plan"
-        return plan.rate_changes(arm.rates, best)
+        return self.plan.with_rate(arm.rates, best)
 
     def _budget(self, arm: Arm) -> tuple[str, ...]:
         if not arm.tokens_of:
@@ -168,11 +165,19 @@ class Replication:
         adapter = None if arm.policy == "base" else run.adapter(base, _round_of(arm.until) + 1)
         if arm.policy == "base":
             self._ask(run.folder, adapter, [])
-        if arm.api_bank:
-            self._ask(run.folder, adapter, [f"loop.benchmarks=[{self.api_bank}]", f"loop.items={plan.API_BANK_ITEMS}"])
+        if arm.also:
+            self._ask(run.folder, adapter, [setting.format(data=self.data) for setting in arm.also])
         evaluated = read_evaluated(run, adapter.content if adapter else "base")
         tuning = arm.tier == "tuning"
         return {e.benchmark: outcomes(e.verdicts) for e in evaluated if e.benchmark.endswith(VALIDATION) == tuning}
+
+    def _stages(self) -> list[str]:
+        names: list[str] = stage_names(LoopSettings(rounds=self.plan.rounds))
+        return names
+
+    def _has(self, folder: Path, stage: str) -> bool:
+        """Whether a stage of a run is done."""
+        return (folder / "config.yaml").is_file() and stage in finished(open_run(folder).store.log(), self._stages())
 
     def _ask(self, folder: Path, adapter: Adapter | None, changes: list[str]) -> None:
         """Ask a policy; the run's own settings stay as they are."""
@@ -209,11 +214,6 @@ def _facts(arm: Arm, run: Run) -> dict[str, Any]:
         # The base model's run is another arm's too, and so are its stages.
         "seconds": {n: spent for n, spent in seconds.items() if _round_of(n) == round_ and arm.policy == "newest"},
     }
-
-
-def _has(folder: Path, stage: str) -> bool:
-    """Whether a stage of a run is done."""
-    return (folder / "config.yaml").is_file() and stage in finished(open_run(folder).store.log(), STAGES)
 
 
 def _round_of(stage: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.replication.plan import BFCL, SEEDS
+from bench.replication.first import BFCL, PLAN, SEEDS
 from bench.replication.report import Compared, comparisons, wrong_by_class
 from bench.replication.results import Results
 from itool_cli.figures import COLOURS
@@ -26,7 +26,7 @@ SEED_COLOURS = {None: "#000000", 1: COLOURS[0], 2: COLOURS[1]}
 
 def draw(results: Results) -> Figure:
     """Both panels, of BFCL's test items."""
-    compared = comparisons(results, BFCL)
+    compared = comparisons(PLAN, results, BFCL)
     bars = _bars(results)
     heights = [len(compared) * LINE + 0.8, len(bars) * LINE + 0.8]
     figure = Figure(figsize=(11, sum(heights) + LEGEND), layout="constrained")

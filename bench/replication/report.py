@@ -1,18 +1,17 @@
-"""The tables of docs/results.md from the kept outcomes: scores, paired comparisons, error classes, costs; as Markdown.
+"""The tables of a plan's page from the kept outcomes: scores, paired comparisons, error classes, costs; as Markdown.
 
 Comparisons are paired by item: McNemar's exact p and Newcombe's interval for each seed, and over all seeds that have
 both arms the mean difference with a bootstrap over items (seeds share the items: an item is drawn with all its seeds).
-Left out: running anything (`arms.py`), and what the numbers mean (docs/results.md).
+Left out: running anything (`arms.py`), and what the numbers mean (the page).
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from bench.replication.plan import API_BANK, BFCL, COMPARISONS, SEEDS, VALIDATION, Arm, arms, tried
+from bench.replication.plan import Arm, Plan
 from bench.replication.results import Results
 from itool_eval.compare import Outcome, compare
 from itool_eval.errors import ErrorClass
@@ -22,25 +21,25 @@ DRAWS = 10_000
 BEGIN, END = "<!-- made by python -m bench.replication --report -->\n", "\n<!-- until here -->"
 
 
-def report(results: Results) -> str:
+def report(plan: Plan, results: Results) -> str:
     """All tables that the results so far give, and what has not run."""
     parts = [
-        _tuning(results),
-        *(_scores(results, benchmark) for benchmark in (BFCL, API_BANK)),
-        _comparisons(results),
-        *(_classes(results, benchmark) for benchmark in (BFCL, VALIDATION)),
-        _costs(results),
-        _missing(results),
+        _tuning(plan, results),
+        *(_scores(plan, results, benchmark) for benchmark in plan.benchmarks),
+        _comparisons(plan, results),
+        *(_classes(plan, results, benchmark) for benchmark in (plan.benchmarks[0], plan.validation)),
+        _costs(plan, results),
+        _missing(plan, results),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def write_report(results: Results, page: Path) -> None:
-    """Put the tables between the two marks of a page, in place of what is there."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+def write_report(plan: Plan, results: Results) -> None:
+    """Put the tables between the two marks of the plan's page, in place of what is there."""
+    before, begin, rest = plan.page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
-    assert begin and end, f"{page} lacks {BEGIN} or {END}"
-    page.write_text(f"{before}{begin}\n{report(results)}\n{end}{after}", encoding="utf-8")
+    assert begin and end, f"{plan.page} lacks {BEGIN} or {END}"
+    plan.page.write_text(f"{before}{begin}\n{report(plan, results)}\n{end}{after}", encoding="utf-8")
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -50,20 +49,19 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> st
     return "\n".join([f"**{title}**", "", *lines])
 
 
-def _done(results: Results, benchmark: str) -> Iterator[tuple[Arm, list[Outcome]]]:
-    for arm in arms():
+def _done(plan: Plan, results: Results, benchmark: str) -> Iterator[tuple[Arm, list[Outcome]]]:
+    for arm in plan.arms:
         if found := results.outcomes(arm.name, arm.seed, benchmark):
             yield arm, found
 
 
-def _tuning(results: Results) -> str:
+def _tuning(plan: Plan, results: Results) -> str:
     rows = []
-    for group in dict.fromkeys(arm.rates for arm in arms() if arm.rates):
-        rates = tried(group)
-        asked = [results.outcomes(arm, SEEDS[0], VALIDATION) for arm in rates]
+    for group, rates in plan.rates.items():
+        asked = [results.outcomes(arm, plan.seeds[0], plan.validation) for arm in rates]
         if not any(asked):
             continue
-        best = results.best_rate(rates, SEEDS[0], VALIDATION)
+        best = results.best_rate(rates, plan.seeds[0], plan.validation)
         cells = [
             f"{rate:g}: {sum(o.valid for o in some)}/{len(some)}" if some else f"{rate:g}: not run yet"
             for rate, some in zip(rates.values(), asked, strict=True)
@@ -73,9 +71,9 @@ def _tuning(results: Results) -> str:
     return _table("Learning rates: right validation items", head, rows)
 
 
-def _scores(results: Results, benchmark: str) -> str:
+def _scores(plan: Plan, results: Results, benchmark: str) -> str:
     rows = []
-    for arm, found in _done(results, benchmark):
+    for arm, found in _done(plan, results, benchmark):
         tally = Tally(sum(o.valid for o in found), len(found))
         interval = wilson(tally)
         rows.append(
@@ -107,13 +105,13 @@ class Compared:
     p: float | None
 
 
-def comparisons(results: Results, benchmark: str) -> list[Compared]:
+def comparisons(plan: Plan, results: Results, benchmark: str) -> list[Compared]:
     """The plan's comparisons, of the arms that have run: each seed's, and the mean where there are several."""
     found = []
-    for wanted in COMPARISONS:
+    for wanted in plan.comparisons:
         pairs = [(results.outcomes(wanted.before, s, benchmark), results.outcomes(wanted.after, s, benchmark))
-                 for s in SEEDS]  # fmt: skip
-        both = {seed: pair for seed, pair in zip(SEEDS, pairs, strict=True) if all(pair)}
+                 for s in plan.seeds]  # fmt: skip
+        both = {seed: pair for seed, pair in zip(plan.seeds, pairs, strict=True) if all(pair)}
         for seed, (before, after) in both.items():
             change = compare(before, after).overall
             counts = (change.n, change.fixed, change.broken)
@@ -125,9 +123,9 @@ def comparisons(results: Results, benchmark: str) -> list[Compared]:
     return found
 
 
-def _comparisons(results: Results) -> str:
+def _comparisons(plan: Plan, results: Results) -> str:
     rows = []
-    for one in (c for benchmark in (BFCL, API_BANK) for c in comparisons(results, benchmark)):
+    for one in (c for benchmark in plan.benchmarks for c in comparisons(plan, results, benchmark)):
         counts = [str(n) for n in one.counts or ("", "", "")]
         p = "" if one.p is None else f"{one.p:.2g}"
         points = [_points(one.difference), _interval(one.interval)]
@@ -160,9 +158,9 @@ def wrong_by_class(found: Sequence[Outcome]) -> Counter[str | None]:
     return Counter(o.error_class for o in found if not o.valid)
 
 
-def _classes(results: Results, benchmark: str) -> str:
+def _classes(plan: Plan, results: Results, benchmark: str) -> str:
     rows = []
-    for arm, found in _done(results, benchmark):
+    for arm, found in _done(plan, results, benchmark):
         counts = wrong_by_class(found)
         rows.append([arm.name, str(arm.seed), *(str(counts[name]) for name in ErrorClass)])
     return _table(
@@ -170,9 +168,9 @@ def _classes(results: Results, benchmark: str) -> str:
     )
 
 
-def _costs(results: Results) -> str:
+def _costs(plan: Plan, results: Results) -> str:
     rows = []
-    for arm in arms():
+    for arm in plan.arms:
         facts = results.facts.get((arm.name, arm.seed))
         if facts and arm.tier != "tuning":
             spent = ", ".join(f"{stage} {seconds / 60:.1f}" for stage, seconds in facts["seconds"].items())
@@ -182,10 +180,10 @@ def _costs(results: Results) -> str:
     return _table("What the arms took", head, rows)
 
 
-def _missing(results: Results) -> str:
+def _missing(plan: Plan, results: Results) -> str:
     lines = []
-    for seed in SEEDS:
-        names = [arm.name for arm in arms() if arm.seed == seed and (arm.name, seed) not in results.facts]
+    for seed in plan.seeds:
+        names = [arm.name for arm in plan.arms if arm.seed == seed and (arm.name, seed) not in results.facts]
         lines += [f"Not run yet, seed {seed}: {', '.join(names)}."] if names else []
     return "\n\n".join(lines)
 

@@ -1,7 +1,8 @@
 """What came of the arms, kept small enough for the repository: an outcome an item, and a line of facts an arm.
 
-`outcomes.parquet` has a row for every item that an arm was asked; `arms.jsonl` what the arm was and took. All tables of
-docs/results.md are made of these two, so they need no run folder. Left out: outputs and verdicts (the run folders).
+In `results/PLAN`, `outcomes.parquet` has a row for every item that an arm was asked, and `arms.jsonl` what the arm was
+and took. All tables of the plan's page are made of these two, so they need no run folder. Left out: outputs and
+verdicts (the run folders).
 """
 
 import json
@@ -31,13 +32,13 @@ Key = tuple[str, int]  # an arm's name and its seed
 
 
 class Results:
-    """The results in a folder.
+    """The results of a plan.
 
     Args:
-        folder: holds the two files, or will.
+        folder: holds the two files, or will; those of the plans are in FOLDER.
     """
 
-    def __init__(self, folder: Path = FOLDER):
+    def __init__(self, folder: Path):
         self._folder = folder
         self._outcomes, self._arms = folder / "outcomes.parquet", folder / "arms.jsonl"
         self.read()
