@@ -17,10 +17,10 @@ from itool_cli.loaded import Policies
 from itool_data.policy.load import Adapter, adapter_hash, find_adapter, find_model, policy_id
 from itool_data.run import Run
 from itool_data.run_samples import validation_samples
-from itool_eval.benchmarks import Benchmark, own_samples
+from itool_eval.benchmarks import Benchmark, open_benchmark
 from itool_eval.compare import Change, compare
+from itool_eval.own_samples import NAME, answered
 from itool_eval.predict import prepare
-from itool_eval.validation import answered
 
 
 def open_validation(run: Run) -> Benchmark | None:
@@ -29,7 +29,9 @@ def open_validation(run: Run) -> Benchmark | None:
     Raises:
         ItoolError: the run has no validation samples, or trains on some of them.
     """
-    return own_samples(validation_samples(run), run.config.model.tools) if run.config.validation.items else None
+    if not run.config.validation.items:
+        return None
+    return open_benchmark(NAME, run.config.model.tools, validation_samples(run))
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class Runnable(StrEnum):
     BFCL_V3_OWN_PROMPT = "bfcl-v3-own-prompt"
     API_BANK = "apibank"
     API_BANK_OWN_PROMPT = "apibank-own-prompt"
+    TEST = "test"
 
 
 class Scorable(StrEnum):
@@ -82,6 +83,10 @@ def run_(
     data: Annotated[
         Path | None, typer.Option(help="apibank: the folder with level-1-api.json and level-2-api.json.")
     ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="test: the data set whose test samples in this run are asked.", metavar="SOURCE"),
+    ] = None,
     validation: Annotated[
         bool, typer.Option("--validation", help="Ask the items that the run set aside to tune on (bfcl:SHARE) instead.")
     ] = False,
@@ -100,7 +105,7 @@ def run_(
     from itool_cli.console import make_console
     from itool_data.errors import ItoolError
     from itool_data.run import write_run
-    from itool_eval.benchmarks import VALIDATION, open_benchmark
+    from itool_eval.benchmarks import VALIDATION, open_of_run
 
     api_bank = benchmark in (Runnable.API_BANK, Runnable.API_BANK_OWN_PROMPT)
     if api_bank and data is None:
@@ -108,12 +113,16 @@ def run_(
             f"{benchmark.value} needs --data DIR, a folder with level-1-api.json and level-2-api.json of API-Bank from "
             "https://github.com/AlibabaResearch/DAMO-ConvAI (api-bank)"
         )
-    if api_bank and validation:
+    if (benchmark is Runnable.TEST) != (source is not None):
+        raise ItoolError(
+            f"{benchmark.value}: --source SOURCE says whose test samples `test` asks, and goes with it alone"
+        )
+    if validation and (api_bank or source):
         raise ItoolError(f"{benchmark.value} has no items to tune on; --validation goes with BFCL")
-    name = benchmark.value + (f":{data}" if data else VALIDATION if validation else "")
+    name = benchmark.value + (f":{data or source}" if data or source else VALIDATION if validation else "")
     with write_run(run, config, settings(overrides, engine, base_url, workers, ray_address), force) as opened:
         names = categories.split(",") if categories else None
-        opened_benchmark = open_benchmark(name, opened.config.model.tools)
+        opened_benchmark = open_of_run(opened, name)
         with closing(_open_answerer(opened, wanted)) as answerer:
             evaluate(make_console(), opened, answerer, opened_benchmark, names, limit, trained_on)
 

@@ -244,12 +244,12 @@ class Loop:
         """
         from itool_cli.eval import evaluate
         from itool_cli.eval_fragments import decide_held_out
-        from itool_eval.benchmarks import open_benchmark, version_of
+        from itool_eval.benchmarks import open_of_run, version_of
 
         loop, fragments = run.config.loop, run.config.eval.fragments
         loaded = self._policies.load(run, adapter)
         for name in loop.benchmarks:
-            benchmark = open_benchmark(name, run.config.model.tools)
+            benchmark = open_of_run(run, name)
             categories = loop.categories if version_of(benchmark.name) else []
             limit = loop.items or None
             evaluate(self._console, run, loaded.pool, benchmark, categories or None, limit)

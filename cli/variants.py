@@ -86,7 +86,7 @@ def evaluate_others(console: "Console", folder: Path, adapters: Sequence["Adapte
 def _unanswered(run: "Run", asked: str, policy: str) -> int:
     """How many of the items that one policy answered another has not; validation samples are no stage's."""
     from itool_data.store.sql import query
-    from itool_eval.validation import NAME
+    from itool_eval.own_samples import NAME
 
     sql = (
         "SELECT count(*) AS n FROM (SELECT benchmark, category, item, position FROM predictions "

@@ -12,10 +12,13 @@ from typing import Any, Protocol
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
 from itool_data.prompt import ToolStyle, prompt_messages
+from itool_data.run import Run
 from itool_data.sample import Sample, Split
 from itool_data.sources import apibank as apibank_source
 from itool_data.sources import bfcl as bfcl_source
-from itool_eval import validation
+from itool_data.store.samples import read_samples
+from itool_data.store.sql import query
+from itool_eval import own_samples
 from itool_eval.apibank import items as apibank_items
 from itool_eval.apibank.aggregate import summarise as summarise_api_bank
 from itool_eval.apibank.scorer import ApiBankScorer
@@ -186,8 +189,8 @@ def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
     return Benchmark(OWN_PROMPT, OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions, halved=without_gold)
 
 
-def own_samples(samples: Sequence[Sample], tools: ToolStyle) -> Benchmark:
-    """Validation samples of a run in its own prompt; an item is a sample by its id, so none has a place."""
+def of_samples(name: str, samples: Sequence[Sample], tools: ToolStyle) -> Benchmark:
+    """Samples of a run in its own prompt; an item is a sample by its id, so none has a place."""
 
     def ask(sample: Sample) -> list[dict[str, str]]:
         return prompt_messages(sample.messages, sample.tools, tools)
@@ -196,8 +199,8 @@ def own_samples(samples: Sequence[Sample], tools: ToolStyle) -> Benchmark:
         own = [sample for sample in samples if sample.source == category]
         return [Question(category, s.sample_id, 0, partial(one_reply, Prompt(ask(s)))) for s in own]
 
-    name, scorer = validation.NAME, validation.SampleScorer(samples)
-    return Benchmark(name, name, [scorer], questions, "validation", samples=tuple(samples))
+    split: Split = "validation" if name == own_samples.NAME else "test"
+    return Benchmark(name, name, [own_samples.SampleScorer(samples)], questions, split, samples=tuple(samples))
 
 
 def version_of(benchmark: str) -> Version | None:
@@ -215,15 +218,16 @@ def open_benchmark(name: str, tools: ToolStyle, samples: Sequence[Sample] = ()) 
 
     Args:
         name: `bfcl-v3`, `bfcl-v4`, both with `-fc`, `bfcl-v3-own-prompt`, all of them also with `:validation` for the
-            items that the run set aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`.
+            items that the run set aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`; `validation`
+            and `test:SOURCE`, whose items are samples of a run.
         tools: how the run's own prompt writes functions.
-        samples: the items of `validation`, which has no others.
+        samples: the items of these last two.
 
     Raises:
         ItoolError: there is no such benchmark.
     """
-    if name == validation.NAME and samples:
-        return own_samples(samples, tools)
+    if own_samples.are(name) and samples:
+        return of_samples(name, samples, tools)
     kind, _, folder = name.partition(":")
     if kind == API_BANK and folder:
         return api_bank(Path(folder))
@@ -233,11 +237,28 @@ def open_benchmark(name: str, tools: ToolStyle, samples: Sequence[Sample] = ()) 
     if version is None:
         names = ", ".join([*Version, *NATIVE, OWN_PROMPT])
         raise ItoolError(
-            f"{name!r} is no benchmark; there are {names} (and these with {VALIDATION}), {API_BANK}:FOLDER and "
-            f"{API_BANK_OWN_PROMPT}:FOLDER"
+            f"{name!r} is no benchmark; there are {names} (and these with {VALIDATION}), {API_BANK}:FOLDER, "
+            f"{API_BANK_OWN_PROMPT}:FOLDER and {own_samples.TEST}SOURCE"
         )
     benchmark = bfcl_own_prompt(tools) if kind == OWN_PROMPT else bfcl(version, native_calls=kind in NATIVE)
     return replace(benchmark, name=name, source=name, split="validation") if name.endswith(VALIDATION) else benchmark
+
+
+def open_of_run(run: Run, name: str) -> Benchmark:
+    """A benchmark by its name, for a policy of a run, whose own test samples `test:SOURCE` means.
+
+    Raises:
+        ItoolError: there is no such benchmark, or the run has no such samples.
+    """
+    samples: list[Sample] = []
+    if name.startswith(own_samples.TEST):
+        test = "split = 'test'"
+        samples = read_samples(run.store, f"{test} AND source = ?", [name.removeprefix(own_samples.TEST)])
+        if not samples:
+            rows = query(run.store, f"SELECT DISTINCT source FROM samples WHERE {test} ORDER BY source").to_pylist()
+            there = ", ".join(row["source"] for row in rows) or "none of any"
+            raise ItoolError(f"{run.folder}: no test samples for {name}; the sources that it has some of: {there}")
+    return open_benchmark(name, run.config.model.tools, samples)
 
 
 def choose(
@@ -276,8 +297,8 @@ def choose(
 
 def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     """All scores of one policy's verdicts on one benchmark."""
-    if benchmark == validation.NAME:
-        return validation.summarise(verdicts)
+    if own_samples.are(benchmark):
+        return own_samples.summarise(benchmark, verdicts)
     version, name = version_of(benchmark), benchmark.removesuffix(VALIDATION)
     if version is None:
         summary = summarise_api_bank(verdicts)

@@ -14,7 +14,7 @@ from itool_data.errors import ItoolError
 from itool_data.policy.base import FinishReason
 from itool_data.run import Run
 from itool_data.store.sql import query
-from itool_eval import validation
+from itool_eval import own_samples
 from itool_eval.benchmarks import NATIVE, Question
 from itool_eval.conversation import Result
 from itool_eval.errors import first_class
@@ -23,7 +23,7 @@ from itool_eval.verdicts import Fault, Verdict
 # Which rows an ending of a policy's name means, such as its adapter's hash or `base`; takes it twice.
 MEANT = "(ends_with(policy, ?) OR ? = 'base' AND NOT contains(policy, '+'))"
 # Which rows are scores: those of validation samples are not, unless it is given that they are meant too.
-_SCORES = f"(? OR benchmark <> '{validation.NAME}')"
+_SCORES = f"(? OR benchmark <> '{own_samples.NAME}')"
 SEVERAL_TURNS = "multi_turn_"  # how the names of categories begin whose items are conversations
 _LARGEST = 2**63  # what a JSON reader may be expected to hold
 

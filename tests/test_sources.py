@@ -213,6 +213,24 @@ def test_hub_rows_lose_the_nulls_that_arrow_fills_in(tmp_path, monkeypatch):
     assert [list(s.tools[0].parameters["properties"]) for s in samples[::2]] == [["city"], ["town"]]
 
 
+@pytest.mark.parametrize(("end", "split"), [("", "train"), (":test", "test"), (":validation", "validation")])
+def test_a_file_says_what_it_is_for_and_a_hub_split_by_its_name(tmp_path, monkeypatch, end, split):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / ".cache")
+    file, folder = tmp_path / "own.jsonl", tmp_path / "hub"
+    file.write_text(json.dumps(openai_row()) + "\n")
+    assert {s.split for s in load(f"{file}{end}")} == {split}
+    assert {s.source for s in load(f"{file}{end}")} == {"own"}
+    folder.mkdir()
+    (folder / f"{split}.jsonl").write_text(json.dumps(openai_row()) + "\n")
+    assert {s.split for s in load(f"hf:{folder}{end}")} == {split}
+
+
+def test_a_part_of_a_hub_split_is_held_out_as_the_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / ".cache")
+    (tmp_path / "test.jsonl").write_text((json.dumps(openai_row()) + "\n") * 3)
+    assert {s.split for s in load(f"hf:{tmp_path}:test[:2]")} == {"test"}
+
+
 def test_seal_tools_literals(tmp_path):
     (sample,) = read(tmp_path, "seal_tools", seal_row())
     assert sample.messages == (Message("user", 'Beds in "St. Mary"?'),)

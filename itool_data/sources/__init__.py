@@ -4,17 +4,19 @@
     apibank:PATH  seal_tools:PATH  sharegpt:PATH  toolrl:PATH   from a file in the set's own form
     bfcl[:SHARE]               BFCL v3's single-turn Python items, from the pinned wheel; a share of the training half
                                is set aside for validation
-    PATH.jsonl  PATH.json      a file in the OpenAI form (messages, tools)
-    hf:USER/NAME[:SPLIT]       a data set on the Hub in the OpenAI form; the split is train unless given
+    PATH.jsonl  PATH.json      a file in the OpenAI form (messages, tools); with :test or :validation it is held out
+    hf:USER/NAME[:SPLIT]       a data set on the Hub in the OpenAI form; the split is train unless given, and those
+                               called test and validation are held out
 
 Every target is in the Python call form. A bad row becomes a Reject and the rest goes on; nothing in a row is executed.
 One file a data set holds what its rows look like; `rows.py` reads and sets aside, `tools.py` normalises.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from itool_data.errors import ItoolError
-from itool_data.sample import Reject, Sample
+from itool_data.sample import Reject, Sample, Split
 from itool_data.sources import apibank, bfcl, openai_jsonl, seal_tools, sharegpt, toolace, toolrl, xlam
 from itool_data.validation import divided
 
@@ -50,10 +52,19 @@ def _read(source: str) -> Iterator[Sample | Reject]:
         return OWN_FORM[name](rest or None)
     if name == "hf" and rest:
         hub_name, _, split = rest.partition(":")
-        return openai_jsonl.read_from_hub(hub_name, split or "train")
-    if source.endswith((".jsonl", ".json")):
-        return openai_jsonl.read(source)
+        return _held_out(openai_jsonl.read_from_hub(hub_name, split or "train"), split)
+    path, _, split = source.rpartition(":") if source.endswith((":test", ":validation")) else (source, "", "")
+    if path.endswith((".jsonl", ".json")):
+        return _held_out(openai_jsonl.read(path), split)
     raise ItoolError(
         f"unknown data source {source!r}; give {', '.join(OWN_FORM)} (with :PATH for a file), bfcl or bfcl:SHARE, "
-        "a .jsonl or .json file in the OpenAI form, or hf:USER/NAME[:SPLIT]"
+        "a .jsonl or .json file in the OpenAI form (with :test or :validation if it is not to be trained on), or "
+        "hf:USER/NAME[:SPLIT]"
     )
+
+
+def _held_out(items: Iterator[Sample | Reject], split: str) -> Iterator[Sample | Reject]:
+    """The items of a data set's split, marked if its name says that it is not for training (`test[:100]` too)."""
+    name = split.partition("[")[0]
+    marked: Split = "test" if name == "test" else "validation" if name == "validation" else "train"
+    return (replace(item, split=marked) if isinstance(item, Sample) else item for item in items)

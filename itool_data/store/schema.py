@@ -236,7 +236,7 @@ TABLES = {
     "predictions": Described(
         "a policy's answer to a benchmark's item, and its verdict",
         {
-            "benchmark": (_TEXT, "such as `bfcl-v3`, `bfcl-v3-own-prompt`, `apibank`, or `validation`: own samples"),
+            "benchmark": (_TEXT, "such as `bfcl-v3`, `apibank`; of the run's own samples `validation`, `test:SOURCE`"),
             "policy": _POLICY,
             "category": (_TEXT, "of the benchmark"),
             "item": (_TEXT, "the benchmark's id; a validation sample's"),

@@ -1,20 +1,25 @@
 """The run's own validation samples as a benchmark: the prompt, the verdicts, workers that have no run at hand."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from outcomes import Itool, one_line
 from toys import PROMPTER, ids_of, toy_sample
 
+from itool_data.errors import ItoolError
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import write_run
 from itool_data.sample import Sample
+from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, LocalPool
-from itool_eval.benchmarks import open_benchmark, summarise
+from itool_eval.benchmarks import open_benchmark, open_of_run, summarise
 from itool_eval.compare import Outcome
+from itool_eval.own_samples import NAME, answered
 from itool_eval.predict import answer, prepare
 from itool_eval.predictions import read_evaluated
-from itool_eval.validation import NAME, answered
 
 REPLIES = {
     "one": ("[f(a=1)]", None),
@@ -76,3 +81,27 @@ def test_what_was_asked_before_is_told_apart_by_the_sample(tmp_path: Path) -> No
                 pass
         rows = query(run.store, "SELECT item, valid FROM predictions").to_pylist()
     assert len(rows) == len(SAMPLES) and [r["item"] for r in rows if r["valid"]] == [SAMPLES[0].sample_id]
+
+
+def test_the_test_samples_of_a_data_set_are_a_benchmark_whose_answers_are_scores(tmp_path: Path) -> None:
+    """Its train and validation samples, and other data sets' test samples, are not asked."""
+    held_out = [replace(s, split="test") for s in SAMPLES[:3]]
+    others = [SAMPLES[3], replace(SAMPLES[4], split="validation"), replace(SAMPLES[5], split="test", source="other")]
+    with write_run(tmp_path, None, []) as run:
+        run.store.commit("import", {"samples": [sample_row(s) for s in (*held_out, *others)]})
+        benchmark = open_of_run(run, "test:toy")
+        pool = SentJobPool(Desk(policy(held_out), PROMPTER))
+        asked = prepare(run, str(pool.policy_id), benchmark, benchmark.questions("toy"))
+        for _ in answer(run, pool, benchmark, asked):
+            pass
+        (evaluated,) = read_evaluated(run)
+        with pytest.raises(ItoolError, match=r"no test samples for test:toys; .*: other, toy"):
+            open_of_run(run, "test:toys")
+    assert {v.id for v in evaluated.verdicts} == {s.sample_id for s in held_out}
+    (score,) = summarise("test:toy", evaluated.verdicts).categories
+    assert (evaluated.benchmark, score.n, score.value) == ("test:toy", 3, 1 / 3)
+
+
+def test_the_command_says_which_data_set_it_needs(itool: Itool, tmp_path: Path) -> None:
+    one_line(itool("eval", "run", "test", "--run", tmp_path / "run"), "test: --source SOURCE says whose test samples")
+    one_line(itool("eval", "run", "bfcl-v3", "--source", "toy", "--run", tmp_path / "run"), "goes with it alone")

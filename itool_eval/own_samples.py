@@ -1,7 +1,8 @@
-"""The run's own validation samples as a benchmark: asked in the run's own prompt, right where the calls match the gold.
+"""A run's own samples as a benchmark: asked in the run's own prompt, right where the calls match the gold.
 
-Trainings are chosen by them, so their scores say nothing of how good a policy is, only which of two is better here.
-The check is the search's own (`itool_data.match`), and so are its error classes. Left out: which samples are asked
+They are its validation samples, by which trainings are chosen, so that their scores say nothing of how good a policy
+is, only which of two is better here; or the test samples of a data set that no benchmark is made of. The check is the
+search's own (`itool_data.match`), and so are its error classes. Left out: which validation samples are asked
 (`itool_data.run_samples`), and the choice.
 """
 
@@ -19,7 +20,14 @@ from itool_eval.summary import Score, Summary, tally
 from itool_eval.verdicts import Fault, Note, Verdict
 
 NAME = "validation"
+TEST = "test:"  # how the name of a benchmark begins whose items are the run's test samples of a source
 ERA = "this run's validation samples, by which its trainings are chosen: compare within the run only"
+TEST_ERA = "this run's own test samples, in its own prompt: compare with nothing but the same"
+
+
+def are(benchmark: str) -> bool:
+    """Whether a benchmark's items are a run's own samples."""
+    return benchmark == NAME or benchmark.startswith(TEST)
 
 
 class SampleScorer:
@@ -54,11 +62,11 @@ class SampleScorer:
             return None
 
 
-def summarise(verdicts: Sequence[Verdict]) -> Summary:
+def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     """The share of right items of each source."""
     counts = tally(verdicts)
     shares = (Score(name, "correct / items", c.share, c.n, wilson(c)) for name, c in counts.items())
-    return Summary(ERA, tuple(shares), ())
+    return Summary(ERA if benchmark == NAME else TEST_ERA, tuple(shares), ())
 
 
 def answered(run: Run, policy: str, samples: Sequence[Sample]) -> list[Outcome]:
