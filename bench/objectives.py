@@ -30,6 +30,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.ends import mean_end
 from itool_cli.choose import choose as keep
 from itool_cli.loaded import Policies
 from itool_cli.variants import do_until
@@ -52,7 +53,6 @@ from itool_eval.predict import answer, not_asked, prepare
 from itool_eval.predictions import Evaluated, read_evaluated
 from itool_eval.scores import mcnemar_p
 from itool_train import preference
-from itool_train.lessons import closing
 from itool_train.step_pairs import StepPair, ordered_updates
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"
@@ -168,15 +168,9 @@ def ask(run: Run, base: BaseModel, adapter: Adapter | None, limit: int) -> float
     for _ in decide(run, pool, tasks):
         pass
     ends = [t for t in tokenise(prompter, list(samples.values())) if t.key in wanted][:ENDS]
-    starts = [closing(t.response, prompter.decode) for t in ends]
-    scores = pool.ask(
-        lambda desk: desk.policy.score(
-            [[*t.prompt, *t.response[:start]] for t, start in zip(ends, starts, strict=True)],
-            [t.response[start:] for t, start in zip(ends, starts, strict=True)],
-        )
-    )
+    end = mean_end(pool, prompter, ends)
     pool.close()
-    return sum(map(sum, scores)) / len(scores)
+    return end
 
 
 def evaluated(run: Run, policy: str) -> Evaluated:

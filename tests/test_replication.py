@@ -9,10 +9,11 @@ import pytest
 from filelock import FileLock
 from toy_loop import write_config
 
-from bench.replication import first
+from bench.replication import first, second
 from bench.replication.arms import Replication
+from bench.replication.asked import SEARCHED
 from bench.replication.figure import draw
-from bench.replication.plan import Arm
+from bench.replication.plan import Arm, Plan
 from bench.replication.report import over_seeds, report
 from bench.replication.results import FOLDER, Results
 from itool_cli.console import make_console
@@ -20,6 +21,7 @@ from itool_cli.run import stage_names
 from itool_data.config_file import load_config
 from itool_data.run import open_run
 from itool_eval.compare import Outcome
+from itool_train.losses import hyperparameters
 
 
 def outcomes(*valid: bool, error_class: str = "Parameter Value") -> list[Outcome]:
@@ -29,31 +31,41 @@ def outcomes(*valid: bool, error_class: str = "Parameter Value") -> list[Outcome
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_arm_comes_after_what_it_needs():
+@pytest.mark.parametrize("plan", [first.PLAN, second.PLAN], ids=lambda plan: plan.name)
+def test_every_arm_comes_after_what_it_needs(plan: Plan) -> None:
     done: set[tuple[str, int]] = set()
-    for arm in first.PLAN.arms:
+    for arm in plan.arms:
         key = (arm.name, arm.seed)
         assert key not in done, f"{key} twice"
         if arm.parent:
             assert (arm.parent, arm.seed) in done
         if arm.rates:
-            assert {(name, first.SEEDS[0]) for name in first.tried(arm.rates)} <= done
+            assert {(name, plan.seeds[0]) for name in plan.rates[arm.rates]} <= done
         if arm.tokens_of:
             assert (arm.tokens_of, arm.seed) in done
         done.add(key)
-    for wanted in first.COMPARISONS:
+    for wanted in plan.comparisons:
         assert {(wanted.before, 1), (wanted.after, 1)} <= done, wanted
-    assert {a.name for a in first.PLAN.arms if a.seed == 2} >= {"sft-everything", "sft-round-3"}
+    assert {wanted.before for wanted in plan.comparisons[:3]} <= {a.name for a in plan.arms}
 
 
-def test_every_arms_settings_and_stages_exist_and_only_tuning_sees_validation_items():
-    base = first.PLAN.config
-    assert (load_config(base, []).data.pool, load_config(base, []).warmup.samples) == (first.POOL, first.WARMUP)
-    for arm in first.PLAN.arms:
-        config = load_config(base, list(arm.changes))
+@pytest.mark.parametrize("plan", [first.PLAN, second.PLAN], ids=lambda plan: plan.name)
+def test_every_arms_settings_and_stages_exist_and_only_tuning_sees_validation_items(plan: Plan) -> None:
+    for arm in plan.arms:
+        config = load_config(plan.config, list(arm.changes))
         stages = stage_names(config.loop)
         assert arm.until in stages and (not arm.leaves or arm.leaves in stages), arm
-        assert (config.loop.benchmarks == [first.VALIDATION]) == (arm.tier == "tuning")
+        assert (config.loop.benchmarks == [plan.validation]) == (arm.tier == "tuning")
+
+
+def test_the_sizes_of_the_first_plan_are_its_configs():
+    config = load_config(first.PLAN.config, [])
+    assert (config.data.pool, config.warmup.samples) == (first.POOL, first.WARMUP)
+
+
+def test_the_losses_of_the_second_plan_take_their_own_parameters():
+    for arm in second.PLAN.arms:
+        hyperparameters(load_config(second.PLAN.config, list(arm.changes)).preference)
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -131,6 +143,17 @@ def test_the_pages_tables_are_those_of_the_kept_results():
     assert report(first.PLAN, Results(FOLDER / first.PLAN.name)) in first.PLAN.page.read_text(encoding="utf-8")
 
 
+def test_next_steps_along_one_sample_are_drawn_together():
+    """Eight steps of one sample that change together say as much as one item does."""
+    before = [Outcome("name", f"{s}-{n}", False, None, str(s)) for s in range(4) for n in range(8)]
+    after = [replace(o, valid=o.group == "0") for o in before]
+    mean, together = over_seeds([(before, after)])
+    _, apart = over_seeds([([replace(o, group="") for o in before], [replace(o, group="") for o in after])])
+    _, items = over_seeds([(before[::8], after[::8])])
+    assert mean == 0.25 and (together.low, together.high) == (items.low, items.high)
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
@@ -152,7 +175,13 @@ def replication(tmp_path: Path) -> Replication:
         Arm("best-of-n", 1, "main", "evaluate-1", parent="best-of-n-mined"),
     ]  # fmt: skip
     data = as_published(Path(benchmark.partition(":")[2]), tmp_path / "published")
-    toy = replace(first.PLAN, config=config, settings=(f"loop.sources=[{source}]",), arms=tuple(arms), rates={})
+    held_out = tmp_path / "held_out.jsonl"
+    rows = Path(source).read_text().splitlines()[:3]
+    held_out.write_text("\n".join(row.replace('"content": "', '"content": "Now ', 1) for row in rows))
+    toy = replace(
+        first.PLAN, config=config, settings=(f"loop.sources=[{source}, {held_out}:test]",), arms=tuple(arms), rates={},
+        fragments=True,
+    )  # fmt: skip
     return Replication(make_console(), tmp_path / "root", toy, data, Results(tmp_path / "results"))
 
 
@@ -187,6 +216,10 @@ def test_arms_run_as_run_folders_and_their_outcomes_are_kept(replication: Replic
     main = tmp_path / "root" / "seed-1"
     assert open_run(main).config.loop.items == 0
     facts = {name: row for (name, _), row in results.facts.items()}
+    # Next steps along the samples that are searched from, and how firmly the policy ends.
+    along = {o.group for o in results.outcomes("round-1", 1, SEARCHED)}
+    assert along == {o.group for o in results.outcomes("warm-up", 1, SEARCHED)} and len(along) > 1
+    assert facts["round-1"]["end"] < 0 and "end" not in facts["mined-1"]
     assert len({row["policy"] for row in facts.values()}) == 5, "mined arms have their parents' policies"
     assert facts["mixed"]["lr"]["mixed"] == pytest.approx(5e-5) and "mixed" not in facts["warm-up"]["lr"]
     assert facts["warm-up"]["sft_samples"] == facts["mixed"]["sft_samples"] > 0 == facts["raw"]["sft_samples"]
@@ -196,8 +229,9 @@ def test_arms_run_as_run_folders_and_their_outcomes_are_kept(replication: Replic
     assert budget == round(facts["mined-1"]["tokens_decoded"] / facts["mined-1"]["trees"])
     per_tree = facts["best-of-n-mined"]["tokens_decoded"] / facts["best-of-n-mined"]["trees"]
     assert budget <= per_tree < budget + 4 * 16
-    replication.do(replication.plan.arms[0])  # all there: asks and trains nothing
-    assert open_run(main).store.log()[-1].operation == "stage"
+    before = len(open_run(main).store.log())
+    replication.do(replication.plan.arms[0])
+    assert len(open_run(main).store.log()) == before, "all there: asks and trains nothing"
     assert Results(tmp_path / "results").facts == results.facts
 
     # The results are kept and the folders are lost, as on another machine: the next arm makes those it builds on.

@@ -3,7 +3,7 @@
 Everything resumes: a finished arm is passed over, one that was stopped goes on where its last commit was. Where the
 results of earlier arms are kept and their run folders are not, the folders that an arm builds on are made again.
 Several processes share the work: an arm's folder is locked while it is worked on. Left out: what the arms are
-(`first.py`).
+(`first.py`, `second.py`).
 """
 
 import time
@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from bench.replication.asked import ask_fragments_and_ends, by_distance
 from bench.replication.plan import MAIN, Arm, Plan
 from bench.replication.results import Key, Results
 from itool_cli.run import Loop, finished, stage_names
@@ -92,8 +93,13 @@ class Replication:
         """Do what is missing of an arm, and keep what came of it."""
         self.console.rule(f"{arm.name}, seed {arm.seed}", style="bold")
         run = open_run(self._reach(arm))
-        found = self._evaluated(arm, run) if arm.until.startswith("evaluate") else {}
-        self.results.add(_facts(arm, run), found)
+        facts: dict[str, Any] = {}
+        found: dict[str, list[Outcome]] = {}
+        if arm.until.startswith("evaluate"):
+            if self.plan.fragments and arm.tier != "tuning":
+                facts["end"] = self._ask_more(arm, run)
+            found = self._evaluated(arm, run)
+        self.results.add(_facts(arm, run) | facts, found)
 
     def _reach(self, arm: Arm) -> Path:
         """Bring an arm's run to its last stage, and before that the runs that it builds on, in case they are gone.
@@ -169,7 +175,14 @@ class Replication:
             self._ask(run.folder, adapter, [setting.format(data=self.data) for setting in arm.also])
         evaluated = read_evaluated(run, adapter.content if adapter else "base")
         tuning = arm.tier == "tuning"
-        return {e.benchmark: outcomes(e.verdicts) for e in evaluated if e.benchmark.endswith(VALIDATION) == tuning}
+        found = {e.benchmark: outcomes(e.verdicts) for e in evaluated if e.benchmark.endswith(VALIDATION) == tuning}
+        return found | (by_distance(run, str(policy_id(base, adapter))) if self.plan.fragments and not tuning else {})
+
+    def _ask_more(self, arm: Arm, run: Run) -> float:
+        """Ask the arm's policy for next steps and ends; returns how firmly it ends."""
+        adapter = run.adapter(find_model(run.config.model), _round_of(arm.until) + 1)
+        with write_run(run.folder, None, []) as writable:
+            return ask_fragments_and_ends(self.console, writable, adapter)
 
     def _stages(self) -> list[str]:
         names: list[str] = stage_names(LoopSettings(rounds=self.plan.rounds))
@@ -193,10 +206,14 @@ def _facts(arm: Arm, run: Run) -> dict[str, Any]:
     mined = query(
         run.store,
         "SELECT count(*) AS trees, coalesce(sum(tokens_decoded), 0)::BIGINT AS tokens_decoded, "
-        "coalesce(sum(pairs), 0)::BIGINT AS pairs FROM trees WHERE round = ?",
+        "coalesce(sum(tokens_prefilled), 0)::BIGINT AS tokens_computed, "
+        "coalesce(sum(pairs), 0)::BIGINT AS pairs, coalesce(sum(proved), 0)::BIGINT AS proved "
+        "FROM trees WHERE round = ?",
         None,
         [max(round_, 1)],
     ).to_pylist()[0]
+    trained = "SELECT coalesce(sum(tokens), 0)::BIGINT AS n FROM training WHERE round = ? AND split = 'train'"
+    tokens = query(run.store, trained, None, [round_]).to_pylist()[0]["n"] if round_ else 0
     warmups = [c.info["stages"] for c in run.store.log() if c.operation == "warmup" and "stages" in c.info]
     stages = warmups[-1] if warmups and arm.policy == "newest" else []
     seconds = finished(run.store.log(), stage_names(run.config.loop))
@@ -210,6 +227,7 @@ def _facts(arm: Arm, run: Run) -> dict[str, Any]:
         "loss": settings.preference.loss,
         "sft_samples": sum(s["samples"] for s in stages),
         "sft_tokens": sum(s["tokens"] for s in stages),
+        "tokens_trained": tokens,
         **(mined if round_ or arm.until.startswith("mine") else {}),
         # The base model's run is another arm's too, and so are its stages.
         "seconds": {n: spent for n, spent in seconds.items() if _round_of(n) == round_ and arm.policy == "newest"},

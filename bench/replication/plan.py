@@ -1,8 +1,8 @@
 """What a replication is made of: arms in the order in which they run, and the comparisons that are made of them.
 
 An arm is a run folder and the last of its stages, of `itool run`. Most are variants: they leave the seed's main run, or
-another arm, at the end of a stage and change a setting. Left out: the plans themselves (`first.py`), doing one
-(`arms.py`) and what came of it (`results.py`, `report.py`).
+another arm, at the end of a stage and change a setting. Left out: the plans themselves (`first.py`, `second.py`), doing
+one (`arms.py`) and what came of it (`results.py`, `report.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -72,6 +72,7 @@ class Plan:
         with_rate: the settings that give a group a learning rate.
         validation: the benchmark that rates are chosen by.
         benchmarks: that the others are asked.
+        fragments: whether these are asked for next steps and ends too (`asked.py`).
     """
 
     name: str
@@ -86,3 +87,4 @@ class Plan:
     with_rate: Callable[[str, float], tuple[str, ...]]
     validation: str
     benchmarks: tuple[str, ...]
+    fragments: bool = False

@@ -137,6 +137,8 @@ def _comparisons(plan: Plan, results: Results) -> str:
 def over_seeds(pairs: Sequence[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> tuple[float, Interval]:
     """The mean difference of the share of right items over seeds, and its 95 % interval by a bootstrap over items.
 
+    Items of a group, as the next steps along one sample are, are drawn together.
+
     Args:
         pairs: each seed's outcomes before and after; only items that all of them have count.
     """
@@ -145,12 +147,17 @@ def over_seeds(pairs: Sequence[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> 
         for before, after in pairs
     ]
     items = sorted(set.intersection(*(set(one) for pair in by_item for one in pair)))
-    # [items]: an item's mean change over the seeds.
-    changes = np.array([np.mean([float(after[i]) - float(before[i]) for before, after in by_item]) for i in items])
-    generator = np.random.default_rng(42)
-    means = changes[generator.integers(len(changes), size=(DRAWS, len(changes)))].mean(axis=1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(changes.mean()), Interval(float(low), float(high))
+    group_of = {(o.category, o.id): o.group or f"{o.category}/{o.id}" for o in pairs[0][0]}
+    groups = {group: place for place, group in enumerate(dict.fromkeys(group_of[item] for item in items))}
+    # [groups]: the sum of a group's items' mean changes over the seeds, and how many items that is.
+    changes, counts = np.zeros(len(groups)), np.zeros(len(groups))
+    for item in items:
+        place = groups[group_of[item]]
+        changes[place] += np.mean([float(after[item]) - float(before[item]) for before, after in by_item])
+        counts[place] += 1
+    drawn = np.random.default_rng(42).integers(len(groups), size=(DRAWS, len(groups)))
+    low, high = np.percentile(changes[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (2.5, 97.5))
+    return float(changes.sum() / counts.sum()), Interval(float(low), float(high))
 
 
 def wrong_by_class(found: Sequence[Outcome]) -> Counter[str | None]:
@@ -169,14 +176,17 @@ def _classes(plan: Plan, results: Results, benchmark: str) -> str:
 
 
 def _costs(plan: Plan, results: Results) -> str:
+    columns = {"trees": "trees", "tokens_decoded": "tokens decoded", "pairs": "pairs"}
+    if plan.fragments:
+        columns |= {"proved": "proved", "tokens_computed": "computed", "tokens_trained": "trained on", "end": "end"}
     rows = []
     for arm in plan.arms:
         facts = results.facts.get((arm.name, arm.seed))
         if facts and arm.tier != "tuning":
             spent = ", ".join(f"{stage} {seconds / 60:.1f}" for stage, seconds in facts["seconds"].items())
-            mined = [str(facts.get(key, "")) for key in ("trees", "tokens_decoded", "pairs")]
+            mined = [str(facts.get(key, "")) for key in columns]
             rows.append([arm.name, str(arm.seed), str(facts["sft_samples"]), f"{facts['sft_tokens']:,}", *mined, spent])
-    head = ["arm", "seed", "SFT samples", "SFT tokens", "trees", "tokens decoded", "pairs", "minutes by stage"]
+    head = ["arm", "seed", "SFT samples", "SFT tokens", *columns.values(), "minutes by stage"]
     return _table("What the arms took", head, rows)
 
 

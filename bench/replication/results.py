@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         "item": pa.string(),
         "valid": pa.bool_(),
         "error_class": pa.string(),
+        "group": pa.string(),  # of a next step, the sample
     }
 )
 Key = tuple[str, int]  # an arm's name and its seed
@@ -73,6 +74,7 @@ class Results:
                 "item": outcome.id,
                 "valid": outcome.valid,
                 "error_class": outcome.error_class,
+                "group": outcome.group,
             }
             for benchmark, some in outcomes.items()
             for outcome in some
@@ -87,7 +89,7 @@ class Results:
     def outcomes(self, arm: str, seed: int, benchmark: str) -> list[Outcome]:
         """What an arm's policy made of a benchmark's items; empty if it was not asked."""
         return [
-            Outcome(row["category"], row["item"], row["valid"], row["error_class"])
+            Outcome(row["category"], row["item"], row["valid"], row["error_class"], row.get("group") or "")
             for row in self._rows
             if (row["arm"], row["seed"], row["benchmark"]) == (arm, seed, benchmark)
         ]

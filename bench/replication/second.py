@@ -1,0 +1,120 @@
+"""The second part of docs/replication_plan.md: walks, proved pairs and held ends on top of SFT, against more of SFT."""
+
+from bench.replication.asked import DISTANCES
+from bench.replication.first import API_BANK, BFCL, DATA, VALIDATION
+from bench.replication.plan import MAIN, ROOT, Arm, Comparison, Plan, Tier
+
+SEEDS = (1, 2)
+SEAL_TOOLS = "test:seal_tools"
+SOURCES = (*DATA, "seal_tools:{data}/seal_tools/test_in_domain.json")
+RATES = (1e-4, 2e-4, 4e-4)
+ROUNDS = 2
+
+# Of the samples that the walk goes along, so many are searched with as many decoded tokens (bench.search: 186 tokens a
+# walk, 625 a tree).
+TREES = "replay.hardest=0.27"
+KEPT = "validation.items=0"  # whatever the validation items say, or nothing could be compared
+# Plain SFT makes two passes over the walked samples where the walk's training makes one over these and their pairs.
+MORE_SFT = ("preference.loss=nll", "preference.anchor_on=response", "preference.epochs=2", "preference.batch=8")
+DOUBTED = ("preference.loss=nll", "preference.anchor_on=doubted", "preference.epochs=2", "preference.batch=24")
+LIKELIHOOD = ("preference.anchor=0", "preference.span=step", "preference.beta=null", "preference.gamma=null")
+PAPER = (*LIKELIHOOD, "preference.anchor_on=chosen", "preference.batch=8", "pairs.proved=false")
+CHANGES = {"walk": (), "sft": (*LIKELIHOOD, *MORE_SFT), "doubted": (*LIKELIHOOD, *DOUBTED), "paper": PAPER}
+
+
+def with_rate(group: str, rate: float) -> tuple[str, ...]:
+    """The settings that give a group its learning rate."""
+    return (f"preference.lr={rate:g}",)
+
+
+def tried(group: str) -> dict[str, float]:
+    """The learning rates that are tried for a group, by the name of the arm that does."""
+    return {f"tune-{group}-{rate:g}": rate for rate in RATES}
+
+
+def arms() -> list[Arm]:
+    """All arms, what matters most first."""
+    first, *others = SEEDS
+    plan = [_start(first), _mined(first), *_tune("walk"), *_tune("sft"), _round("walk", first), _round("sft", first)]
+    for seed in others:
+        plan += [_start(seed), _mined(seed), _round("walk", seed), _round("sft", seed)]
+    plan += [*_tune("doubted"), _round("doubted", first), *_searched("mcts", first), *_searched("best-of-n", first)]
+    plan += [*_paper(first)]
+    return [*plan, *(arm for seed in SEEDS for arm in _second(seed))]
+
+
+def _start(seed: int) -> Arm:
+    return Arm("start", seed, "main", "evaluate-0")
+
+
+def _mined(seed: int) -> Arm:
+    return Arm("mined", seed, "main", "mine-1", MAIN, "evaluate-0", ("loop.rounds=1", KEPT))
+
+
+def _tune(name: str, parent: str = "mined") -> list[Arm]:
+    asked = (f"loop.benchmarks=[{VALIDATION}]", "loop.items=0", "eval.fragments=0")
+    return [
+        Arm(arm, SEEDS[0], "tuning", "evaluate-1", parent, "mine-1", (*CHANGES[name], *asked, *with_rate(name, rate)))
+        for arm, rate in tried(name).items()
+    ]
+
+
+def _round(name: str, seed: int, tier: Tier = "main", parent: str = "mined", rates: str = "") -> Arm:
+    return Arm(f"{name}-1", seed, tier, "evaluate-1", parent, "mine-1", CHANGES.get(name, ()), rates or name)
+
+
+def _searched(search: str, seed: int) -> list[Arm]:
+    """A round on the proved pairs of another search at as many decoded tokens; a tree's are spent on fewer samples."""
+    changes = (f"loop.search={search}", *([TREES] if search == "mcts" else []))
+    mined = Arm(f"{search}-mined", seed, "ablation", "mine-1", "mined", "perplexity-1", changes, tokens_of="mined")
+    return [mined, _round(search, seed, "ablation", mined.name, "walk")]
+
+
+def _paper(seed: int) -> list[Arm]:
+    """SimPO on the whole steps of a tree search's pairs, proved or not."""
+    changes = ("loop.search=mcts", TREES, "pairs.proved=false")
+    mined = Arm("paper-mined", seed, "ablation", "mine-1", "mined", "perplexity-1", changes)
+    return [mined, *_tune("paper", mined.name), _round("paper", seed, "ablation", mined.name)]
+
+
+def _second(seed: int) -> list[Arm]:
+    """One round more, with a walk of its own; of SFT twice as many passes, from where the first round started."""
+    twice = (*CHANGES["sft"], "preference.epochs=4")
+    return [
+        Arm("walk-2", seed, "main", "evaluate-2", "walk-1", "evaluate-1", ("loop.rounds=2",), "walk"),
+        Arm("sft-2", seed, "main", "evaluate-1", "mined", "mine-1", twice, "sft"),
+    ]
+
+
+COMPARISONS = (
+    Comparison("a walk's round against more SFT at the same compute (the question)", "sft-1", "walk-1"),
+    Comparison("a walk's round against none", "start", "walk-1"),
+    Comparison("more SFT against none", "start", "sft-1"),
+    Comparison("two rounds of walks against more SFT at the same compute", "sft-2", "walk-2"),
+    Comparison("two rounds of walks against one", "walk-1", "walk-2"),
+    Comparison("SFT on what is doubted against on whole responses", "sft-1", "doubted-1"),
+    Comparison("a walk's pairs against SFT on what is doubted", "doubted-1", "walk-1"),
+    Comparison("a walk's pairs against a tree search's, at the same decoded tokens", "mcts-1", "walk-1"),
+    Comparison("a walk's pairs against best-of-N's, at the same decoded tokens", "best-of-n-1", "walk-1"),
+    Comparison("the paper's round against none", "start", "paper-1"),
+    Comparison("a walk's round against the paper's", "paper-1", "walk-1"),
+)
+
+PLAN = Plan(
+    name="second",
+    page=ROOT / "docs" / "second_replication.md",
+    config=ROOT / "configs" / "replication" / "second.yaml",
+    settings=(
+        f"loop.sources=[{', '.join(SOURCES)}]",
+        f"loop.benchmarks=[{BFCL}, {API_BANK}:{{data}}/apibank, {SEAL_TOOLS}]",
+    ),
+    rounds=ROUNDS,
+    seeds=SEEDS,
+    arms=tuple(arms()),
+    comparisons=COMPARISONS,
+    rates={name: tried(name) for name in CHANGES},
+    with_rate=with_rate,
+    validation=VALIDATION,
+    benchmarks=(BFCL, API_BANK, SEAL_TOOLS, *DISTANCES),
+    fragments=True,
+)
