@@ -22,7 +22,7 @@ from random import Random
 from typing import Any
 
 from itool_cli.report import write_report
-from itool_data.calls import render
+from itool_data.dialects import render
 from itool_data.policy.load import find_model
 from itool_data.policy.open import open_prompter
 from itool_data.policy.scripted import Ids, ScriptedPolicy

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
-from itool_data.calls import parse_prefix
+from itool_data.dialects import parse_prefix
 from itool_data.match import ErrorClass
 from itool_data.prompt import Tokenised
 from itool_data.proof import step_error

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Literal
 
-from itool_data.calls import CallFormat, CallSyntaxError, PartialCalls, detect_format, parse
+from itool_data.dialects import CallFormat, CallSyntaxError, PartialCalls, detect_format, parse
 from itool_data.sample import JSON, AcceptedCall, Sample, Tool, ToolCall
 
 ErrorClass = Literal[

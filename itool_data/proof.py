@@ -13,7 +13,7 @@ finds the tokens of a wrong step that are at fault. Left out: prose beyond wheth
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from itool_data.calls import CallSyntaxError, PartialCalls, detect_format, parse, parse_prefix
+from itool_data.dialects import CallSyntaxError, PartialCalls, detect_format, parse, parse_prefix
 from itool_data.match import ErrorClass, accepted, prefix_error, response_error, standardised
 from itool_data.sample import JSON, AcceptedCall, Sample, ToolCall
 

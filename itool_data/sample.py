@@ -2,7 +2,7 @@
 
 A *sample* is one assistant turn of a tool-use data set: the messages before it, the tools on offer, the gold response
 and its parsed calls. All values are JSON values, so a sample is stored as text and named by the hash of its content.
-Left out: how a sample becomes a prompt (`prompt.py`) and how response text becomes calls (`calls.py`).
+Left out: how a sample becomes a prompt (`prompt.py`) and how response text becomes calls (`dialects/`).
 """
 
 import hashlib

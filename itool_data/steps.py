@@ -4,7 +4,7 @@
     json     [{"name": "f", "arguments": { | "a": 1, |  "b": "x"} | } | ]
     plain    It is late. |  Good night!
 
-The ends of call steps are found by the machine of `calls.py`, which knows what is inside a string or a bracket. What
+The ends of call steps are found by the reader of `dialects/`, which knows what is inside a string or a bracket. What
 follows a syntax error is one step; a text that breaks before its first arguments is plain text from there on. Where a
 step ends never depends on what comes later, but for the forced end of an unfinished text and for a sentence's, which
 wants white space or the text's end after it.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise, takewhile
 from operator import eq
 
-from itool_data.calls import CallFormat, PartialCalls, parse_prefix
+from itool_data.dialects import CallFormat, PartialCalls, parse_prefix
 
 # White space, then whatever ends nothing, then the end; always matches, so that `finditer` is linear.
 _SENTENCE = re.compile(r"\s*+(?:[^.!?\n]++|[.!?](?!\s|\Z))*+(?:[.!?\n]|\Z)")

@@ -8,7 +8,7 @@ search's own (`itool_data.match`), and so are its error classes. Left out: which
 
 from collections.abc import Sequence
 
-from itool_data.calls import CallSyntaxError, parse
+from itool_data.dialects import CallSyntaxError, parse
 from itool_data.match import response_error
 from itool_data.run import Run
 from itool_data.sample import Sample, ToolCall

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itool_data.calls import (
+from itool_data.dialects import (
     MAX_CALLS,
     MAX_DEPTH,
     MAX_DIGITS,

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from itool_data.calls import MAX_LENGTH, CallFormat, CallSyntaxError, detect_format, parse, parse_prefix, render
+from itool_data.dialects import MAX_LENGTH, CallFormat, CallSyntaxError, detect_format, parse, parse_prefix, render
 from itool_data.sample import ToolCall
 from itool_data.steps import step_ends
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itool_data.calls import PartialCalls, parse, parse_prefix, render
+from itool_data.dialects import PartialCalls, parse, parse_prefix, render
 from itool_data.match import (
     calls_match,
     first_error,

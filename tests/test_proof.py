@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from toys import toy_sample
 
-from itool_data.calls import parse_prefix, render
+from itool_data.dialects import parse_prefix, render
 from itool_data.match import response_error
 from itool_data.proof import fault, mendable, state_error, step_error
 from itool_data.sample import JSON, AcceptedCall, Sample, ToolCall

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from itool_data.calls import parse
+from itool_data.dialects import parse
 from itool_data.errors import ItoolError
 from itool_data.sample import Message, Reject, Sample, ToolCall
 from itool_data.sources import load

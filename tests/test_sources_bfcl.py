@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from itool_data.calls import parse
+from itool_data.dialects import parse
 from itool_data.match import calls_match
 from itool_data.sample import AcceptedCall, Reject, Sample
 from itool_data.sources import bfcl, load

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itool_data.calls import parse_prefix, render
+from itool_data.dialects import detect_format, parse_prefix, render
 from itool_data.sample import ToolCall
 from itool_data.steps import first_step, split_steps, step_ends, until_step_end
 
@@ -282,7 +282,8 @@ def test_what_is_drawn_until_a_steps_end_is_that_step_and_hardly_more(decode, ca
     finished = until_step_end(before, decode)
     n = next((n for n in range(1, len(rest) + 1) if finished(tuple(rest[:n]))), len(rest))
     found = first_step(before, rest[:n], decode)
-    partial = parse_prefix(decode([*before, *rest[:n]]))
+    drawn_text = decode([*before, *rest[:n]])
+    partial = parse_prefix(drawn_text, detect_format(drawn_text) or "python")
     if n < len(rest) and partial.error and partial.step_ends:
         assert found == tuple(rest[:n])  # it is broken, and not waited for
         return

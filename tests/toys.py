@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from itool_data.calls import parse
+from itool_data.dialects import parse
 from itool_data.prompt import Prompter
 from itool_data.sample import Message, Sample, Tool
 

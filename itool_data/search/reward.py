@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from itool_data.calls import CallFormat, parse_prefix
 from itool_data.config import RewardSettings
+from itool_data.dialects import CallFormat, parse_prefix
 from itool_data.match import prefix_agreement, response_matches
 from itool_data.policy.base import Policy, Usage, uniforms
 from itool_data.prompt import Prompter

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from itool_data.calls import CallSyntaxError, parse
+from itool_data.dialects import CallSyntaxError, parse
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON, Message, Reject, Sample, Tool, ToolCall
 from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, parse_literal, read_file

@@ -9,7 +9,7 @@ moves to "format". Everything else in a schema stays as it is. Left out: validat
 import re
 from collections.abc import Sequence
 
-from itool_data.calls import parse, render
+from itool_data.dialects import parse, render
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON, Tool, ToolCall
 from itool_data.sources.rows import BadRowError, expect, get

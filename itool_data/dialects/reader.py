@@ -1,0 +1,268 @@
+r"""Reads calls from left to right: names, values and arguments, in Python's notation or in JSON's.
+
+What a response's calls look like as a whole is a dialect's (the other files of this folder); here is what they share.
+Reading stops half-way where the text does, and keeps what it has read so far, with where the steps end (for
+`itool_data/steps.py`). Nothing is ever evaluated, and every limit is a constant below.
+
+Python's notation, beyond the obvious:
+
+- A name (function or parameter) is anything on one line but `= , ( ) [ ]` that does not start with a quote or a brace:
+  `Get User's Songs`, `/get-it`, `@id`. Any other name is a string literal: `['f(x)'('a=b'=1)]`.
+- A bare word as a value is a string, as in BFCL (so are `inf` and `nan`); `true`, `false`, `null` are JSON's.
+- A tuple is a list; implicit concatenation, `r''`, `u''`, triple quotes are read. A keyword given twice, a positional
+  argument, a key that is no string, a number beyond floats and a line break inside a plain string are errors.
+
+JSON is strict: no NaN, no trailing comma, no raw control characters.
+
+Left out: `\N{...}` escapes, arithmetic, nested calls.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+from itool_data.errors import ItoolError
+from itool_data.sample import JSON, ToolCall
+
+MAX_LENGTH = 1_000_000  # characters in a response
+MAX_CALLS = 1_000  # calls in a response
+MAX_DEPTH = 64  # brackets inside brackets in a value
+MAX_DIGITS = 1_000  # characters in a number; Python itself refuses 4,300 digits
+
+SPACE = re.compile(r"[ \t\r\n\f]*+")
+BARE = r"[^\s=,()\[\]{}'\"][^\r\n=,()\[\]]*+"
+QUOTED = r"'(?:[^'\\\r\n]++|\\.)*+'|\"(?:[^\"\\\r\n]++|\\.)*+\""
+NAME = re.compile(BARE)
+_WORD = re.compile(r"[^\W\d]\w*+")
+_NUMBER = re.compile(r"[-+.0-9][-+.0-9A-Za-z_]*+")
+_INTEGER = re.compile(r"[-+]?(?:0[xXoObB][0-9a-fA-F_]+|[0-9_]+)")
+_QUOTE = re.compile(r"[rRuU]?('''|\"\"\"|'|\")")
+_STRING_BODY = {
+    "'": re.compile(r"(?:[^'\\\r\n]++|\\(?:.|\Z))*+", re.S),
+    '"': re.compile(r'(?:[^"\\\r\n]++|\\(?:.|\Z))*+', re.S),
+    "'''": re.compile(r"(?:[^'\\]++|\\(?:.|\Z)|'(?!''))*+", re.S),
+    '"""': re.compile(r'(?:[^"\\]++|\\(?:.|\Z)|"(?!""))*+', re.S),
+}
+_JSON_STRING_BODY = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:.|\Z))*+')
+_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|(.))", re.S)
+_SHORT_ESCAPES = {**dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True)), "\n": ""}
+_WORDS: dict[str, JSON] = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
+
+
+class CallSyntaxError(ItoolError):
+    """The text is no valid response in its call format; the message names the offset and what was expected."""
+
+
+class UnfinishedError(CallSyntaxError):
+    """The text ended where it could still become a valid response."""
+
+
+@dataclass(frozen=True)
+class PartialCalls:
+    """What an unfinished response says so far."""
+
+    calls: tuple[ToolCall, ...] = ()  # the complete ones
+    open: ToolCall | None = None  # the call under way: its name (once `(` is there) and its complete assignments
+    error: str | None = None  # why the text can no longer become a valid response
+    reading: tuple[str, int] | None = None  # the parameter whose value is not finished, and where that begins
+    closed: bool = False  # only white space may follow; never so in xml, where another call may
+    step_ends: tuple[int, ...] = ()  # offsets (exclusive) where the steps read so far end
+    read_to: int = 0  # where reading stopped: the end of the text unless there is an error
+
+
+class Reader:
+    """Reads a response from left to right, and keeps what it has read when it stops half-way."""
+
+    def __init__(self, text: str, json: bool) -> None:
+        self.text = text
+        self.json = json
+        self.quote = re.compile('"') if json else _QUOTE
+        self.pos = 0
+        self.calls: list[ToolCall] = []
+        self.name: str | None = None
+        self.arguments: dict[str, JSON] | None = None
+        self.reading: tuple[str, int] | None = None
+        self.step_ends: list[int] = []
+
+    def check_length(self) -> None:
+        """Refuse a text beyond all limits."""
+        if len(self.text) > MAX_LENGTH:
+            self.fail(f"at most {MAX_LENGTH} characters", at=0)
+
+    def assignments(self, close: str, separator: str) -> None:
+        """Read the open call's arguments up to and past `close`; each one counts once its `,` or `close` is there."""
+        if self.arguments is not None:
+            self.fail("one arguments object only", at=self.pos)
+        self.arguments = {}
+        self.step_ends.append(self.pos)
+        for _ in self.items(close):
+            start = self.pos
+            name = self.key("a parameter name")
+            self.take(separator)  # Until it is there, `a` may be the beginning of `ab`.
+            if name in self.arguments:
+                self.fail("a parameter not given before", at=start)
+            self.run(SPACE)
+            self.reading = name, self.pos
+            value = self.value(0)
+            self.run(SPACE)
+            if self.text.startswith((",", close), self.pos):
+                self.arguments[name] = value
+                self.reading = None
+                self.step_ends.append(self.pos + 1)
+        if self.step_ends[-1] != self.pos:
+            self.step_ends.append(self.pos)
+
+    def finish_call(self) -> None:
+        """Count the open call as complete."""
+        if self.name is None or self.arguments is None:
+            self.fail("name and arguments in the call before", at=self.pos)
+        if len(self.calls) == MAX_CALLS:
+            self.fail(f"at most {MAX_CALLS} calls", at=self.pos)
+        self.calls.append(ToolCall(self.name, self.arguments))
+        self.name = self.arguments = None
+
+    def key(self, what: str) -> str:
+        """Read a name: a string literal, or in the Python form a bare run of characters."""
+        self.run(SPACE)
+        if self.text.startswith('"' if self.json else ("'", '"'), self.pos):
+            return self.string()
+        name = "" if self.json else self.run(NAME)
+        if not name:
+            self.fail(what)
+        return name.rstrip()
+
+    def value(self, depth: int) -> JSON:
+        """Read a value that lies in so many brackets."""
+        self.run(SPACE)
+        char = self.text[self.pos : self.pos + 1]
+        if char in ("{", "[", "(") and depth == MAX_DEPTH:
+            self.fail(f"at most {MAX_DEPTH} brackets inside brackets", at=self.pos)
+        if char == "{":
+            return self._dict(depth + 1)
+        if char == "[" or (char == "(" and not self.json):
+            return self._list("]" if char == "[" else ")", depth + 1)
+        if self.quote.match(self.text, self.pos):
+            parts = [self.string()]
+            while not self.json and not self.at_end() and self.quote.match(self.text, self.pos):
+                parts.append(self.string())
+            return "".join(parts)
+        return self._number() if _NUMBER.match(char) else self._word()
+
+    def _dict(self, depth: int) -> dict[str, JSON]:
+        self.take("{")
+        members: dict[str, JSON] = {}
+        for _ in self.items("}"):
+            start = self.pos
+            key = self.value(depth)
+            if not isinstance(key, str):
+                self.fail("a string as key", at=start)
+            self.take(":")
+            members[key] = self.value(depth)
+        return members
+
+    def _list(self, close: str, depth: int) -> JSON:
+        self.pos += 1
+        items: list[JSON] = []
+        for _ in self.items(close):
+            items.append(self.value(depth))
+            end = self.pos
+        return items[0] if close == ")" and len(items) == 1 and "," not in self.text[end : self.pos] else items
+
+    def string(self) -> str:
+        """Read a string literal."""
+        start = self.pos
+        opening = self.run(self.quote)
+        quote = opening.lstrip("rRuU")
+        body = self.run(_JSON_STRING_BODY if self.json else _STRING_BODY[quote])
+        if not self.text.startswith(quote, self.pos):
+            self.fail(f"the string's closing {quote}")
+        self.pos += len(quote)
+        try:
+            if self.json:
+                return str(json.loads(f'"{body}"'))
+            return body if opening[0] in "rR" else _ESCAPE.sub(_unescape, body)
+        except (ValueError, OverflowError):
+            self.fail("a string with valid escapes", at=start)
+
+    def _number(self) -> JSON:
+        start = self.pos
+        token = self.run(_NUMBER)
+        if self.pos == len(self.text):
+            self.fail("the number's end")
+        if len(token) > MAX_DIGITS:
+            self.fail(f"a number of at most {MAX_DIGITS} characters", at=start)
+        try:
+            number = json.loads(token) if self.json else int(token, 0) if _INTEGER.fullmatch(token) else float(token)
+        except ValueError:
+            self.fail("a number", at=start)
+        if isinstance(number, float) and not math.isfinite(number):
+            self.fail("a finite number", at=start)
+        return number
+
+    def _word(self) -> JSON:
+        start = self.pos
+        word = self.run(_WORD)
+        if not word or self.pos == len(self.text):
+            self.fail("a value")
+        if self.json and word not in ("true", "false", "null"):
+            self.fail("a JSON value", at=start)
+        return _WORDS.get(word, word)
+
+    def items(self, close: str) -> Iterator[None]:
+        """Stop at each item up to `close`, then go past it. Only Python allows a `,` before `close`."""
+        more = not self.tries(close)
+        while more:
+            self.run(SPACE)
+            yield
+            if self.tries(close):
+                return
+            if not self.tries(","):
+                self.fail(f"',' or '{close}'")
+            more = self.json or not self.tries(close)
+
+    def tries(self, char: str) -> bool:
+        """Go past a token if it is next, white space before it included; returns whether it was."""
+        self.run(SPACE)
+        found = self.text.startswith(char, self.pos)
+        self.pos += found
+        return found
+
+    def take(self, token: str) -> None:
+        """Go past a token that must be next."""
+        self.run(SPACE)
+        if not self.text.startswith(token, self.pos):
+            if token.startswith(self.text[self.pos :]):  # The text's end cuts the token short.
+                self.pos = len(self.text)
+            self.fail(f"'{token}'")
+        self.pos += len(token)
+
+    def at_end(self) -> bool:
+        """Whether only white space is left."""
+        self.run(SPACE)
+        return self.pos == len(self.text)
+
+    def run(self, pattern: re.Pattern[str]) -> str:
+        """Go past what the pattern matches here, which may be nothing."""
+        match = pattern.match(self.text, self.pos)
+        self.pos = match.end() if match else self.pos
+        return match[0] if match else ""
+
+    def fail(self, expected: str, at: int | None = None) -> NoReturn:
+        """Stop; without `at` the reason is the next character, and the end of the text only leaves it unfinished."""
+        offset = self.pos if at is None else at
+        found = repr(self.text[offset : offset + 20]) if offset < len(self.text) else "the end of the text"
+        unfinished = at is None and self.pos == len(self.text)
+        kind = UnfinishedError if unfinished else CallSyntaxError
+        raise kind(f"offset {offset}: expected {expected}, found {found}")
+
+
+def _unescape(match: re.Match[str]) -> str:
+    octal, hexadecimal, char = match.groups()
+    if char is None:
+        return chr(int(octal, 8) if octal else int(hexadecimal[1:], 16))
+    if char in "xuUN":
+        raise ValueError(char)
+    return _SHORT_ESCAPES.get(char, match[0])
