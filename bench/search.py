@@ -35,7 +35,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.shared import prepared_run
-from itool_data.config import Config, SearchKind, WalkSettings
+from itool_data.config import Config, WalkSettings
+from itool_data.kinds import SearchKind
 from itool_data.policy.base import Completion, Draw, Policy, Request, Usage, derive_seed, generate, uniforms
 from itool_data.policy.load import Adapter, BaseModel, find_model, load_model, policy_id, stop_ids
 from itool_data.policy.open import open_policy, open_prompter

@@ -5,7 +5,7 @@ Left out: evaluation, which is no part of training, and what killed processes ha
 
 from typing import TYPE_CHECKING
 
-from itool_cli.run import finished, stage_names
+from itool_data.loop import finished, stage_names
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,6 @@ Left out: how plan and results look (`mine_tables.py`).
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,11 +21,11 @@ from itool_cli.options import (
     Workers,
     settings,
 )
+from itool_data.kinds import SearchKind
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from itool_data.config import SearchKind
     from itool_data.prompt import Prompter
     from itool_data.run import Run
     from itool_data.search.plan import Behaviour, Plan
@@ -38,20 +37,11 @@ if TYPE_CHECKING:
 BELIEVED = 0.9  # share of the plan's tokens up to which it is believed
 
 
-class Search(StrEnum):
-    """How responses are explored."""
-
-    MCTS = "mcts"
-    WALK = "walk"
-    SAMPLE = "sample"
-    BEST_OF_N = "best-of-n"
-
-
 def mine(
     run: RunFolder,
     samples: Annotated[int | None, typer.Option(min=1, help="Search so many of the hardest samples.")] = None,
     search: Annotated[
-        Search | None,
+        SearchKind | None,
         typer.Option(
             help="`walk`: along right responses, where the policy doubts; `sample`: the paper's ablation without "
             "search; `best-of-n`: whole responses, best against worst. By default as loop.search says."
@@ -82,7 +72,7 @@ def mine(
         if adapter is None:
             console.print("note: the run has no adapter, so the base model itself is searched (see itool train warmup)")
         with closing(open_pool(model, opened.config.workers, base, adapter)) as pool:
-            kind = search.value if search else opened.config.loop.search
+            kind = search or opened.config.loop.search
             mine_round(console, opened, pool, open_prompter(model, base), round_, kind, samples, plan)
 
 

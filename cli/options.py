@@ -1,19 +1,11 @@
 """Options that several commands share."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-
-class Engine(StrEnum):
-    """What runs the model (`model.policy`)."""
-
-    TRANSFORMERS = "transformers"
-    VLLM = "vllm"
-    OPENAI = "openai"
-
+from itool_data.kinds import Engine
 
 RunFolder = Annotated[Path, typer.Option("--run", help="The run's folder.", metavar="DIR")]
 ConfigFile = Annotated[
@@ -59,7 +51,7 @@ def settings(
 ) -> list[str]:
     """`--set`s with those that have an option of their own."""
     own = {
-        "model.policy": engine and engine.value,
+        "model.policy": engine,
         "model.base_url": base_url,
         "workers.count": workers,
         "workers.address": address,

@@ -1,10 +1,8 @@
 """`itool run`: the whole method as a list of stages over one run folder (paper 3, Figure 4).
 
-    import, warm-up, evaluate, (perplexity, mine, preference, evaluate) for each round, report
-
-Each stage is what its own command does, and finds by itself what of its work is done already; a finished one leaves a
-row in the log and is passed over afterwards. Left out: what the stages do (the other commands), and their settings
-(`itool_data.config`).
+Each stage is what its own command does, and finds by itself what of its work is done already; a finished one is passed
+over afterwards. Left out: which stages there are and which are finished (`itool_data.loop`), what they do (the other
+commands), and their settings (`itool_data.config`).
 """
 
 import subprocess
@@ -22,12 +20,8 @@ from itool_cli.options import ConfigFile, Force, Overrides
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from itool_data.config import LoopSettings
     from itool_data.policy.load import Adapter
     from itool_data.run import Run
-    from itool_data.store.tables import Commit
-
-STAGE = "stage"  # the operation of the log's rows about stages
 
 
 def run(
@@ -47,6 +41,7 @@ def run(
     """Do the whole method: import, warm up, search and train in rounds, evaluate after each, report what changed."""
     from itool_cli.console import make_console
     from itool_data.errors import ItoolError
+    from itool_data.loop import finished, record_again, stage_names
     from itool_data.run import write_run
 
     config = config or config_option
@@ -64,7 +59,7 @@ def run(
             open_ones = [n for n in names[: names.index(from_)] if n not in done]
             if open_ones:
                 raise ItoolError(f"--from {from_}: {open_ones[0]} before it is not finished; leave --from out")
-            opened.store.commit(STAGE, {}, again_from=from_)
+            record_again(opened, from_)
     go_on(console, folder, names[: names.index(until) + 1] if until else names)
 
 
@@ -78,6 +73,7 @@ def go_on(console: "Console", folder: Path, wanted: Sequence[str]) -> None:
     """
     from itool_cli.progress import duration
     from itool_data.errors import ItoolError
+    from itool_data.loop import finished, invalidated, record, stage_names
     from itool_data.run import open_run
 
     run = open_run(folder)
@@ -94,58 +90,9 @@ def go_on(console: "Console", folder: Path, wanted: Sequence[str]) -> None:
                 loop.do(name, name in again)
             except BaseException:
                 with suppress(ItoolError):  # a full disk, say, must not hide why the stage itself stopped
-                    _record(folder, name, started, False)
+                    record(folder, name, started, False)
                 raise
-            _record(folder, name, started, True)
-
-
-def _record(folder: Path, name: str, started: float, complete: bool) -> None:
-    from itool_data.run import write_run
-
-    with write_run(folder, None, []) as run:
-        seconds = round(time.monotonic() - started, 1)
-        run.store.commit(STAGE, {}, stage=name, seconds=seconds, finished=complete)
-
-
-def stage_names(loop: "LoopSettings") -> list[str]:
-    """The stages of a run, in order."""
-    names = ["import", *(["warmup"] if loop.warmup else []), "evaluate-0"]
-    for round_ in range(1, loop.rounds + 1):
-        names += [f"{stage}-{round_}" for stage in ("perplexity", "mine", "preference", "evaluate")]
-    return [*names, "report"]
-
-
-def finished(log: Sequence["Commit"], names: Sequence[str]) -> dict[str, float]:
-    """The finished stages and the seconds that each took, interrupted attempts included (but for killed ones).
-
-    The report is never finished: it is quick, and shows what there is.
-    """
-    spent: dict[str, float] = {}
-    done: set[str] = set()
-    for commit in log:
-        if commit.operation != STAGE:
-            continue
-        if (first := commit.info.get("again_from")) in names:
-            for name in names[names.index(first) :]:
-                spent.pop(name, None)
-                done.discard(name)
-        elif (name := commit.info.get("stage", "")) in names:
-            spent[name] = spent.get(name, 0.0) + commit.info["seconds"]
-            if commit.info["finished"]:
-                done.add(name)
-    return {name: spent[name] for name in names if name in done and name != "report"}
-
-
-def invalidated(log: Sequence["Commit"], names: Sequence[str]) -> set[str]:
-    """The stages that `--from` asked for again and that are not finished since."""
-    wanted: set[str] = set()
-    for commit in log:
-        if commit.operation == STAGE:
-            if (first := commit.info.get("again_from")) in names:
-                wanted |= set(names[names.index(first) :])
-            elif commit.info.get("finished"):
-                wanted.discard(commit.info["stage"])
-    return wanted
+            record(folder, name, started, True)
 
 
 class Loop:
@@ -259,6 +206,7 @@ class Loop:
     def _report(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.report import NAME, write_report
         from itool_cli.run_tables import show_rounds
+        from itool_data.loop import finished, stage_names
 
         show_rounds(self._console, run, finished(run.store.log(), stage_names(run.config.loop)))
         self._console.print(f"report: {write_report(run, run.folder / NAME)}", soft_wrap=True)

@@ -6,13 +6,14 @@ it under RUN/studies. Left out: how variants are made (`variants.py`), tables an
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from itool_cli.charts import Chart, Point
 from itool_cli.options import Overrides, RunFolder
 from itool_cli.variants import Variant, do_until, do_variant, evaluate_others
+from itool_data.kinds import Contrast
 
 if TYPE_CHECKING:
     from itool_data.config import Config
@@ -28,7 +29,6 @@ Rounds = Annotated[
     int, typer.Option("--rounds", min=0, help="So many rounds; the run's own are enough if it has more.")
 ]
 
-LOSSES = ("simpo", "dpo", "ipo", "orpo")
 OWN_PARAMETERS = ("beta", "gamma", "tau", "lam")
 MINUTE = 60.0
 
@@ -142,7 +142,7 @@ def losses(run: RunFolder, overrides: Overrides = None, output: Output = None) -
     study.do_until("evaluate-1")
     points = [_round_point(run, 0, "", study.after(0), 0.0)]
     used = []
-    for x, loss in enumerate(LOSSES, 1):
+    for x, loss in enumerate(get_args(Contrast), 1):
         folder = run
         if loss != study.config.preference.loss:
             changes = (f"preference.loss={loss}", *(f"preference.{name}=null" for name in OWN_PARAMETERS))
@@ -189,8 +189,8 @@ class _Study:
     ):
         from itool_cli.charts import check_output
         from itool_cli.console import make_console
-        from itool_cli.run import STAGE
         from itool_data.errors import ItoolError
+        from itool_data.loop import STAGE
         from itool_data.run import open_run, write_run
 
         self.console = make_console()

@@ -2,12 +2,12 @@
 
 import shutil
 from contextlib import closing
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from itool_cli.options import ConfigFile, Force, Overrides, RunFolder
+from itool_data.kinds import Batching, Loss
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,23 +128,6 @@ def _say(console: "Console", choice: "Choice", note: str = "") -> None:
         console.print("the run goes on from what it had before")
 
 
-class Loss(StrEnum):
-    """The objectives of preference training."""
-
-    SIMPO = "simpo"
-    DPO = "dpo"
-    IPO = "ipo"
-    ORPO = "orpo"
-    NLL = "nll"
-
-
-class Batching(StrEnum):
-    """How pairs are laid out for a forward pass."""
-
-    TREE = "tree"
-    PAIRS = "pairs"
-
-
 @app.command()
 def preference(
     run: RunFolder,
@@ -172,8 +155,8 @@ def preference(
     first = is_first_process()
     console.quiet = not first
     settings = list(overrides or [])
-    settings += [f"preference.loss={loss.value}"] if loss else []
-    settings += [f"preference.batching={batching.value}"] if batching else []
+    settings += [f"preference.loss={loss}"] if loss else []
+    settings += [f"preference.batching={batching}"] if batching else []
     with (
         write_run(run, config, settings, force) if first else nullcontext(open_run(run, config, settings)) as opened,
         closing(Policies()) as policies,

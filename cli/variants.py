@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from itool_cli.run import STAGE, Loop, go_on, stage_names
+from itool_cli.run import Loop, go_on
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +37,7 @@ class Variant:
 
 def do_until(console: "Console", folder: Path, stage: str) -> None:
     """Do what is missing of a run's stages up to one of them."""
+    from itool_data.loop import stage_names
     from itool_data.run import open_run
 
     names = stage_names(open_run(folder).config.loop)
@@ -56,13 +57,13 @@ def do_variant(console: "Console", folder: Path, variant: Variant, stage: str) -
         The variant's folder.
     """
     from itool_data.fork import fork
+    from itool_data.loop import ends_of
     from itool_data.run import open_run, write_run
 
     run = open_run(folder)
-    ends = [c.version for c in run.store.log() if c.operation == STAGE and c.info.get("stage") == variant.stage]
     own = folder / "studies" / variant.name
     console.rule(f"{own}: {', '.join(variant.changes)}")
-    fork(run, ends[-1], own)
+    fork(run, ends_of(run.store.log(), variant.stage)[-1], own)
     with write_run(own, folder / "config.yaml", [*variant.changes, "tables=''"]):
         pass  # takes over the run's settings of now, with the variant's own on top
     do_until(console, own, stage)

@@ -12,12 +12,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from itool_data.kinds import Batching, Engine, Loss, SearchKind, Select
 from itool_data.sample import canonical_json
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
-SearchKind = Literal["mcts", "walk", "sample", "best-of-n"]
-Select = Literal["perplexity", "doubt", "pass-rate"]
 
 
 class Section(BaseModel):
@@ -31,7 +30,7 @@ class ModelSettings(Section):
 
     name: str = Field("embedded", description="`embedded`, a folder, or a Hub name")
     revision: str = Field("main", description="Hub revision; ignored for `embedded` and folders")
-    policy: Literal["transformers", "vllm", "openai"] = Field(
+    policy: Engine = Field(
         "transformers", description="what runs the model; `openai`: a server that speaks OpenAI's protocol"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: the GPU where there is one")
@@ -224,7 +223,7 @@ class MineSettings(Section):
 class PreferenceSettings(Section):
     """Preference training on step pairs (paper 3.2, Table 6, B.4); what is left empty is the loss's best of Table 9."""
 
-    loss: Literal["simpo", "dpo", "ipo", "orpo", "nll"] = Field(
+    loss: Loss = Field(
         "simpo",
         description="the objective; `nll`: the likelihood of right steps alone, as `anchor_on` says, nothing rejected",
     )
@@ -253,7 +252,7 @@ class PreferenceSettings(Section):
     dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; `auto`: bf16 on a GPU")
     rank: Positive = Field(16, description="LoRA rank, where there is no adapter to go on from")
     alpha: Positive = Field(32, description="LoRA alpha, where there is no adapter to go on from")
-    batching: Literal["tree", "pairs"] = Field("tree", description="`tree`: what pairs share is computed once")
+    batching: Batching = Field("tree", description="`tree`: what pairs share is computed once")
     micro_tokens: Positive = Field(4096, description="tokens a forward pass, if more than one pair is to fit")
     validation: float = Field(0.1, ge=0, lt=1, description="share of the samples whose pairs only validate")
     max_tokens: Positive = Field(4096, description="longer pairs are set aside, and counted")

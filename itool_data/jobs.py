@@ -12,7 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from itool_data.config import Config, SearchKind
+from itool_data.config import Config
+from itool_data.kinds import SearchKind
 from itool_data.pass_rate import Drawing, PassRate, pass_rates
 from itool_data.perplexity import CHUNK, Score, score_samples
 from itool_data.prompt import Tokenised

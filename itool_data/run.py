@@ -51,7 +51,6 @@ FREE = {
     ("preference", "checkpoint_seconds"),
     ("preference", "report_to"),
     ("eval", "fragments"),
-    ("validation", "items"),  # the log says of each training how many it was judged by
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from itool_data.config import Select
+from itool_data.kinds import Select
 from itool_data.policy.base import derive_seed
 from itool_data.sample import Sample
 from itool_data.store.sql import query

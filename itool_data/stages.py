@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from itool_data.config import SearchKind
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
 from itool_data.fragments import fragment_row, refusal
 from itool_data.jobs import DrawJob, Found, ScoreJob, SearchJob, tables
+from itool_data.kinds import SearchKind
 from itool_data.pass_rate import Drawing, PassRate
 from itool_data.perplexity import Score
 from itool_data.policy.base import Described, derive_seed

@@ -15,16 +15,17 @@ from torch.nn.functional import logsigmoid
 
 from itool_data.config import PreferenceSettings
 from itool_data.errors import ItoolError
+from itool_data.kinds import Contrast, Loss
 
 # "Best Setting" of Table 9, by the names of the settings.
-TABLE_9 = {
+TABLE_9: dict[Contrast, dict[str, float]] = {
     "simpo": {"lr": 1e-6, "beta": 2.5, "gamma": 0.5},
     "dpo": {"lr": 3e-7, "beta": 0.1},
     "ipo": {"lr": 1e-6, "tau": 0.1},
     "orpo": {"lr": 3e-7, "lam": 0.1},
 }
 NLL = {"lr": 5e-5}  # the paper trains on no right steps alone; the warm-up's rate (Table 6)
-WITH_REFERENCE = ("dpo", "ipo")
+WITH_REFERENCE: tuple[Loss, ...] = ("dpo", "ipo")
 # ORPO's odds p / (1 - p) have no value at p = 1, which float32 reaches.
 LARGEST_LOGPROB = -1e-6
 
@@ -150,7 +151,7 @@ def pair_loss(
     return anchored(result, policy, settings.anchor) if anchor_on(settings) == "chosen" else result
 
 
-def _pair_loss(loss: str, own: dict[str, float], policy: StepLogprobs, reference: StepLogprobs | None) -> PairLoss:
+def _pair_loss(loss: Loss, own: dict[str, float], policy: StepLogprobs, reference: StepLogprobs | None) -> PairLoss:
     if loss == "simpo":
         return simpo(policy, own["beta"], own["gamma"])
     if loss == "orpo":

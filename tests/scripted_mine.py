@@ -13,7 +13,8 @@ from pathlib import Path
 from toys import PROMPTER, ids_of, toy_sample
 
 from itool_data import stages
-from itool_data.config import SearchKind, WorkerSettings
+from itool_data.config import WorkerSettings
+from itool_data.kinds import SearchKind
 from itool_data.policy.base import Completion
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import Run, write_run

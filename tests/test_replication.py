@@ -17,8 +17,8 @@ from bench.replication.plan import Arm, Plan
 from bench.replication.report import over_seeds, report
 from bench.replication.results import FOLDER, Results
 from itool_cli.console import make_console
-from itool_cli.run import stage_names
 from itool_data.config_file import load_config
+from itool_data.loop import stage_names
 from itool_data.run import open_run
 from itool_eval.compare import Outcome
 from itool_train.losses import hyperparameters

@@ -12,7 +12,7 @@ import scripted_mine
 from scripted_mine import SAMPLES, SETTINGS
 from toys import PROMPTER
 
-from itool_data.config import SearchKind
+from itool_data.kinds import SearchKind
 from itool_data.policy.base import Completion
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query

@@ -13,9 +13,9 @@ from outcomes import Itool, one_line
 from toy_loop import run_until, write_config
 from toys import toy_sample
 
-from itool_cli.run import finished, stage_names
 from itool_cli.run_tables import round_policies
 from itool_data.config import LoopSettings
+from itool_data.loop import finished, stage_names
 from itool_data.policy.load import find_model
 from itool_data.run import open_run, write_run
 from itool_data.store.samples import sample_row

@@ -17,9 +17,10 @@ from rich.console import Console
 from bench.replication.asked import ask_fragments_and_ends, by_distance
 from bench.replication.plan import MAIN, Arm, Plan
 from bench.replication.results import Key, Results
-from itool_cli.run import Loop, finished, stage_names
+from itool_cli.run import Loop
 from itool_cli.variants import Variant, do_until, do_variant
 from itool_data.config import LoopSettings
+from itool_data.loop import finished, stage_names
 from itool_data.policy.load import Adapter, find_model, policy_id
 from itool_data.run import Run, open_run, write_run
 from itool_data.store.sql import query
@@ -185,8 +186,7 @@ class Replication:
             return ask_fragments_and_ends(self.console, writable, adapter)
 
     def _stages(self) -> list[str]:
-        names: list[str] = stage_names(LoopSettings(rounds=self.plan.rounds))
-        return names
+        return stage_names(LoopSettings(rounds=self.plan.rounds))
 
     def _has(self, folder: Path, stage: str) -> bool:
         """Whether a stage of a run is done."""

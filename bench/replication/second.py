@@ -7,13 +7,13 @@ from bench.replication.plan import MAIN, ROOT, Arm, Comparison, Plan, Tier
 SEEDS = (1, 2)
 SEAL_TOOLS = "test:seal_tools"
 SOURCES = (*DATA, "seal_tools:{data}/seal_tools/test_in_domain.json")
+PASSES = (1.0, 2.0, 3.0)
 RATES = (1e-4, 2e-4, 4e-4)
 ROUNDS = 2
 
 # Of the samples that the walk goes along, so many are searched with as many decoded tokens (bench.search: 186 tokens a
 # walk, 625 a tree).
 TREES = "replay.hardest=0.27"
-KEPT = "validation.items=0"  # whatever the validation items say, or nothing could be compared
 # Plain SFT makes two passes over the walked samples where the walk's training makes one over these and their pairs.
 MORE_SFT = ("preference.loss=nll", "preference.anchor_on=response", "preference.epochs=2", "preference.batch=8")
 DOUBTED = ("preference.loss=nll", "preference.anchor_on=doubted", "preference.epochs=2", "preference.batch=24")
@@ -22,20 +22,24 @@ PAPER = (*LIKELIHOOD, "preference.anchor_on=chosen", "preference.batch=8", "pair
 CHANGES = {"walk": (), "sft": (*LIKELIHOOD, *MORE_SFT), "doubted": (*LIKELIHOOD, *DOUBTED), "paper": PAPER}
 
 
+ASKED = (f"loop.benchmarks=[{VALIDATION}]", "loop.items=0", "eval.fragments=0")  # of a tuning arm
+
+
 def with_rate(group: str, rate: float) -> tuple[str, ...]:
-    """The settings that give a group its learning rate."""
-    return (f"preference.lr={rate:g}",)
+    """The settings that give a group its learning rate; of the start, its passes over the samples."""
+    return (f"warmup.epochs={rate:g}",) if group == "passes" else (f"preference.lr={rate:g}",)
 
 
 def tried(group: str) -> dict[str, float]:
-    """The learning rates that are tried for a group, by the name of the arm that does."""
-    return {f"tune-{group}-{rate:g}": rate for rate in RATES}
+    """The learning rates (or passes) that are tried for a group, by the name of the arm that does."""
+    return {f"tune-{group}-{rate:g}": rate for rate in (PASSES if group == "passes" else RATES)}
 
 
 def arms() -> list[Arm]:
     """All arms, what matters most first."""
     first, *others = SEEDS
-    plan = [_start(first), _mined(first), *_tune("walk"), *_tune("sft"), _round("walk", first), _round("sft", first)]
+    plan = [*_tune_passes(), _start(first), _mined(first), *_tune("walk"), *_tune("sft")]
+    plan += [_round("walk", first), _round("sft", first)]
     for seed in others:
         plan += [_start(seed), _mined(seed), _round("walk", seed), _round("sft", seed)]
     plan += [*_tune("doubted"), _round("doubted", first), *_searched("mcts", first), *_searched("best-of-n", first)]
@@ -44,17 +48,23 @@ def arms() -> list[Arm]:
 
 
 def _start(seed: int) -> Arm:
-    return Arm("start", seed, "main", "evaluate-0")
+    return Arm("start", seed, "main", "evaluate-0", rates="passes")
 
 
 def _mined(seed: int) -> Arm:
-    return Arm("mined", seed, "main", "mine-1", MAIN, "evaluate-0", ("loop.rounds=1", KEPT))
+    return Arm("mined", seed, "main", "mine-1", MAIN, "evaluate-0", ("loop.rounds=1",))
+
+
+def _tune_passes() -> list[Arm]:
+    return [
+        Arm(arm, SEEDS[0], "tuning", "evaluate-0", MAIN, "import", ("loop.rounds=0", *ASKED, *with_rate("passes", n)))
+        for arm, n in tried("passes").items()
+    ]
 
 
 def _tune(name: str, parent: str = "mined") -> list[Arm]:
-    asked = (f"loop.benchmarks=[{VALIDATION}]", "loop.items=0", "eval.fragments=0")
     return [
-        Arm(arm, SEEDS[0], "tuning", "evaluate-1", parent, "mine-1", (*CHANGES[name], *asked, *with_rate(name, rate)))
+        Arm(arm, SEEDS[0], "tuning", "evaluate-1", parent, "mine-1", (*CHANGES[name], *ASKED, *with_rate(name, rate)))
         for arm, rate in tried(name).items()
     ]
 
@@ -112,7 +122,7 @@ PLAN = Plan(
     seeds=SEEDS,
     arms=tuple(arms()),
     comparisons=COMPARISONS,
-    rates={name: tried(name) for name in CHANGES},
+    rates={name: tried(name) for name in ("passes", *CHANGES)},
     with_rate=with_rate,
     validation=VALIDATION,
     benchmarks=(BFCL, API_BANK, SEAL_TOOLS, *DISTANCES),

@@ -8,7 +8,7 @@ Left out: time that killed processes had spent (`itool_cli.run.finished`).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from itool_cli.run import finished, stage_names
+from itool_data.loop import finished, stage_names
 from itool_data.run import Run
 from itool_data.store.sql import query
 from itool_data.store.tables import Commit

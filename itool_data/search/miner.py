@@ -10,8 +10,9 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from itool_data.config import Config, SearchKind
+from itool_data.config import Config
 from itool_data.fragments import Fragment, fragment_row
+from itool_data.kinds import SearchKind
 from itool_data.policy.base import Completion, Policy, PolicyId, Request
 from itool_data.prompt import Prompter
 from itool_data.search.mcts import best_of_n, mcts, sample_responses

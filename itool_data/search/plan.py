@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from itool_data.config import Config, SearchKind
+from itool_data.config import Config
+from itool_data.kinds import SearchKind
 from itool_data.policy.base import Policy, Request, generate
 from itool_data.prompt import Tokenised
 from itool_data.search.miner import Miner, Tree

@@ -12,8 +12,8 @@ import pytest
 from outcomes import Itool
 from toy_loop import character_model, write_config
 
-from itool_cli.run import stage_names
 from itool_data.fork import fork
+from itool_data.loop import stage_names
 from itool_data.run import open_run
 from itool_data.store.sql import query
 

@@ -1,0 +1,10 @@
+"""The names of what can be chosen: engines, searches, losses. Settings and commands take them from here."""
+
+from typing import Literal
+
+Engine = Literal["transformers", "vllm", "openai"]
+SearchKind = Literal["mcts", "walk", "sample", "best-of-n"]
+Select = Literal["perplexity", "doubt", "pass-rate"]
+Contrast = Literal["simpo", "dpo", "ipo", "orpo"]  # the losses of paper Table 9
+Loss = Literal[Contrast, "nll"]
+Batching = Literal["tree", "pairs"]
