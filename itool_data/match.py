@@ -203,7 +203,9 @@ def _best_pairs(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
     rows, columns = len(scores), len(scores[0]) if scores else 0
     if rows > columns:
         return [(i, j) for j, i in _best_pairs(list(zip(*scores, strict=True)))]
-    # Rows and columns count from 1: column 0 is where a row waits that is about to be placed.
+    # Rows are placed one after the other, and a column that is wanted twice is settled by moving its owner on: the
+    # cheapest such chain of moves is searched as Dijkstra would, in costs less the prices of both sides, which keeps
+    # them from being negative. Rows and columns count from 1: column 0 holds the row that is being placed.
     row_price, column_price = [0.0] * (rows + 1), [0.0] * (columns + 1)
     owner = [0] * (columns + 1)
     for new in range(1, rows + 1):
@@ -225,7 +227,7 @@ def _best_pairs(scores: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
                 slack[j] -= step
             free.remove(column)
             reached.append(column)
-        while column:  # Everyone on the way moves up by one column.
+        while column:  # a free column is reached: every row of the chain moves one column on, towards it
             owner[column] = owner[came_from[column]]
             column = came_from[column]
     return [(owner[j] - 1, j - 1) for j in range(1, columns + 1) if owner[j]]

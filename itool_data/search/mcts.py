@@ -93,8 +93,9 @@ def _expand(search: _Search, path: Sequence[Node]) -> Generator[Request | Assess
     yield from search.self_evals(list(texts.values()), node.path)
 
     for index, (step, draws) in enumerate(merged.items()):
-        # The same ids can be one draw's whole response and, cut off at the longest, another's: any end makes it
-        # terminal.
+        # A draw may be over with this step, while another that begins with the same tokens goes on. One that is over
+        # makes the child an end of the response; whether it was finished or cut off at the longest length, `complete`
+        # says.
         terminal = any(draw.ids == step for draw in draws)
         complete = any(draw.ids == step and draw.finish == "stop" for draw in draws)
         o, c, r = search.state(texts[ids + step], terminal, complete)

@@ -82,7 +82,8 @@ class Miner:
         self._judge = judge
         self._search = search
         self._open: dict[str, _Open] = {}
-        # Some draws always wait, so that no row of the policy is empty while a tree waits for its longest draw.
+        # A tree asks for `width` draws and does nothing until the longest of them is there. With twice as many trees
+        # open as fill the policy's rows, the others' draws fill the rows that become free meanwhile.
         width = {"walk": config.walk.width, "decide": 1}.get(search, config.mcts.width)
         self.most_open = config.mine.open_trees or max(1, 2 * policy.max_rows // width)
         self._asked: list[tuple[_Open, Assess]] = []

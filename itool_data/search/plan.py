@@ -20,8 +20,9 @@ from itool_data.workers.pool import Desk
 
 TRIAL_TREES = 4
 TRIAL_SECONDS = 20.0
-# A tree's requests come one after the other, so few trees of a trial are finished in time: what finished trees made
-# elsewhere counts as much as so many of them. Over BFCL they made 0.41 to 0.44 of the most that the settings allow.
+# A tree's requests come one after the other, so a short trial finishes few trees, and the mean of few is a bad guess.
+# KNOWN_TREES imagined ones are counted with them, each of which made KNOWN_SHARE of the requests that the settings
+# allow at most: over BFCL it was 0.41 to 0.44.
 KNOWN_TREES = 4
 KNOWN_SHARE = 0.45
 WALK_STEPS = 8  # of a right response, about; in BFCL's 0.45 of them are doubted

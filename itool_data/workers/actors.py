@@ -1,5 +1,9 @@
 """Workers on Ray Core actors: a policy each, on the GPUs of this machine or of a cluster's machines.
 
+A worker is a process with a policy, a prompter and a judge (its desk, `pool.py`). The pool has a fixed number of seats:
+when a worker's process dies, its items go back to those that wait and a new worker takes the seat. A worker's appetite
+is the number of items that keeps it busy, which it says when it has started a job.
+
 Items are dealt out a few at a time, so that all workers end together, and stay on their worker until they are done.
 A worker runs for a slice of time a call, and one call always waits behind the one that runs: it never waits for this
 process, however long a commit takes. A worker that dies is replaced and its open items are dealt out again; an item
@@ -222,7 +226,7 @@ class RayPool:
             try:
                 answer = self._get(call)
             except _WorkerDiedError as death:
-                self._bury(seat, death, work)
+                self._take_back(seat, death, work)
                 continue
             self._deaths = 0
             if call == seat.starting:
@@ -235,7 +239,7 @@ class RayPool:
             results += finished
         return results
 
-    def _bury(self, seat: _Seat, death: _WorkerDiedError, work: _Work) -> None:
+    def _take_back(self, seat: _Seat, death: _WorkerDiedError, work: _Work) -> None:
         """Replace a dead worker and put its items back."""
         for key, item in reversed(seat.held.items()):
             work.deaths[key] += 1
