@@ -162,7 +162,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
     def _loss(self, batch: Batch, pairs: Sequence[StepPair], of: Totals) -> tuple[Tensor, Tensor]:
         """What a batch's items add to the loss of an update of such totals, [n], and the sums of FIGURES, float64."""
         # Not DistributedDataParallel's wrapper: it adds up gradients in every backward pass and so waits for as many
-        # passes in each process, but processes have different numbers of pairs. They are added up once, in `training_step`.
+        # passes in each process, but processes have different numbers of pairs. `training_step` adds them up, once.
         policy = step_logprobs(self.model, batch)
         reference = None
         if self._reference:
