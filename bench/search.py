@@ -72,6 +72,9 @@ class SequentialPolicy:
     def reset(self) -> None:
         self._waiting.clear()
 
+    def use(self, adapter: Adapter | None) -> bool:
+        return False
+
     def close(self) -> None:
         del self._model
 

@@ -20,7 +20,7 @@ from typing import Any
 from itool_data import stages
 from itool_data.config import ModelSettings, WorkerSettings
 from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, uniforms
-from itool_data.policy.load import find_model
+from itool_data.policy.load import Adapter, find_model
 from itool_data.policy.open import open_prompter
 from itool_data.prompt import tokenise
 from itool_data.run import write_run
@@ -86,6 +86,9 @@ class PacedPolicy:
     def reset(self) -> None:
         self._waiting.clear()
         self._roots.clear()
+
+    def use(self, adapter: Adapter | None) -> bool:
+        return False
 
     def close(self) -> None:
         self.reset()

@@ -8,11 +8,14 @@ how a prompt is built (`prompt.py`), and any policy (one file each beside this o
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from itool_data.errors import ItoolError
+
+if TYPE_CHECKING:
+    from itool_data.policy.load import Adapter  # which names policies by what is here
 
 FinishReason = Literal["stop", "step", "length"]  # end-of-turn, `Request.until`, or the longest that was asked for
 
@@ -195,6 +198,14 @@ class Policy(Described, Protocol):
 
     def reset(self) -> None:
         """Drop every request under way and whatever was kept for groups."""
+        ...
+
+    def use(self, adapter: "Adapter | None") -> bool:
+        """Go on with another adapter of the same base model (None: with none); nothing may be under way.
+
+        Returns:
+            False, with nothing changed, if a policy has to be opened anew for that.
+        """
         ...
 
     def close(self) -> None:

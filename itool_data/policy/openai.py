@@ -167,6 +167,10 @@ class ServerPolicy:
         self._server.reset()
         self._drawings.clear()
 
+    def use(self, adapter: Adapter | None) -> bool:
+        """It cannot."""
+        return False
+
     def close(self) -> None:
         """Nothing is held beyond what is under way."""
         self.reset()

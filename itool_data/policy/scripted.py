@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, ending, uniforms
+from itool_data.policy.load import Adapter
 
 Ids = tuple[int, ...]
 
@@ -46,6 +47,10 @@ class ScriptedPolicy:
     def reset(self) -> None:
         """Drop the queued requests."""
         self._waiting.clear()
+
+    def use(self, adapter: Adapter | None) -> bool:
+        """It cannot."""
+        return False
 
     def close(self) -> None:
         """Nothing is held."""

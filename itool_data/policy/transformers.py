@@ -30,7 +30,7 @@ from itool_data.policy.base import (
     uniforms,
 )
 from itool_data.policy.groups import Group
-from itool_data.policy.load import load_model, stop_ids
+from itool_data.policy.load import Adapter, load_model, stop_ids
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.scoring import score
 from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
@@ -129,6 +129,10 @@ class TransformersPolicy:
         self._done.clear()
         for key in list(self._groups):
             self.release(key)
+
+    def use(self, adapter: Adapter | None) -> bool:
+        """It cannot."""
+        return False
 
     def close(self) -> None:
         """Give the model's memory back, to the device too: a training in other processes may need it next."""

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId, Usage
+from itool_data.policy.load import Adapter
 from itool_data.workers.pool import Desk, ItemT, Job, ResultT, Session
 
 T = TypeVar("T")
@@ -184,6 +185,10 @@ class RayPool:
             for seat in self._seats:
                 seat.actor.stop.remote()
                 seat.starting, seat.appetite, seat.calls, seat.held = None, 0, [], {}
+
+    def use(self, adapter: Adapter | None) -> bool:
+        """It cannot."""
+        return False
 
     def close(self) -> None:
         """End all workers."""

@@ -64,7 +64,7 @@ def change_adapter(
     pool: Pool, settings: ModelSettings, workers: WorkerSettings, base: BaseModel, adapter: Adapter | None
 ) -> Pool:
     """The pool of another adapter of the same base model: the one at hand if it can, else a new one in its place."""
-    if isinstance(pool, LocalPool) and pool.use(adapter):
+    if pool.use(adapter):
         return pool
     pool.close()
     return open_pool(settings, workers, base, adapter)

@@ -16,7 +16,6 @@ from itool_data.kinds import SearchKind
 from itool_data.policy.base import Described, Policy, PolicyId, Usage
 from itool_data.policy.load import Adapter, find_model
 from itool_data.policy.open import open_policy, open_prompter
-from itool_data.policy.vllm import VllmPolicy
 from itool_data.prompt import Prompter
 from itool_data.search.reward import Judge
 
@@ -104,6 +103,10 @@ class Pool(Described, Protocol):
         """Call a function on one worker that has nothing under way."""
         ...
 
+    def use(self, adapter: Adapter | None) -> bool:
+        """Go on with another adapter of the same base model; False if the pool has to be opened anew for that."""
+        ...
+
     def close(self) -> None:
         """Let the policies go."""
         ...
@@ -144,9 +147,8 @@ class LocalPool:
         return question(self._desk)
 
     def use(self, adapter: Adapter | None) -> bool:
-        """Go on with another adapter of the same base model; False if this policy has to be opened anew for that."""
-        policy = self._desk.policy
-        return isinstance(policy, VllmPolicy) and policy.use(adapter)
+        """Go on with another adapter of the same base model, if the policy can."""
+        return self._desk.policy.use(adapter)
 
     def close(self) -> None:
         """Give the policy's memory back."""
