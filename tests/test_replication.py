@@ -13,13 +13,14 @@ from bench.replication import first, second
 from bench.replication.arms import Replication
 from bench.replication.asked import SEARCHED
 from bench.replication.figure import draw
-from bench.replication.plan import Arm, Plan
+from bench.replication.plan import MAIN, Arm, Plan
 from bench.replication.report import over_seeds, report
 from bench.replication.results import FOLDER, Results
 from itool_cli.console import make_console
+from itool_data.config import LoopSettings
 from itool_data.config_file import load_config
 from itool_data.loop import stage_names
-from itool_data.run import open_run
+from itool_data.run import DEPENDS, differences, open_run
 from itool_eval.compare import Outcome
 from itool_train.losses import hyperparameters
 
@@ -56,6 +57,23 @@ def test_every_arms_settings_and_stages_exist_and_only_tuning_sees_validation_it
         stages = stage_names(config.loop)
         assert arm.until in stages and (not arm.leaves or arm.leaves in stages), arm
         assert (config.loop.benchmarks == [plan.validation]) == (arm.tier == "tuning")
+
+
+@pytest.mark.parametrize("plan", [first.PLAN, second.PLAN], ids=lambda plan: plan.name)
+def test_no_arm_changes_what_was_made_before_it_leaves(plan: Plan) -> None:
+    """A run refuses other settings of what its stages have used."""
+    settings: dict[tuple[str, int], tuple[str, ...]] = {(MAIN, seed): () for seed in plan.seeds}
+    made_by = {"warmup": {"warmup"}, "evaluate": {"eval"}, "perplexity": {"perplexity"}, "mine": {"mine"},
+               "preference": {"preference"}}  # fmt: skip
+    for arm in plan.arms:
+        before = settings[arm.parent, arm.seed]
+        own = settings[arm.name if arm.leaves else arm.parent, arm.seed] = (*before, *arm.changes)
+        if arm.leaves:
+            names = stage_names(LoopSettings(rounds=plan.rounds))
+            done = names[: names.index(arm.leaves) + 1]
+            used = {s for name in done for op in made_by.get(name.partition("-")[0], set()) for s in DEPENDS[op]}
+            old, new = (load_config(plan.config, list(changes)) for changes in (before, own))
+            assert differences(old, new, used) == [], arm
 
 
 def test_the_sizes_of_the_first_plan_are_its_configs():

@@ -75,15 +75,15 @@ def _round(name: str, seed: int, tier: Tier = "main", parent: str = "mined", rat
 
 def _searched(search: str, seed: int) -> list[Arm]:
     """A round on the proved pairs of another search at as many decoded tokens; a tree's are spent on fewer samples."""
-    changes = (f"loop.search={search}", *([TREES] if search == "mcts" else []))
-    mined = Arm(f"{search}-mined", seed, "ablation", "mine-1", "mined", "perplexity-1", changes, tokens_of="mined")
+    changes = ("loop.rounds=1", f"loop.search={search}", *([TREES] if search == "mcts" else []))
+    mined = Arm(f"{search}-mined", seed, "ablation", "mine-1", MAIN, "evaluate-0", changes, tokens_of="mined")
     return [mined, _round(search, seed, "ablation", mined.name, "walk")]
 
 
 def _paper(seed: int) -> list[Arm]:
     """SimPO on the whole steps of a tree search's pairs, proved or not."""
-    changes = ("loop.search=mcts", TREES, "pairs.proved=false")
-    mined = Arm("paper-mined", seed, "ablation", "mine-1", "mined", "perplexity-1", changes)
+    changes = ("loop.rounds=1", "loop.search=mcts", TREES, "pairs.proved=false")
+    mined = Arm("paper-mined", seed, "ablation", "mine-1", MAIN, "evaluate-0", changes)
     return [mined, *_tune("paper", mined.name), _round("paper", seed, "ablation", mined.name)]
 
 
