@@ -185,12 +185,19 @@ def decided(run: Run, policy: str) -> dict[tuple[str, int], bool]:
     return {(r["sample_id"], r["number"]): r["right"] for r in query(run.store, sql, None, [policy]).to_pylist()}
 
 
+def flips(before: dict[tuple[str, int], bool], after: dict[tuple[str, int], bool]) -> tuple[int, int]:
+    """How many of the next steps that both decided are fixed and broken."""
+    both = before.keys() & after.keys()
+    return sum(after[k] and not before[k] for k in both), sum(before[k] and not after[k] for k in both)
+
+
 def facts(run: Run, before: Run, base: BaseModel, name: str, ending: float, seconds: float) -> dict[str, Any]:
     """What came of an arm."""
     start, now = (str(policy_id(base, r.adapter(base, n))) for r, n in ((before, 1), (run, 2)))
     first, second = evaluated(before, start), evaluated(run, now)
     change = compare(outcomes(first.verdicts), outcomes(second.verdicts)).overall
     one, two = decided(before, start), decided(run, now)
+    fixed, broken = flips(one, two)
     classes = {str(name): n for name, n in error_table(second.verdicts).first.items()}
     return {
         "arm": name,
@@ -200,8 +207,8 @@ def facts(run: Run, before: Run, base: BaseModel, name: str, ending: float, seco
         "broken": change.broken,
         "decisions": len(two),
         "decisions_right": sum(two.values()),
-        "decisions_fixed": sum(two[k] and not one[k] for k in two if k in one),
-        "decisions_broken": sum(one[k] and not two[k] for k in two if k in one),
+        "decisions_fixed": fixed,
+        "decisions_broken": broken,
         "end": round(ending, 3),
         "classes": classes,
         "seconds": round(seconds),
@@ -215,7 +222,7 @@ def against_sft(folder: Path, arm: str) -> str:
     sft, other = (open_run(folder / name) for name in ("sft", arm))
     base = find_model(sft.config.model)
     one, two = (decided(run, str(policy_id(base, run.adapter(base, 2)))) for run in (sft, other))
-    fixed, broken = (sum(a[k] and not b[k] for k in a) for a, b in ((two, one), (one, two)))
+    fixed, broken = flips(one, two)
     return f"{fixed}, {broken}, p {mcnemar_p(fixed, broken):.2f}"
 
 

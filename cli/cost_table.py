@@ -1,6 +1,6 @@
 """What a run's rounds cost (Table 8): the stages' time from the log, the search's tokens from its trees.
 
-Left out: evaluation, which is no part of training, and what killed processes had spent (`itool_cli.run.finished`).
+Left out: evaluation, which is no part of training, and what killed processes had spent (`itool_data.loop.finished`).
 """
 
 from typing import TYPE_CHECKING

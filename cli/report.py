@@ -58,7 +58,7 @@ def write_report(run: "Run", path: Path) -> Path:
     data = {
         "data-overview": general,
         "data-benchmarks": scores.benchmarks(read_evaluated(run), names) if any_evaluated(run) else [],
-        "data-fragments": fragments.fragments(run, names),
+        "data-fragments": fragments.fragments(run, names, trained),
         "data-training": training.curves(run, log),
         "data-cost": cost.cost(run, log, names),
         "data-index": {"total": woods.total, "chunk": trees.CHUNK, "trees": woods.index},

@@ -12,6 +12,7 @@ from toys import tiny_model
 
 from itool_cli.main import app
 from itool_data.fork import fork
+from itool_data.loop import ends_of
 from itool_data.prompt import SYSTEM
 from itool_data.run import open_run
 from itool_data.store.tables import Commit, Store
@@ -96,8 +97,7 @@ def write_config(folder: Path, **loop: object) -> Path:
 def run_until(run: Path, stage: str, folder: Path) -> Path:
     """A copy of a finished run as it was when a stage ended."""
     opened = open_run(run)
-    ends = [c.version for c in opened.store.log() if c.operation == "stage" and c.info.get("stage") == stage]
-    fork(opened, ends[-1], folder)
+    fork(opened, ends_of(opened.store.log(), stage)[-1], folder)
     return folder
 
 

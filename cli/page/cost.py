@@ -2,7 +2,7 @@
 
 Utilisation is decoded tokens a second of the whole search over those of full batches on all
 workers, as one of them was measured just before it.
-Left out: time that killed processes had spent (`itool_cli.run.finished`).
+Left out: time that killed processes had spent (`itool_data.loop.finished`).
 """
 
 from collections.abc import Mapping, Sequence

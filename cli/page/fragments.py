@@ -10,7 +10,7 @@ from typing import Any
 
 from itool_cli.deficiencies import deficiencies, place, proofs
 from itool_cli.page.scores import change_cell, score_cell
-from itool_cli.trained import starts_from
+from itool_cli.trained import Trainings
 from itool_data.differences import differences
 from itool_data.run import Run
 from itool_data.store.sql import query
@@ -24,15 +24,16 @@ MOST_PLACES = 40  # of a round's map
 Row = dict[str, Any]
 
 
-def fragments(run: Run, names: Mapping[str, str]) -> Row:
+def fragments(run: Run, names: Mapping[str, str], trained: Trainings) -> Row:
     """The deficiency maps by round, fragment accuracy by split, and the proofs of the pairs by round.
 
     Args:
         run: the run.
         names: what its policies are called, in the order shown.
+        trained: what it trained, which says the policy that a round starts from.
     """
     rounds = query(run.store, "SELECT DISTINCT round FROM fragments UNION SELECT DISTINCT round FROM pairs").to_pylist()
-    policies = {round_: starts_from(run, round_) for round_ in sorted(row["round"] for row in rounds)}
+    policies = {round_: trained.after(round_ - 1) for round_ in sorted(row["round"] for row in rounds)}
     order = list(names)
     decided: dict[str, list[Decisions]] = {}
     for one in sorted(read_decisions(run), key=lambda d: order.index(d.policy)):
