@@ -23,7 +23,7 @@ from itool_eval.fragments import decide, held_out
 
 SEARCHED, SAME, OTHER = "fragments:searched samples", "fragments:same functions", "fragments:other functions"
 DISTANCES = (SEARCHED, SAME, OTHER)
-ENDS = 200  # test samples whose closing tokens are scored
+ENDS = 120  # test samples whose closing tokens are scored
 
 
 def ask_fragments_and_ends(console: Console, run: Run, adapter: Adapter | None) -> float:
