@@ -39,7 +39,7 @@ def test_every_arm_comes_after_what_it_needs(plan: Plan) -> None:
         key = (arm.name, arm.seed)
         assert key not in done, f"{key} twice"
         if arm.parent:
-            assert (arm.parent, arm.seed) in done
+            assert {(name, arm.seed) for name in plan.rates.get(arm.parent, [arm.parent])} <= done
         if arm.rates:
             assert {(name, plan.seeds[0]) for name in plan.rates[arm.rates]} <= done
         if arm.tokens_of:
@@ -53,7 +53,7 @@ def test_every_arm_comes_after_what_it_needs(plan: Plan) -> None:
 @pytest.mark.parametrize("plan", [first.PLAN, second.PLAN], ids=lambda plan: plan.name)
 def test_every_arms_settings_and_stages_exist_and_only_tuning_sees_validation_items(plan: Plan) -> None:
     for arm in plan.arms:
-        config = load_config(plan.config, list(arm.changes))
+        config = load_config(plan.config, [change.format(data="data") for change in arm.changes])
         stages = stage_names(config.loop)
         assert arm.until in stages and (not arm.leaves or arm.leaves in stages), arm
         assert (config.loop.benchmarks == [plan.validation]) == (arm.tier == "tuning")
@@ -66,8 +66,10 @@ def test_no_arm_changes_what_was_made_before_it_leaves(plan: Plan) -> None:
     made_by = {"warmup": {"warmup"}, "evaluate": {"eval"}, "perplexity": {"perplexity"}, "mine": {"mine"},
                "preference": {"preference"}}  # fmt: skip
     for arm in plan.arms:
-        before = settings[arm.parent, arm.seed]
-        own = settings[arm.name if arm.leaves else arm.parent, arm.seed] = (*before, *arm.changes)
+        parent = next(iter(plan.rates.get(arm.parent, [arm.parent])))
+        before = settings[parent, arm.seed]
+        own = (*before, *(change.format(data="data") for change in arm.changes))
+        settings[arm.name if arm.leaves else parent, arm.seed] = own
         if arm.leaves:
             names = stage_names(LoopSettings(rounds=plan.rounds))
             done = names[: names.index(arm.leaves) + 1]
@@ -76,14 +78,16 @@ def test_no_arm_changes_what_was_made_before_it_leaves(plan: Plan) -> None:
             assert differences(old, new, used) == [], arm
 
 
-def test_the_sizes_of_the_first_plan_are_its_configs():
+def test_the_sizes_of_the_plans_are_their_configs():
     config = load_config(first.PLAN.config, [])
     assert (config.data.pool, config.warmup.samples) == (first.POOL, first.WARMUP)
+    config = load_config(second.PLAN.config, [])
+    assert (config.loop.items, config.eval.fragments) == (second.ITEMS, second.FRAGMENTS)
 
 
 def test_the_losses_of_the_second_plan_take_their_own_parameters():
     for arm in second.PLAN.arms:
-        hyperparameters(load_config(second.PLAN.config, list(arm.changes)).preference)
+        hyperparameters(load_config(second.PLAN.config, [c for c in arm.changes if "{" not in c]).preference)
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -100,13 +104,13 @@ def test_results_are_read_back_and_an_arm_that_is_done_again_takes_its_own_place
     assert again.outcomes("a", 2, "x") == outcomes(True)
 
 
-def test_the_best_rate_is_the_smaller_of_equals_and_none_before_all_are_tried(tmp_path):
+def test_the_best_arm_has_the_smaller_rate_of_equals_and_none_before_all_are_tried(tmp_path):
     results, rates = Results(tmp_path), {"low": 0.1, "middle": 0.2, "high": 0.3}
     results.add({"arm": "high", "seed": 1}, {"v": outcomes(True, True, False)})
     results.add({"arm": "middle", "seed": 1}, {"v": outcomes(False, True, True)})
-    assert results.best_rate(rates, 1, "v") is None
+    assert results.best_arm(rates, 1, "v") is None
     results.add({"arm": "low", "seed": 1}, {"v": outcomes(True, False, False)})
-    assert results.best_rate(rates, 1, "v") == 0.2
+    assert results.best_arm(rates, 1, "v") == "middle"
 
 
 # --- the tables -------------------------------------------------------------------------------------------------------
@@ -218,7 +222,7 @@ def as_published(toy: Path, folder: Path) -> Path:
 
 
 def test_arms_run_as_run_folders_and_their_outcomes_are_kept(replication: Replication, tmp_path: Path):
-    elsewhere = tmp_path / "root" / "seed-1" / "studies" / "replication" / ".mixed.lock"
+    elsewhere = tmp_path / "root" / ".seed-1-studies-replication-mixed.lock"
     elsewhere.parent.mkdir(parents=True)
     with FileLock(elsewhere):  # another process works on this arm
         while replication.do_next():
@@ -258,3 +262,22 @@ def test_arms_run_as_run_folders_and_their_outcomes_are_kept(replication: Replic
     assert open_run(main).config.warmup.checkpoint_seconds == 30
     again = Results(tmp_path / "results").facts["best-of-n-mined", 1]
     assert again == {**facts["best-of-n-mined"], "seconds": again["seconds"]}
+
+
+def test_an_arm_goes_on_from_the_best_of_a_group_whose_folder_is_made_again(replication: Replication) -> None:
+    """Both are known from elsewhere; the one with more items right is trained again, but not asked."""
+    passes = {"tune-twice": 2.0, "tune-once": 1.0}
+    once = ("loop.rounds=0", "loop.items=1", "warmup.epochs=1")
+    arms = (
+        Arm("tune-twice", 1, "tuning", "evaluate-0", leaves="import", changes=("loop.rounds=0",)),
+        Arm("tune-once", 1, "tuning", "evaluate-0", leaves="import", changes=once),
+        Arm("start", 1, "main", "evaluate-0", "passes", "warmup", ("loop.items=2",)),
+    )
+    replication.plan = replace(replication.plan, arms=arms, rates={"passes": passes}, validation="v")
+    replication.results.add({"arm": "tune-twice", "seed": 1}, {"v": outcomes(False, True)})
+    replication.results.add({"arm": "tune-once", "seed": 1}, {"v": outcomes(True, True)})
+    replication.do_all()
+    studies = replication.root / "seed-1" / "studies" / "replication"
+    start = studies / "tune-once" / "studies" / "replication" / "start"
+    assert open_run(start).config.warmup.epochs == 1 and open_run(start).config.loop.items == 2
+    assert len(replication.results.outcomes("start", 1, "apibank")) == 2

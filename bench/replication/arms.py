@@ -73,10 +73,11 @@ class Replication:
 
     def _try(self, arm: Arm) -> bool:
         """Do an arm unless another process has its folder, or has just done it."""
-        folder = self._folder(arm.name, arm.seed)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(parents=True, exist_ok=True)
+        # Not beside the folder: that may be in the folder of another arm, which is yet to be made.
+        name = "-".join(self._folder(arm.name, arm.seed).relative_to(self.root).parts)
         try:
-            with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            with FileLock(self.root / f".{name}.lock", timeout=0):
                 self.results.read()
                 if (arm.name, arm.seed) not in self.results.facts:
                     self.do(arm)
@@ -86,7 +87,10 @@ class Replication:
 
     def _needs(self, arm: Arm) -> set[Key]:
         """The arms without whose results it cannot be done."""
-        rates = {(name, self.plan.seeds[0]) for name in self.plan.rates[arm.rates]} if arm.rates else set()
+        groups = {arm.rates, arm.parent} & self.plan.rates.keys()
+        rates = {(name, self.plan.seeds[0]) for group in groups for name in self.plan.rates[group]}
+        if not rates <= self.results.facts.keys():
+            return rates  # which arm's run it leaves is not known before
         tokens = {(arm.tokens_of, arm.seed)} if arm.tokens_of else set()
         return rates | tokens | {(a.name, a.seed) for a in self._before(arm)}
 
@@ -113,8 +117,8 @@ class Replication:
         self._main(arm.seed)
         if before := self._before(arm):
             self._reach(before[-1])
-        parent = self._folder(arm.parent, arm.seed)
-        changes = (*arm.changes, *self._rates(arm), *self._budget(arm))
+        parent = self._folder(self._parent(arm), arm.seed)
+        changes = (*(c.format(data=self.data) for c in arm.changes), *self._rates(arm), *self._budget(arm))
         if arm.leaves:
             if not self._has(parent, arm.leaves):
                 do_until(self.console, parent, arm.leaves)
@@ -128,11 +132,17 @@ class Replication:
 
     def _before(self, arm: Arm) -> list[Arm]:
         """The arms that bring the run of an arm's parent on, as far as the arm needs it."""
-        owners = [a for a in self.plan.arms if a.seed == arm.seed and (a.name if a.leaves else a.parent) == arm.parent]
-        if arm.leaves:
-            stages = self._stages()
-            return [a for a in owners if stages.index(a.until) <= stages.index(arm.leaves)]
-        return owners[: owners.index(arm)]
+        parent = self._parent(arm)
+        owners = [a for a in self.plan.arms if a.seed == arm.seed and (a.name if a.leaves else a.parent) == parent]
+        if not arm.leaves:
+            return owners[: owners.index(arm)]
+        stages = self._stages()
+        before = [a for a in owners if stages.index(a.until) <= stages.index(arm.leaves)]
+        return before if parent == MAIN else before or owners[:1]  # who makes the folder comes first in any case
+
+    def _parent(self, arm: Arm) -> str:
+        """The name of the arm whose run an arm leaves or goes on in."""
+        return self._best(arm.parent) if arm.parent in self.plan.rates else arm.parent
 
     def _main(self, seed: int) -> None:
         """Make a seed's main run and import its data, unless that is done."""
@@ -149,16 +159,20 @@ class Replication:
         if name == MAIN:
             return self.root / f"seed-{seed}"
         arm = next(a for a in self.plan.arms if (a.name, a.seed) == (name, seed))
-        parent = self._folder(arm.parent, seed)
+        parent = self._folder(self._parent(arm), seed)
         return parent / "studies" / STUDY / name if arm.leaves else parent
 
     def _rates(self, arm: Arm) -> tuple[str, ...]:
         """The learning rate that the validation items chose for the arm's group; all seeds take the first one's."""
         if not arm.rates:
             return ()
-        best = self.results.best_rate(self.plan.rates[arm.rates], self.plan.seeds[0], self.plan.validation)
-        assert best is not None, f"{arm.name} comes before the tuning of {arm.rates} in the plan"
-        return self.plan.with_rate(arm.rates, best)
+        return self.plan.with_rate(arm.rates, self.plan.rates[arm.rates][self._best(arm.rates)])
+
+    def _best(self, group: str) -> str:
+        """The tuning arm of a group that the validation items chose."""
+        best = self.results.best_arm(self.plan.rates[group], self.plan.seeds[0], self.plan.validation)
+        assert best is not None, f"the tuning of {group} comes too late in the plan"
+        return best
 
     def _budget(self, arm: Arm) -> tuple[str, ...]:
         if not arm.tokens_of:

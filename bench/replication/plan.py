@@ -24,7 +24,7 @@ class Arm:
         seed: of its run.
         tier: `tuning` arms are asked the validation items, the others the test items.
         until: the last stage to do.
-        parent: the arm whose run it leaves, or the main run.
+        parent: the arm whose run it leaves, the group of tuning arms whose best one that is, or the main run.
         leaves: the stage at whose end it leaves; empty: it does not, but goes on in its parent's folder.
         changes: its settings, as `--set` takes them.
         rates: the group of tuning arms whose best learning rate it takes.

@@ -61,13 +61,15 @@ def _tuning(plan: Plan, results: Results) -> str:
         asked = [results.outcomes(arm, plan.seeds[0], plan.validation) for arm in rates]
         if not any(asked):
             continue
-        best = results.best_rate(rates, plan.seeds[0], plan.validation)
+        best = results.best_arm(rates, plan.seeds[0], plan.validation)
         cells = [
             f"{rate:g}: {sum(o.valid for o in some)}/{len(some)}" if some else f"{rate:g}: not run yet"
             for rate, some in zip(rates.values(), asked, strict=True)
         ]
-        rows.append([group, *cells, f"{best:g}" if best else "open"])
-    head = ["group", "rate: right", "", "", "chosen"]
+        rows.append([group, f"{rates[best]:g}" if best else "open", *cells])
+    most = max(map(len, plan.rates.values()))
+    rows = [row + [""] * (most + 2 - len(row)) for row in rows]
+    head = ["group", "chosen", "rate: right", *[""] * (most - 1)]
     return _table("Learning rates: right validation items", head, rows)
 
 

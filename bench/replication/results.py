@@ -94,8 +94,8 @@ class Results:
             if (row["arm"], row["seed"], row["benchmark"]) == (arm, seed, benchmark)
         ]
 
-    def best_rate(self, rates: Mapping[str, float], seed: int, benchmark: str) -> float | None:
-        """The learning rate whose arm got most items right, the smaller of equals; None until all are there.
+    def best_arm(self, rates: Mapping[str, float], seed: int, benchmark: str) -> str | None:
+        """The arm with most items right, of equals that with the smaller learning rate; None until all are there.
 
         Args:
             rates: by the name of the arm that tried it.
@@ -104,5 +104,5 @@ class Results:
         """
         if any((arm, seed) not in self.facts for arm in rates):
             return None
-        right = {rate: sum(o.valid for o in self.outcomes(arm, seed, benchmark)) for arm, rate in rates.items()}
-        return min(rates.values(), key=lambda rate: (-right[rate], rate))
+        right = {arm: sum(o.valid for o in self.outcomes(arm, seed, benchmark)) for arm in rates}
+        return min(rates, key=lambda arm: (-right[arm], rates[arm]))

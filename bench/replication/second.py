@@ -21,8 +21,10 @@ LIKELIHOOD = ("preference.anchor=0", "preference.span=step", "preference.beta=nu
 PAPER = (*LIKELIHOOD, "preference.anchor_on=chosen", "preference.batch=8", "pairs.proved=false")
 CHANGES = {"walk": (), "sft": (*LIKELIHOOD, *MORE_SFT), "doubted": (*LIKELIHOOD, *DOUBTED), "paper": PAPER}
 
-
+ITEMS, FRAGMENTS = 160, 160
+BENCHMARKS = f"loop.benchmarks=[{BFCL}, {API_BANK}:{{data}}/apibank, {SEAL_TOOLS}]"
 ASKED = (f"loop.benchmarks=[{VALIDATION}]", "loop.items=0", "eval.fragments=0")  # of a tuning arm
+ASKED_AGAIN = (BENCHMARKS, f"loop.items={ITEMS}", f"eval.fragments={FRAGMENTS}")  # of what leaves one
 
 
 def with_rate(group: str, rate: float) -> tuple[str, ...]:
@@ -47,12 +49,19 @@ def arms() -> list[Arm]:
     return [*plan, *(arm for seed in SEEDS for arm in _second(seed))]
 
 
+def _warm(seed: int) -> str:
+    """Where the policy is that a seed starts from: the first seed's is the one that the tuning of passes chose."""
+    return "passes" if seed == SEEDS[0] else MAIN
+
+
 def _start(seed: int) -> Arm:
+    if seed == SEEDS[0]:
+        return Arm("start", seed, "main", "evaluate-0", _warm(seed), "warmup", ASKED_AGAIN)
     return Arm("start", seed, "main", "evaluate-0", rates="passes")
 
 
 def _mined(seed: int) -> Arm:
-    return Arm("mined", seed, "main", "mine-1", MAIN, "evaluate-0", ("loop.rounds=1",))
+    return Arm("mined", seed, "main", "mine-1", _warm(seed), "evaluate-0", ("loop.rounds=1",))
 
 
 def _tune_passes() -> list[Arm]:
@@ -70,26 +79,29 @@ def _tune(name: str, parent: str = "mined") -> list[Arm]:
 
 
 def _round(name: str, seed: int, tier: Tier = "main", parent: str = "mined", rates: str = "") -> Arm:
-    return Arm(f"{name}-1", seed, tier, "evaluate-1", parent, "mine-1", CHANGES.get(name, ()), rates or name)
+    if seed == SEEDS[0] and not rates:  # the one that the tuning chose
+        return Arm(f"{name}-1", seed, tier, "evaluate-1", name, "preference-1", ASKED_AGAIN)
+    changes = (*CHANGES.get(name, ()), *ASKED_AGAIN)
+    return Arm(f"{name}-1", seed, tier, "evaluate-1", parent, "mine-1", changes, rates or name)
 
 
 def _searched(search: str, seed: int) -> list[Arm]:
     """A round on the proved pairs of another search at as many decoded tokens; a tree's are spent on fewer samples."""
     changes = ("loop.rounds=1", f"loop.search={search}", *([TREES] if search == "mcts" else []))
-    mined = Arm(f"{search}-mined", seed, "ablation", "mine-1", MAIN, "evaluate-0", changes, tokens_of="mined")
+    mined = Arm(f"{search}-mined", seed, "ablation", "mine-1", _warm(seed), "evaluate-0", changes, tokens_of="mined")
     return [mined, _round(search, seed, "ablation", mined.name, "walk")]
 
 
 def _paper(seed: int) -> list[Arm]:
     """SimPO on the whole steps of a tree search's pairs, proved or not."""
     changes = ("loop.rounds=1", "loop.search=mcts", TREES, "pairs.proved=false")
-    mined = Arm("paper-mined", seed, "ablation", "mine-1", MAIN, "evaluate-0", changes)
-    return [mined, *_tune("paper", mined.name), _round("paper", seed, "ablation", mined.name)]
+    mined = Arm("paper-mined", seed, "ablation", "mine-1", _warm(seed), "evaluate-0", changes)
+    return [mined, *_tune("paper", mined.name), _round("paper", seed, "ablation")]
 
 
 def _second(seed: int) -> list[Arm]:
     """One round more, with a walk of its own; of SFT twice as many passes, from where the first round started."""
-    twice = (*CHANGES["sft"], "preference.epochs=4")
+    twice = (*CHANGES["sft"], *ASKED_AGAIN, "preference.epochs=4")
     return [
         Arm("walk-2", seed, "main", "evaluate-2", "walk-1", "evaluate-1", ("loop.rounds=2",), "walk"),
         Arm("sft-2", seed, "main", "evaluate-1", "mined", "mine-1", twice, "sft"),
@@ -114,10 +126,7 @@ PLAN = Plan(
     name="second",
     page=ROOT / "docs" / "second_replication.md",
     config=ROOT / "configs" / "replication" / "second.yaml",
-    settings=(
-        f"loop.sources=[{', '.join(SOURCES)}]",
-        f"loop.benchmarks=[{BFCL}, {API_BANK}:{{data}}/apibank, {SEAL_TOOLS}]",
-    ),
+    settings=(f"loop.sources=[{', '.join(SOURCES)}]", BENCHMARKS),
     rounds=ROUNDS,
     seeds=SEEDS,
     arms=tuple(arms()),
