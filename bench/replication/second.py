@@ -7,7 +7,7 @@ from bench.replication.plan import MAIN, ROOT, Arm, Comparison, Plan, Tier
 SEEDS = (1, 2)
 SEAL_TOOLS = "test:seal_tools"
 SOURCES = (*DATA, "seal_tools:{data}/seal_tools/test_in_domain.json")
-PASSES = (3.0, 2.0, 1.0)  # the longest first: two processes are done at the same time then
+PASSES = (1.0, 2.0)
 RATES = (1e-4, 4e-4)
 ROUNDS = 2
 
@@ -21,7 +21,7 @@ LIKELIHOOD = ("preference.anchor=0", "preference.span=step", "preference.beta=nu
 PAPER = (*LIKELIHOOD, "preference.anchor_on=chosen", "preference.batch=8", "pairs.proved=false")
 CHANGES = {"walk": (), "sft": (*LIKELIHOOD, *MORE_SFT), "doubted": (*LIKELIHOOD, *DOUBTED), "paper": PAPER}
 
-ITEMS, FRAGMENTS = 160, 160
+ITEMS, FRAGMENTS = 120, 120
 BENCHMARKS = f"loop.benchmarks=[{BFCL}, {API_BANK}:{{data}}/apibank, {SEAL_TOOLS}]"
 ASKED = (f"loop.benchmarks=[{VALIDATION}]", "loop.items=0", "eval.fragments=0")  # of a tuning arm
 ASKED_AGAIN = (BENCHMARKS, f"loop.items={ITEMS}", f"eval.fragments={FRAGMENTS}")  # of what leaves one
@@ -40,24 +40,23 @@ def tried(group: str) -> dict[str, float]:
 def arms() -> list[Arm]:
     """All arms, what matters most first."""
     first, *others = SEEDS
-    plan = [*_tune_passes(), _start(first), _mined(first), *_tune("walk"), *_tune("sft")]
-    plan += [_round("walk", first), _round("sft", first)]
+    plan = [*_tune_passes(), _mined(first), *_tune("walk"), *_tune("sft"), *_main(first)]
     for seed in others:
-        plan += [_start(seed), _mined(seed), _round("walk", seed), _round("sft", seed)]
+        warm = Arm("warm", seed, "tuning", "evaluate-0", MAIN, "import", ("loop.rounds=0", *ASKED), "passes")
+        plan += [warm, _mined(seed), *_main(seed)]
     plan += [*_tune("doubted"), _round("doubted", first), *_searched("mcts", first), *_searched("best-of-n", first)]
     plan += [*_paper(first)]
     return [*plan, *(arm for seed in SEEDS for arm in _second(seed))]
 
 
 def _warm(seed: int) -> str:
-    """Where the policy is that a seed starts from: the first seed's is the one that the tuning of passes chose."""
-    return "passes" if seed == SEEDS[0] else MAIN
+    """The arm that a seed starts from: the first seed's is the one that the tuning of passes chose."""
+    return "passes" if seed == SEEDS[0] else "warm"
 
 
-def _start(seed: int) -> Arm:
-    if seed == SEEDS[0]:
-        return Arm("start", seed, "main", "evaluate-0", _warm(seed), "warmup", ASKED_AGAIN)
-    return Arm("start", seed, "main", "evaluate-0", rates="passes")
+def _main(seed: int) -> list[Arm]:
+    start = Arm("start", seed, "main", "evaluate-0", _warm(seed), "warmup", ASKED_AGAIN)
+    return [_round("walk", seed), _round("sft", seed), start]
 
 
 def _mined(seed: int) -> Arm:
