@@ -7,20 +7,28 @@ drawing (the walk), and what is right (`proof.py`).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from itool_data.dialects import parse_prefix
+from itool_data.dialects import OWN, DialectName, parse_prefix
+from itool_data.form import Form
 from itool_data.match import ErrorClass
 from itool_data.prompt import Tokenised
 from itool_data.proof import step_error
 from itool_data.sample import Sample
 from itool_data.steps import split_steps
 
-Decode = Callable[[Sequence[int]], str]
 Kind = Literal["name", "argument", "end", "prose"]
+
+
+class What(NamedTuple):
+    """What a step is: its kind, the call's function, the argument's parameter."""
+
+    kind: Kind
+    function: str | None = None
+    parameter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Fragment:
         prefix: the response so far, as text.
         ids: the right step's token ids.
         text: the right step.
+        what: it is.
         logprob: the policy's, of the right step, in nats.
         probability: of being right, as far as it is known.
         draws: of the next step.
@@ -45,6 +54,7 @@ class Fragment:
     prefix: str
     ids: tuple[int, ...]
     text: str
+    what: What
     logprob: float
     probability: float
     draws: int = 0
@@ -54,33 +64,33 @@ class Fragment:
     error: ErrorClass | None = None
 
 
-def right_steps(sample: Sample, response: Sequence[int], decode: Decode) -> list[tuple[int, ...]] | str:
+def right_steps(sample: Sample, response: Sequence[int], form: Form) -> list[tuple[int, ...]] | str:
     """Cut a response into steps, each of them proved right.
 
     Args:
         sample: with the gold calls.
         response: token ids, end-of-turn included.
-        decode: the tokenizer's decode.
+        form: of the response.
 
     Returns:
         The steps, or why there are none: which of them is wrong, by the sample's own gold calls.
     """
-    steps = [tuple(step) for step in split_steps(response, decode)]
+    steps = [tuple(step) for step in split_steps(response, form)]
     before: tuple[int, ...] = ()
     for number, step in enumerate(steps):
-        text, wanted = decode(before), decode(step)
-        error = step_error(text, wanted, number == len(steps) - 1, sample)
+        text, wanted = form.decode(before), form.decode(step)
+        error = step_error(text, wanted, number == len(steps) - 1, sample, form.dialect)
         if error is not None:
             return f"its own checker calls the gold response wrong at {wanted!r}: {error}"
         before += step
     return steps
 
 
-def refusal(tokenised: Tokenised, decode: Decode) -> str | None:
+def refusal(tokenised: Tokenised, form: Form) -> str | None:
     """Say why a sample's gold response cannot be walked along; None where it can."""
-    if decode(tokenised.response) != tokenised.sample.target:
+    if form.dialect == OWN and form.decode(tokenised.response) != tokenised.sample.target:
         return "the tokenizer does not give the gold response back"
-    steps = right_steps(tokenised.sample, tokenised.response, decode)
+    steps = right_steps(tokenised.sample, tokenised.response, form)
     return steps if isinstance(steps, str) else None
 
 
@@ -90,45 +100,46 @@ def step_logprobs(steps: Sequence[Sequence[int]], logprobs: Sequence[float]) -> 
     return [sum(logprobs[end - len(step) : end]) for step, end in zip(steps, ends, strict=True)]
 
 
-def gold_fragments(tokenised: Tokenised, logprobs: Sequence[float], decode: Decode) -> list[Fragment]:
+def gold_fragments(tokenised: Tokenised, logprobs: Sequence[float], form: Form) -> list[Fragment]:
     """The fragments of a sample's gold response, from one pass over it.
 
     Args:
         tokenised: the sample.
         logprobs: the policy's, a token of the gold response.
-        decode: the tokenizer's decode.
+        form: of the response.
     """
-    steps = split_steps(tokenised.response, decode)
+    steps = split_steps(tokenised.response, form)
     before: list[int] = []
     found = []
     for number, (step, logprob) in enumerate(zip(steps, step_logprobs(steps, logprobs), strict=True)):
-        found.append(Fragment(number, decode(before), tuple(step), decode(step), logprob, math.exp(logprob)))
+        prefix, text = form.decode(before), form.decode(step)
+        what = describe(prefix, text, tokenised.sample, form.dialect)
+        found.append(Fragment(number, prefix, tuple(step), text, what, logprob, math.exp(logprob)))
         before += step
     return found
 
 
-def describe(prefix: str, step: str, sample: Sample) -> tuple[Kind, str | None, str | None]:
-    """What a step is: its kind, the call's function, the argument's parameter."""
-    if not sample.calls:
-        return "prose", None, None
-    before, after = parse_prefix(prefix), parse_prefix(prefix + step)
+def describe(prefix: str, step: str, sample: Sample, dialect: DialectName) -> What:
+    """What a step is."""
+    before, after = (parse_prefix(text, dialect, sample.tools) for text in (prefix, prefix + step))
+    if not sample.calls or (after.begins is None or after.begins >= len(prefix + step)):
+        return What("prose")
     calls = [*after.calls, *([after.open] if after.open else [])]
     known = [*before.calls, *([before.open] if before.open else [])]
     if not calls:
-        return "end", None, None
+        return What("end")
     given = known[len(calls) - 1].arguments if len(known) == len(calls) else {}
     if new := [name for name in calls[-1].arguments if name not in given]:
-        return "argument", calls[-1].name, new[-1]
+        return What("argument", calls[-1].name, new[-1])
     if len(calls) > len(known):
-        return "name", calls[-1].name, None
-    return "end", calls[-1].name if before.open else None, None
+        return What("name", calls[-1].name)
+    return What("end", calls[-1].name if before.open else None)
 
 
 def fragment_row(
     fragment: Fragment, sample: Sample, round_: int, policy: str, tree_id: str | None = None
 ) -> dict[str, Any]:
     """A row of the table `fragments`; `tree_id` is the walk's, None for a pass over the gold response."""
-    kind, function, parameter = describe(fragment.prefix, fragment.text, sample)
     return {
         "sample_id": sample.sample_id,
         "round": round_,
@@ -138,9 +149,7 @@ def fragment_row(
         "prefix_text": fragment.prefix,
         "step_text": fragment.text,
         "step_ids": fragment.ids,
-        "kind": kind,
-        "function": function,
-        "parameter": parameter,
+        **fragment.what._asdict(),
         "logprob": fragment.logprob,
         "probability": fragment.probability,
         "draws": fragment.draws,

@@ -1,4 +1,4 @@
-"""The names of what can be chosen: engines, searches, losses. Settings and commands take them from here."""
+"""The names of what can be chosen: engines, searches, losses, dialects. Settings and commands take them from here."""
 
 from typing import Literal
 
@@ -8,3 +8,6 @@ Select = Literal["perplexity", "doubt", "pass-rate"]
 Contrast = Literal["simpo", "dpo", "ipo", "orpo"]  # the losses of paper Table 9
 Loss = Literal[Contrast, "nll"]
 Batching = Literal["tree", "pairs"]
+DialectName = Literal[
+    "python", "json", "hermes", "llama", "lfm2", "qwen-xml", "glm", "gemma", "deepseek", "mistral", "harmony"
+]  # of `itool_data/dialects/`

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Literal
 
-from itool_data.dialects import CallFormat, CallSyntaxError, PartialCalls, detect_format, parse
+from itool_data.dialects import CallSyntaxError, DialectName, PartialCalls, detect_format, parse
 from itool_data.sample import JSON, AcceptedCall, Sample, Tool, ToolCall
 
 ErrorClass = Literal[
@@ -98,12 +98,12 @@ def prefix_agreement(partial: PartialCalls, answers: Sequence[AcceptedCall]) -> 
     return (paired - too_many - too_few) / max(len(calls), len(answers))
 
 
-def response_matches(text: str, sample: Sample, fmt: CallFormat) -> bool:
+def response_matches(text: str, sample: Sample, dialect: DialectName) -> bool:
     """Say whether a complete response is right: its calls match, or neither it nor the gold response calls anything."""
-    return response_error(text, sample, fmt) is None
+    return response_error(text, sample, dialect) is None
 
 
-def response_error(text: str, sample: Sample, fmt: CallFormat) -> ErrorClass | None:
+def response_error(text: str, sample: Sample, dialect: DialectName) -> ErrorClass | None:
     """Name what is wrong with a complete response; None when it is right.
 
     Where the gold response is plain text, any call attempt, in any format and however broken, is a wrong tools count.
@@ -111,7 +111,7 @@ def response_error(text: str, sample: Sample, fmt: CallFormat) -> ErrorClass | N
     if not sample.answers:
         return None if detect_format(text) is None else "Tools Count"
     try:
-        calls = parse(text, fmt)
+        calls = parse(text, dialect, sample.tools)
     except CallSyntaxError:
         return "Code Syntax"
     return first_error(calls, sample.answers, sample.tools)

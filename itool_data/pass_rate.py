@@ -69,5 +69,6 @@ def pass_rates(
 
 
 def _rate(sample: Sample, draws: Sequence[Draw], prompter: Prompter) -> PassRate:
-    right = [d.finish == "stop" and response_matches(prompter.decode(d.ids), sample, "python") for d in draws]
+    form = prompter.form
+    right = [d.finish == "stop" and response_matches(form.decode(d.ids), sample, form.dialect) for d in draws]
     return PassRate(sample.sample_id, len(draws), sum(right))

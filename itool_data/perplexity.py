@@ -48,8 +48,6 @@ def score_samples(policy: Policy, prompter: Prompter, waiting: deque[Tokenised])
         chunk = [waiting.popleft() for _ in range(min(CHUNK, len(waiting)))]
         logprobs = policy.score([t.prompt for t in chunk], [t.response for t in chunk])
         yield [
-            Score(
-                t.key, len(lps), -sum(lps) / len(lps), perplexity(lps), tuple(gold_fragments(t, lps, prompter.decode))
-            )
+            Score(t.key, len(lps), -sum(lps) / len(lps), perplexity(lps), tuple(gold_fragments(t, lps, prompter.form)))
             for t, lps in zip(chunk, logprobs, strict=True)
         ]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from itool_data.form import Form
 from itool_data.sample import JSON, Message, Sample, Tool, canonical_json
 
 ToolStyle = Literal["signatures", "json"]
@@ -68,6 +69,7 @@ class Prompter:
     def __init__(self, tokenizer: Any, tools: ToolStyle = "signatures"):
         self._tokenizer = tokenizer
         self._tools = tools
+        self.form = Form(self.decode)
 
     def prompt_ids(self, sample: Sample) -> list[int]:
         """Token ids of everything before the sample's response, the template's generation prompt included."""

@@ -245,7 +245,7 @@ def searchable(
     for t in chosen:
         if (len(t) if search == "walk" else len(t.prompt)) > room:
             rejects.append(not_fitting(t, room))
-        elif search == "walk" and (reason := refusal(t, prompter.decode)):
+        elif search == "walk" and (reason := refusal(t, prompter.form)):
             rejects.append(of_sample(t.sample, reason))
         else:
             fitting.append(t)

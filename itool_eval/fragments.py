@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from itool_data.config import Config
-from itool_data.fragments import Fragment, describe, refusal
+from itool_data.fragments import Fragment, refusal
 from itool_data.policy.base import Described, derive_seed
 from itool_data.prompt import Prompter, Tokenised, tokenise
 from itool_data.rejects import of_sample, record_rejects
@@ -92,7 +92,7 @@ def held_out(run: Run, policy: Described, prompter: Prompter, split: Split, limi
 def _refusal(tokenised: Tokenised, prompter: Prompter, room: int) -> str | None:
     if len(tokenised) > room:
         return f"{len(tokenised.prompt)} prompt + {len(tokenised.response)} response tokens do not fit {room}"
-    return refusal(tokenised, prompter.decode)
+    return refusal(tokenised, prompter.form)
 
 
 def decide(run: Run, pool: Pool, tasks: Sequence[Task]) -> Iterator[list[Decided]]:
@@ -121,7 +121,6 @@ def decide(run: Run, pool: Pool, tasks: Sequence[Task]) -> Iterator[list[Decided
 
 def _row(fragment: Fragment, sample: Sample, policy: str) -> dict[str, Any]:
     right = not fragment.draws or fragment.right_draws > 0
-    kind, function, parameter = describe(fragment.prefix, fragment.text, sample)
     return {
         "policy": policy,
         "sample_id": sample.sample_id,
@@ -129,9 +128,7 @@ def _row(fragment: Fragment, sample: Sample, policy: str) -> dict[str, Any]:
         "number": fragment.number,
         "prefix_text": fragment.prefix,
         "step_text": fragment.text,
-        "kind": kind,
-        "function": function,
-        "parameter": parameter,
+        **fragment.what._asdict(),
         "probability": math.exp(fragment.logprob),
         "right": right,
         "wrong_text": fragment.wrong,

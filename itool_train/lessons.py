@@ -7,13 +7,14 @@ along, theirs alone are taken. Left out: what is done with them (`objective`).
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from itool_data.config import PreferenceSettings
 from itool_data.errors import ItoolError
+from itool_data.form import Decode
 from itool_data.prompt import Prompter
 from itool_data.run import Run
 from itool_data.store.samples import read_samples
@@ -21,7 +22,6 @@ from itool_data.store.sql import query
 from itool_train.losses import anchor_on, takes_pairs
 from itool_train.step_pairs import StepPair
 
-Decode = Callable[[Sequence[int]], str]
 # What closes a response, with the quote that shares a token with it.
 _CLOSING = re.compile(r"""\s*['"]?[\s)\]}]*""")
 

@@ -1,7 +1,6 @@
 """Response text <-> ToolCalls: what each call format takes, refuses and says about an unfinished response."""
 
 import re
-from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +11,9 @@ from itool_data.dialects import (
     MAX_DEPTH,
     MAX_DIGITS,
     MAX_LENGTH,
-    CallFormat,
+    WRITTEN,
     CallSyntaxError,
+    DialectName,
     PartialCalls,
     detect_format,
     parse,
@@ -23,7 +23,7 @@ from itool_data.dialects import (
 from itool_data.errors import ItoolError
 from itool_data.sample import ToolCall
 
-FORMATS: tuple[CallFormat, ...] = get_args(CallFormat)
+FORMATS: tuple[DialectName, ...] = tuple(WRITTEN)
 
 # JSON cannot hold a surrogate pair as two characters, so texts that have one are left to a test of their own.
 texts = st.text(st.characters()).filter(lambda text: not re.search("[\ud800-\udbff][\udc00-\udfff]", text))
@@ -64,7 +64,7 @@ def test_every_prefix_of_a_response_can_become_right_and_only_grows(fmt, calls):
     for end in range(len(text) + 1):
         partial = parse_prefix(text[:end], fmt)
         assert partial.error is None
-        assert partial.closed == (fmt != "xml" and end == len(text))
+        assert partial.closed == (fmt != "hermes" and end == len(text))
         assert list(partial.calls) == calls[: len(partial.calls)]
         if partial.open:
             assert partial.open.name == calls[len(partial.calls)].name
@@ -76,7 +76,7 @@ def test_every_prefix_of_a_response_can_become_right_and_only_grows(fmt, calls):
     assert list(parse_prefix(text, fmt).calls) == calls
 
 
-@pytest.mark.parametrize("fmt", ["json", "xml"])
+@pytest.mark.parametrize("fmt", ["json", "hermes"])
 def test_render_refuses_a_surrogate_pair_that_json_would_join(fmt):
     calls = [ToolCall("f", {"a": "\ud83d\ude00"})]
     assert parse(render(calls, "python"), "python") == calls
@@ -105,7 +105,7 @@ def test_render_spells_the_three_formats():
     assert render(calls, "json") == (
         '[{"name": "Get Trending Result", "arguments": {"category": "music"}}, {"name": "g.h", "arguments": {}}]'
     )
-    assert render(calls[1:] * 2, "xml") == "\n".join(
+    assert render(calls[1:] * 2, "hermes") == "\n".join(
         ['<tool_call>\n{"name": "g.h", "arguments": {}}\n</tool_call>'] * 2
     )
 
@@ -240,7 +240,7 @@ def test_python_errors_name_the_offset_and_what_was_expected(text, offset, expec
 def test_json_forms(text, arguments):
     assert repr(parse(text, "json")) == repr([ToolCall("f", arguments)])
     if not text.lstrip().startswith("["):
-        assert repr(parse(f"<tool_call>{text}</tool_call>\n", "xml")) == repr([ToolCall("f", arguments)])
+        assert repr(parse(f"<tool_call>{text}</tool_call>\n", "hermes")) == repr([ToolCall("f", arguments)])
 
 
 REFUSED_JSON_VALUES = [
@@ -265,13 +265,19 @@ def test_json_that_is_refused(text):
     with pytest.raises(CallSyntaxError, match=r"^offset \d+: expected "):
         parse(text, "json")
     with pytest.raises(CallSyntaxError, match=r"^offset \d+: expected "):
-        parse(f"<tool_call>{text}</tool_call>", "xml")
+        parse(f"<tool_call>{text}</tool_call>", "hermes")
 
 
-@pytest.mark.parametrize("text", ["hi", "<tool_call>", "<tool_call></tool_call>", '{"name": "f", "arguments": {}}'])
-def test_xml_wants_blocks_and_nothing_else(text):
+@pytest.mark.parametrize("text", ["<tool_call>", "<tool_call></tool_call>", "hi <tool_call>{}"])
+def test_hermes_wants_whole_blocks(text):
     with pytest.raises(CallSyntaxError):
-        parse(text, "xml")
+        parse(text, "hermes")
+
+
+@pytest.mark.parametrize("text", ["hi", '{"name": "f", "arguments": {}}', "a <tool_", ""])
+def test_hermes_takes_what_has_no_block_for_text(text):
+    assert parse(text, "hermes") == []
+    assert parse_prefix(text, "hermes").begins is None
 
 
 def nested(depth):
@@ -321,9 +327,9 @@ def test_prefix_says_what_is_complete(text, calls, open_call, ok):
 def test_prefix_of_xml_may_go_on_after_any_block():
     text = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
     for end in range(len(text)):
-        assert parse_prefix(text[:end], "xml").error is None
-    assert not parse_prefix(text, "xml").closed
-    assert parse_prefix(text + "x", "xml").error is not None
+        assert parse_prefix(text[:end], "hermes").error is None
+    assert not parse_prefix(text, "hermes").closed
+    assert parse_prefix(text + "x", "hermes").error is not None
 
 
 @settings(deadline=None)
@@ -339,7 +345,11 @@ def test_prefix_closes_exactly_where_parse_succeeds(text, fmt):
         assert not partial.closed
         assert partial.error in (None, str(e))
     else:
-        assert partial == PartialCalls(tuple(calls), None, None, fmt != "xml", partial.step_ends, len(text))
+        begins = None if fmt == "hermes" else 0  # no text here opens a block
+        ends = partial.step_ends
+        assert partial == PartialCalls(
+            tuple(calls), begins=begins, whole=True, closed=fmt != "hermes", step_ends=ends, read_to=len(text)
+        )
 
 
 @pytest.mark.parametrize(
@@ -359,7 +369,7 @@ def test_prefix_closes_exactly_where_parse_succeeds(text, fmt):
         ("['f(x)'('a b'=1)]", "python"),
         ('[{"name": "f", "arguments": {', "json"),
         ('{"function": {"name": "f", "arguments": "{}"}}', "json"),
-        ("I will.\n<tool_call>\n{", "xml"),
+        ("I will.\n<tool_call>\n{", "hermes"),
     ],
 )
 def test_detect_format(text, fmt):

@@ -1,15 +1,24 @@
 """Whatever a model writes gets an answer or a CallSyntaxError: nothing else is raised, nothing runs, all is linear."""
 
 import random
-from typing import get_args
 
 import pytest
 
-from itool_data.dialects import MAX_LENGTH, CallFormat, CallSyntaxError, detect_format, parse, parse_prefix, render
+from itool_data.dialects import (
+    DIALECTS,
+    MAX_LENGTH,
+    WRITTEN,
+    CallSyntaxError,
+    DialectName,
+    detect_format,
+    parse,
+    parse_prefix,
+    render,
+)
 from itool_data.sample import ToolCall
 from itool_data.steps import step_ends
 
-FORMATS: tuple[CallFormat, ...] = get_args(CallFormat)
+FORMATS: tuple[DialectName, ...] = tuple(DIALECTS)
 STRINGS = 100_000
 
 FRAGMENTS = [
@@ -66,7 +75,7 @@ VALID = [
 def hostile_strings(canary):
     """Seeded strings: fragments thrown together, valid responses with edits, and code that would leave a trace."""
     rng = random.Random(20250907)
-    valid = [render(VALID[:n], fmt) for n in (1, 2, 3) for fmt in FORMATS]
+    valid = [render(VALID[:n], fmt) for n in (1, 2, 3) for fmt in WRITTEN]
     code = [
         f"__import__('os').system('touch {canary}')",
         f"open('{canary}', 'w')",

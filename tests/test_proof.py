@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from toys import toy_sample
 
 from itool_data.dialects import parse_prefix, render
+from itool_data.form import Form
 from itool_data.match import response_error
 from itool_data.proof import fault, mendable, state_error, step_error
 from itool_data.sample import JSON, AcceptedCall, Sample, ToolCall
@@ -254,6 +255,7 @@ class Pieces:
 
     def __init__(self) -> None:
         self._known = [""]
+        self.form = Form(self.decode)
 
     def ids(self, pieces: list[str]) -> list[int]:
         self._known += [piece for piece in dict.fromkeys(pieces) if piece not in self._known]
@@ -283,7 +285,7 @@ def test_no_token_that_is_right_where_it_stands_is_at_fault(gold: Sample, data: 
     cuts, tokens = random.Random(seed), Pieces()
     texts = accepted_texts(gold)
     response = [*tokens.cut_up(data.draw(st.sampled_from(texts)), cuts), Pieces.END]
-    steps = split_steps(response, tokens.decode)
+    steps = split_steps(response, tokens.form)
     number = data.draw(st.integers(0, len(steps) - 1))
     before, right = [token for step in steps[:number] for token in step], steps[number]
     # A wrong step: a beginning of the right one, something else, and perhaps the response's end.
@@ -296,7 +298,7 @@ def test_no_token_that_is_right_where_it_stands_is_at_fault(gold: Sample, data: 
     assume(wrong and wrong != right and Pieces.END not in wrong[:-1])
     assume(step_error(tokens.decode(before), tokens.decode(wrong), ended, gold) is not None)
 
-    parts_at, first, last = fault(before, right, wrong, gold, tokens.decode)
+    parts_at, first, last = fault(before, right, wrong, gold, tokens.form)
     upto = [tokens.decode([*before, *wrong[:i]]) for i in range(len(wrong) + 1)]
     assert wrong[:parts_at] == right[:parts_at]
     assert parts_at <= first <= last < len(wrong)
@@ -340,7 +342,7 @@ def test_which_tokens_are_at_fault(
 ) -> None:
     tokens = Pieces()
     so_far, chosen, rejected = tokens.ids([before]), tokens.ids(right), tokens.ids(wrong)
-    assert fault(so_far, chosen, rejected, gold, tokens.decode) == expected
+    assert fault(so_far, chosen, rejected, gold, tokens.form) == expected
 
 
 @pytest.mark.parametrize(("ended", "proved"), [(True, True), (False, False)])
@@ -349,5 +351,5 @@ def test_a_response_that_the_limit_cut_off_is_not_proved_wrong(ended: bool, prov
     root = Node()
     for index, (piece, whole) in enumerate((("[find(city='Nairobi')]", True), ("[find(city='Nairobi, K", ended))):
         root.children.append(Node((index,), tuple(tokens.ids([piece])), terminal=True, ended=whole))
-    found = prove(Pair(root, *root.children, 0.5, 0), root, CITY, tokens.decode)
+    found = prove(Pair(root, *root.children, 0.5, 0), root, CITY, tokens.form)
     assert (found.proved, found.rejected) == (proved, "Code Syntax" if ended else None)

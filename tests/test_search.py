@@ -70,7 +70,7 @@ SCRIPT = {
 )
 def test_three_iterations_by_hand(gamma, child, right, wrong, root_value):
     settings = MctsSettings(depth=3, width=2, simulation=1, iterations=3, gamma=gamma)
-    root, asked = play(mcts(task(), settings, PLAIN, PROMPTER.decode), SCRIPT)
+    root, asked = play(mcts(task(), settings, PLAIN, PROMPTER.form), SCRIPT)
     # PUCT at "[f(" with N = 4: "a=1)" gets Q + 0.75 * 2 / 2, "a=2)" Q + 0.25 * 2 / 2, so the right one is expanded.
     assert asked == ["", "0", "0.0"]
     first = root.children[0]
@@ -86,7 +86,7 @@ def test_three_iterations_by_hand(gamma, child, right, wrong, root_value):
 
 def test_simulation_expands_on_from_the_best_new_child_in_the_same_iteration():
     settings = MctsSettings(depth=3, width=2, simulation=3, iterations=1)
-    root, asked = play(mcts(task(), settings, PLAIN, PROMPTER.decode), SCRIPT)
+    root, asked = play(mcts(task(), settings, PLAIN, PROMPTER.form), SCRIPT)
     assert asked == ["", "0", "0.0"]
     assert root.visits == 6
 
@@ -94,7 +94,7 @@ def test_simulation_expands_on_from_the_best_new_child_in_the_same_iteration():
 def test_a_selected_terminal_node_is_backed_up_and_costs_no_request():
     settings = MctsSettings(depth=1, width=2, simulation=2, iterations=4)
     script = {"": [draw("[f(a=1)]", -0.1), draw("[g()]", -3.0)]}
-    root, asked = play(mcts(task(), settings, PLAIN, PROMPTER.decode), script)
+    root, asked = play(mcts(task(), settings, PLAIN, PROMPTER.form), script)
     assert asked == [""]
     # At depth 1 the action is the whole response; three more iterations visit the right one.
     assert [k.visits for k in root.children] == [4, 1]
@@ -103,14 +103,12 @@ def test_a_selected_terminal_node_is_backed_up_and_costs_no_request():
 
 def test_a_response_cut_off_at_its_longest_is_wrong_even_if_it_reads_right():
     settings = MctsSettings(depth=1, width=2, simulation=1, iterations=1)
-    root, _ = play(
-        mcts(task(), settings, PLAIN, PROMPTER.decode), {"": [draw("[f(a=1)]"), draw("[f(a=1)]", end=False)]}
-    )
+    root, _ = play(mcts(task(), settings, PLAIN, PROMPTER.form), {"": [draw("[f(a=1)]"), draw("[f(a=1)]", end=False)]})
     assert [k.outcome for k in root.children] == [1.0, -1.0]
 
 
 def test_requests_carry_the_prefix_and_seeds_made_of_run_round_sample_path_and_draw():
-    growth = mcts(task(), MctsSettings(depth=3, width=2, max_tokens=50, temperature=1.5), PLAIN, PROMPTER.decode)
+    growth = mcts(task(), MctsSettings(depth=3, width=2, max_tokens=50, temperature=1.5), PLAIN, PROMPTER.form)
     first = next(growth)
     second = growth.send(Completion("t/", tuple(SCRIPT[""]), 0, 0))
     assert isinstance(first, Request) and isinstance(second, Request)
@@ -125,7 +123,7 @@ def test_reward_is_the_difference_of_states_with_self_evaluation_weighted():
     settings = MctsSettings(depth=2, width=2, simulation=1, iterations=1)
     reward = RewardSettings(weight=0.5)
     c = {"[f(": 0.4, "[f(a=1)]": 1.0, "[g(": -1.0, "[g()]": -2.0}
-    root, _ = play(mcts(task(), settings, reward, PROMPTER.decode), {"": [draw("[f(a=1)]"), draw("[g()]")], "C": c})
+    root, _ = play(mcts(task(), settings, reward, PROMPTER.form), {"": [draw("[f(a=1)]"), draw("[g()]")], "C": c})
     right, wrong = root.children
     # R("[f(") = 0 + 0.5 * 0.4 = 0.2; R("[f(a=1)]") = 1 + 0.5 = 1.5; V = 1.5 - 0.2 = 1.3; Q = 0.2 + 1.3 = 1.5
     assert (right.state_reward, right.reward) == (pytest.approx(0.2), pytest.approx(0.2))
@@ -136,7 +134,7 @@ def test_reward_is_the_difference_of_states_with_self_evaluation_weighted():
 
 def test_self_evaluation_asks_each_response_once_a_tree():
     settings = MctsSettings(depth=3, width=2, simulation=1, iterations=2)
-    growth = mcts(task(), settings, RewardSettings(weight=1), PROMPTER.decode)
+    growth = mcts(task(), settings, RewardSettings(weight=1), PROMPTER.form)
     asked, answer = [], None
     while True:
         try:
@@ -153,14 +151,14 @@ def test_self_evaluation_asks_each_response_once_a_tree():
 
 def test_prefix_outcome_tells_a_wrong_step_before_the_end():
     settings = MctsSettings(depth=3, width=2, simulation=1, iterations=2)
-    root, _ = play(mcts(task(), settings, RewardSettings(weight=0, outcome="prefix"), PROMPTER.decode), SCRIPT)
+    root, _ = play(mcts(task(), settings, RewardSettings(weight=0, outcome="prefix"), PROMPTER.form), SCRIPT)
     right, wrong = root.children[0].children
     assert right.outcome > root.children[0].outcome > wrong.outcome
 
 
 def test_pairs_are_the_extremes_of_q_at_each_node():
     settings = MctsSettings(depth=3, width=2, simulation=1, iterations=3)
-    root, _ = play(mcts(task(), settings, PLAIN, PROMPTER.decode), SCRIPT)
+    root, _ = play(mcts(task(), settings, PLAIN, PROMPTER.form), SCRIPT)
     found = extract_pairs(root, lambda n: PROMPTER.decode(n.step), PairSettings())
     (pair,) = found.pairs
     assert (PROMPTER.decode(pair.chosen.step), PROMPTER.decode(pair.rejected.step)) == ("a=1)", "a=2)")
@@ -177,7 +175,7 @@ def test_pairs_are_the_extremes_of_q_at_each_node():
 )
 def test_each_filter_drops_and_is_counted(changed, counted):
     settings = MctsSettings(depth=3, width=2, simulation=1, iterations=3)
-    root, _ = play(mcts(task(), settings, PLAIN, PROMPTER.decode), SCRIPT)
+    root, _ = play(mcts(task(), settings, PLAIN, PROMPTER.form), SCRIPT)
     found = extract_pairs(root, lambda n: PROMPTER.decode(n.step), PairSettings(**changed))
     assert found.pairs == []
     assert vars(found.dropped) == {"similarity": 0, "delta_q": 0, "q_chosen": 0, "unproved": 0} | {counted: 1}
@@ -185,14 +183,14 @@ def test_each_filter_drops_and_is_counted(changed, counted):
 
 def test_filters_keep_what_is_exactly_on_the_bound():
     settings = MctsSettings(depth=3, width=2, simulation=1, iterations=3)
-    root, _ = play(mcts(task(), settings, PLAIN, PROMPTER.decode), SCRIPT)
+    root, _ = play(mcts(task(), settings, PLAIN, PROMPTER.form), SCRIPT)
     bounds = PairSettings(max_similarity=0.75, min_delta_q=2.0, min_q_chosen=1.0)
     assert len(extract_pairs(root, lambda n: PROMPTER.decode(n.step), bounds).pairs) == 1
 
 
 def test_the_ablation_pairs_the_most_with_the_least_probable_of_four():
     draws = [draw("[f(a=1)]", -2.0), draw("[f(a=3)]", -5.0), draw("[g()]", -0.5), draw("[f(a=1)]", -2.0)]
-    root, asked = play(sample_responses(task(), MctsSettings(), PLAIN, PROMPTER.decode), {"": draws})
+    root, asked = play(sample_responses(task(), MctsSettings(), PLAIN, PROMPTER.form), {"": draws})
     assert asked == [""]
     (pair,) = most_and_least_probable(root).pairs
     assert (PROMPTER.decode(pair.chosen.step), PROMPTER.decode(pair.rejected.step)) == ("[g()]", "[f(a=3)]")
@@ -203,7 +201,7 @@ def test_best_of_n_draws_until_the_budget_is_spent_and_pairs_the_best_with_the_w
     batches = [["[f(a=3)]", "[f(a=2)]"], ["[f(a=1)]", "[g(c=1)]"], ["never", "asked"]]
     seeds, answer = [], None
     settings = MctsSettings(width=2, budget=19)
-    growth = best_of_n(task(), settings, RewardSettings(weight=0, outcome="prefix"), PROMPTER.decode)
+    growth = best_of_n(task(), settings, RewardSettings(weight=0, outcome="prefix"), PROMPTER.form)
     while True:
         try:
             wanted = growth.send(answer)
@@ -221,7 +219,7 @@ def test_best_of_n_draws_until_the_budget_is_spent_and_pairs_the_best_with_the_w
 
 @pytest.mark.parametrize(("texts", "pairs"), [(["[f(a=1)]", "[f(a=2)]"], 1), (["[f(a=2)]", "[f(a=3)]"], 0)])
 def test_best_of_n_keeps_a_pair_that_is_alike_but_for_a_value_and_none_of_equal_worth(texts, pairs):
-    growth = best_of_n(task(), MctsSettings(budget=1), PLAIN, PROMPTER.decode)
+    growth = best_of_n(task(), MctsSettings(budget=1), PLAIN, PROMPTER.form)
     root, _ = play(growth, {"": list(map(draw, texts))})
     found = best_and_worst(root, lambda n: PROMPTER.decode(n.step), PairSettings(max_similarity=0.5))
     assert len(found.pairs) == pairs

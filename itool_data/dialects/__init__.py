@@ -1,122 +1,156 @@
 r"""Response text <-> ToolCalls: what a call looks like, a file a dialect.
 
-    python  [f(a=1), g.h(b='x')]                                                  python_list.py
-    json    [{"name": "f", "arguments": {"a": 1}}]                                json_objects.py
-    xml     <tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>       json_objects.py
+    python       [f(a=1), g.h(b='x')]                                     itool's own form, and BFCL's
+    json         [{"name": "f", "arguments": {"a": 1}}]
+    hermes       <tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>
+    llama        {"name": "f", "parameters": {"a": 1}}
+    lfm2         <|tool_call_start|>[f(a=1)]<|tool_call_end|>
+    qwen-xml     <tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>
+    glm          <tool_call>f\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>
+    gemma        <|tool_call>call:f{a:1}<tool_call|>
+    deepseek     ...<｜tool▁sep｜>f\n```json\n{"a": 1}\n```...
+    mistral      [TOOL_CALLS]f[ARGS]{"a": 1}
+    harmony      <|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}
 
 `parse` wants a whole response, `parse_prefix` takes what there is so far; both read in one pass, and `render` writes
-only what `parse` reads back as the same calls. Left out: text around the calls.
+only what `parse` reads back as the same calls. In all but the first two a text may stand before the calls, and a text
+alone is a response without calls. Left out: writing the dialects that only a chat template writes (`native.py`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
 
-from itool_data.dialects.json_objects import Hermes, JsonList
+from itool_data.dialects.deepseek import DeepSeek
+from itool_data.dialects.dialect import Dialect
+from itool_data.dialects.gemma import Gemma
+from itool_data.dialects.glm import Glm
+from itool_data.dialects.harmony import Harmony
+from itool_data.dialects.hermes import Hermes
+from itool_data.dialects.json_objects import JsonList
+from itool_data.dialects.lfm2 import Lfm2
+from itool_data.dialects.llama import Llama
+from itool_data.dialects.mistral import Mistral
 from itool_data.dialects.python_list import PythonList
+from itool_data.dialects.qwen_xml import QwenXml
 from itool_data.dialects.reader import (
+    GEMMA_QUOTE,
     MAX_CALLS,
     MAX_DEPTH,
     MAX_DIGITS,
     MAX_LENGTH,
     CallSyntaxError,
+    Notation,
     PartialCalls,
     Reader,
     UnfinishedError,
 )
 from itool_data.errors import ItoolError
-from itool_data.sample import ToolCall
+from itool_data.kinds import DialectName
+from itool_data.sample import Tool, ToolCall
 
 __all__ = [
-    "MAX_CALLS", "MAX_DEPTH", "MAX_DIGITS", "MAX_LENGTH", "CallFormat", "CallSyntaxError", "PartialCalls",
-    "detect_format", "parse", "parse_prefix", "render",
+    "DIALECTS", "GEMMA_QUOTE", "MAX_CALLS", "MAX_DEPTH", "MAX_DIGITS", "MAX_LENGTH", "OWN", "WRITTEN",
+    "CallSyntaxError", "Dialect", "DialectName", "Notation", "PartialCalls", "Reader", "detect_format", "parse",
+    "parse_prefix", "render",
 ]  # fmt: skip
 
-CallFormat = Literal["python", "json", "xml"]
+OWN: DialectName = "python"
 
 
-class Dialect(Protocol):
-    """What a response's calls look like.
-
-    Attributes:
-        json: whether values are written as JSON, else as Python.
-        open_end: whether another call may follow a complete response.
-    """
-
-    json: bool
-    open_end: bool
-
-    def render(self, calls: Sequence[ToolCall]) -> str:
-        """Write calls."""
-        ...
-
-    def read(self, reader: Reader) -> None:
-        """Read a response up to its end.
-
-        Raises:
-            CallSyntaxError: it is none.
-        """
-        ...
-
-    def attempt(self, text: str) -> int | None:
-        """Where a text begins to attempt a call; None if it attempts none."""
-        ...
+WRITTEN: dict[DialectName, PythonList | JsonList | Hermes] = {
+    "python": PythonList(),
+    "json": JsonList(),
+    "hermes": Hermes(),
+}  # those that `render` writes
+DIALECTS: Mapping[DialectName, Dialect] = {
+    "python": WRITTEN["python"],
+    "json": WRITTEN["json"],
+    "hermes": WRITTEN["hermes"],
+    "llama": Llama(),
+    "lfm2": Lfm2(),
+    "qwen-xml": QwenXml(),
+    "glm": Glm(),
+    "gemma": Gemma(),
+    "deepseek": DeepSeek(),
+    "mistral": Mistral(),
+    "harmony": Harmony(),
+}
 
 
-DIALECTS: Mapping[CallFormat, Dialect] = {"python": PythonList(), "json": JsonList(), "xml": Hermes()}
-
-
-def render(calls: Sequence[ToolCall], fmt: CallFormat = "python") -> str:
+def render(calls: Sequence[ToolCall], dialect: DialectName = OWN) -> str:
     """Write calls as response text that `parse` reads back to equal calls.
+
+    Args:
+        calls: to write.
+        dialect: one of WRITTEN.
 
     Raises:
         ItoolError: it would not, because a value is no JSON value (NaN and infinity are none) or is beyond the limits.
     """
     try:
-        text = DIALECTS[fmt].render(calls)
-        if parse(text, fmt) != list(calls):
+        text = WRITTEN[dialect].render(calls)
+        if parse(text, dialect) != list(calls):
             raise ValueError("they would read back as other calls")
     except (CallSyntaxError, TypeError, ValueError, RecursionError) as e:
         raise ItoolError(
-            f"calls cannot be written as {fmt}: {e}; use JSON values within the limits of dialects/reader.py"
+            f"calls cannot be written as {dialect}: {e}; use JSON values within the limits of dialects/reader.py"
         ) from e
     return text
 
 
-def parse(text: str, fmt: CallFormat = "python") -> list[ToolCall]:
+def parse(text: str, dialect: DialectName = OWN, tools: Sequence[Tool] = ()) -> list[ToolCall]:
     """Read a complete response.
 
+    Args:
+        text: the response.
+        dialect: of its calls.
+        tools: on offer; where values are raw text, their schemas say of what type they are.
+
     Raises:
-        CallSyntaxError: the text is no valid response in this format, or is beyond the limits.
+        CallSyntaxError: the text is no valid response in this dialect, or is beyond the limits.
     """
-    reader = Reader(text, DIALECTS[fmt].json)
-    _read(reader, DIALECTS[fmt])
+    reader = Reader(text, DIALECTS[dialect].notation, tools)
+    _read(reader, DIALECTS[dialect])
     return reader.calls
 
 
-def parse_prefix(text: str, fmt: CallFormat = "python") -> PartialCalls:
-    """Read what there is of a response; any text gives an answer."""
-    dialect = DIALECTS[fmt]
-    reader = Reader(text, dialect.json)
-    error, closed = None, False
+def parse_prefix(text: str, dialect: DialectName = OWN, tools: Sequence[Tool] = ()) -> PartialCalls:
+    """Read what there is of a response; any text gives an answer. Arguments as `parse` has them."""
+    reader = Reader(text, DIALECTS[dialect].notation, tools)
+    error, whole, closed = None, False, False
     try:
-        _read(reader, dialect)
-        closed = not dialect.open_end
+        closed = _read(reader, DIALECTS[dialect])
+        whole = True
     except UnfinishedError:
         pass
     except CallSyntaxError as e:
         error = str(e)
     call = None if reader.name is None else ToolCall(reader.name, reader.arguments or {})
-    return PartialCalls(tuple(reader.calls), call, error, reader.reading, closed, tuple(reader.step_ends), reader.pos)
+    return PartialCalls(
+        tuple(reader.calls),
+        call,
+        error,
+        reader.reading,
+        reader.naming,
+        reader.promised,
+        reader.begins,
+        whole,
+        closed,
+        tuple(reader.step_ends),
+        reader.pos,
+    )
 
 
-def _read(reader: Reader, dialect: Dialect) -> None:
+def _read(reader: Reader, dialect: Dialect) -> bool:
     reader.check_length()
-    dialect.read(reader)
+    if not reader.preamble(dialect.begins(reader.text)):
+        return False
+    closed = dialect.read(reader)
     if not reader.at_end():
         reader.fail("the end of the response")
+    return closed
 
 
-def detect_format(text: str) -> CallFormat | None:
-    """Say in which format a text attempts a call; None is plain text, as is `[]`. JSON must open the text."""
-    begins = [(begin, fmt) for fmt, dialect in DIALECTS.items() if (begin := dialect.attempt(text)) is not None]
+def detect_format(text: str) -> DialectName | None:
+    """Say in which dialect a text attempts a call; None is plain text, as is `[]`. JSON must open the text."""
+    begins = [(begin, name) for name, dialect in DIALECTS.items() if (begin := dialect.attempt(text)) is not None]
     return min(begins, key=lambda found: found[0])[1] if begins else None

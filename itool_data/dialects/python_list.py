@@ -6,36 +6,46 @@ Names and values as `reader.py` has them. Left out: text around the calls, and B
 import re
 from collections.abc import Sequence
 
+from itool_data.dialects.dialect import Dialect
 from itool_data.dialects.reader import BARE, NAME, QUOTED, Reader
 from itool_data.sample import ToolCall
 
 _ATTEMPT = re.compile(rf"\[\s*+(?:{BARE}|{QUOTED})\(\s*+(?:\)|\Z|(?:{BARE}|{QUOTED})=)")
 
 
-class PythonList:
+class PythonList(Dialect):
     """The dialect."""
 
-    json = False
-    open_end = False
+    notation = "python"
+    closes = ("]", ")")
+    another = ","
 
     def render(self, calls: Sequence[ToolCall]) -> str:
         """Write calls."""
         return "[" + ", ".join(map(_render, calls)) + "]"
 
-    def read(self, reader: Reader) -> None:
+    def begins(self, text: str) -> int | None:
+        """Where a response's calls begin."""
+        return 0
+
+    def read(self, reader: Reader) -> bool:
         """Read a response."""
-        reader.take("[")
-        for _ in reader.items("]"):
-            name = reader.key("a function name")
-            reader.take("(")
-            reader.name = name
-            reader.assignments(")", "=")
-            reader.finish_call()
+        read_list(reader)
+        return True
 
     def attempt(self, text: str) -> int | None:
         """Where a text begins to attempt a call."""
         found = _ATTEMPT.search(text)
         return found.start() if found else None
+
+
+def read_list(reader: Reader) -> None:
+    """Read a list of calls up to and past its `]`."""
+    reader.take("[")
+    for _ in reader.items("]", "call"):
+        reader.name = reader.name_of("call", "a function name", "(")
+        reader.assignments(")", "=")
+        reader.finish_call()
 
 
 def _render(call: ToolCall) -> str:

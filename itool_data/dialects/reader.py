@@ -1,4 +1,4 @@
-r"""Reads calls from left to right: names, values and arguments, in Python's notation or in JSON's.
+r"""Reads calls from left to right: names, values and arguments, in Python's notation, JSON's or Gemma's.
 
 What a response's calls look like as a whole is a dialect's (the other files of this folder); here is what they share.
 Reading stops half-way where the text does, and keeps what it has read so far, with where the steps end (for
@@ -14,18 +14,22 @@ Python's notation, beyond the obvious:
 
 JSON is strict: no NaN, no trailing comma, no raw control characters.
 
+Gemma's is JSON with bare keys and `<|"|>` around strings, in which nothing is escaped; `True` and `None` are read too.
+
 Left out: `\N{...}` escapes, arithmetic, nested calls.
 """
 
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from itool_data.errors import ItoolError
-from itool_data.sample import JSON, ToolCall
+from itool_data.sample import JSON, Tool, ToolCall
+
+Notation = Literal["python", "json", "gemma", "raw"]  # raw: a text up to a tag, of the schema's type (typed.py)
 
 MAX_LENGTH = 1_000_000  # characters in a response
 MAX_CALLS = 1_000  # calls in a response
@@ -36,17 +40,27 @@ SPACE = re.compile(r"[ \t\r\n\f]*+")
 BARE = r"[^\s=,()\[\]{}'\"][^\r\n=,()\[\]]*+"
 QUOTED = r"'(?:[^'\\\r\n]++|\\.)*+'|\"(?:[^\"\\\r\n]++|\\.)*+\""
 NAME = re.compile(BARE)
+GEMMA_QUOTE = '<|"|>'
+_GEMMA_KEY = re.compile(r"[^\s:{},]++")
+_NOTHING = re.compile("")
 _WORD = re.compile(r"[^\W\d]\w*+")
 _NUMBER = re.compile(r"[-+.0-9][-+.0-9A-Za-z_]*+")
 _INTEGER = re.compile(r"[-+]?(?:0[xXoObB][0-9a-fA-F_]+|[0-9_]+)")
-_QUOTE = re.compile(r"[rRuU]?('''|\"\"\"|'|\")")
+_QUOTES = {
+    "python": re.compile(r"[rRuU]?('''|\"\"\"|'|\")"),
+    "json": re.compile('"'),
+    "gemma": re.compile(re.escape(GEMMA_QUOTE)),
+    "raw": re.compile('"'),
+}
 _STRING_BODY = {
     "'": re.compile(r"(?:[^'\\\r\n]++|\\(?:.|\Z))*+", re.S),
     '"': re.compile(r'(?:[^"\\\r\n]++|\\(?:.|\Z))*+', re.S),
     "'''": re.compile(r"(?:[^'\\]++|\\(?:.|\Z)|'(?!''))*+", re.S),
     '"""': re.compile(r'(?:[^"\\]++|\\(?:.|\Z)|"(?!""))*+', re.S),
 }
+_GEMMA_STRING_BODY = re.compile(r"(?:[^<]++|<(?!\|\"\|>))*+")
 _JSON_STRING_BODY = re.compile(r'(?:[^"\\\x00-\x1f]++|\\(?:.|\Z))*+')
+_STRICT_BODY = {"json": _JSON_STRING_BODY, "gemma": _GEMMA_STRING_BODY}
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|(.))", re.S)
 _SHORT_ESCAPES = {**dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True)), "\n": ""}
 _WORDS: dict[str, JSON] = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
@@ -60,6 +74,9 @@ class UnfinishedError(CallSyntaxError):
     """The text ended where it could still become a valid response."""
 
 
+Named = Literal["call", "argument"]
+
+
 @dataclass(frozen=True)
 class PartialCalls:
     """What an unfinished response says so far."""
@@ -68,19 +85,34 @@ class PartialCalls:
     open: ToolCall | None = None  # the call under way: its name (once `(` is there) and its complete assignments
     error: str | None = None  # why the text can no longer become a valid response
     reading: tuple[str, int] | None = None  # the parameter whose value is not finished, and where that begins
-    closed: bool = False  # only white space may follow; never so in xml, where another call may
+    naming: tuple[Named, str] | None = None  # what is being named, and what there is of the name, quotes included
+    promised: Named | None = None  # what a `,` or an opening marker has announced and is not there yet
+    begins: int | None = 0  # offset where the calls begin, after a text before them; None: there is no call so far
+    whole: bool = False  # the response may end here
+    closed: bool = False  # and must: nothing but white space may follow
     step_ends: tuple[int, ...] = ()  # offsets (exclusive) where the steps read so far end
     read_to: int = 0  # where reading stopped: the end of the text unless there is an error
 
 
 class Reader:
-    """Reads a response from left to right, and keeps what it has read when it stops half-way."""
+    """Reads a response from left to right, and keeps what it has read when it stops half-way.
 
-    def __init__(self, text: str, json: bool) -> None:
+    Args:
+        text: the response.
+        notation: of its values.
+        tools: on offer, whose schemas say of what type a value is where the notation does not.
+    """
+
+    def __init__(self, text: str, notation: Notation, tools: Sequence[Tool] = ()) -> None:
         self.text = text
-        self.json = json
-        self.quote = re.compile('"') if json else _QUOTE
+        self.tools = tools
         self.pos = 0
+        self.promised: Named | None = None
+        self.begins: int | None = 0
+        self._notation = notation
+        self._python = notation == "python"
+        self._quote = _QUOTES[notation]
+        self._naming: tuple[Named, int] | None = None
         self.calls: list[ToolCall] = []
         self.name: str | None = None
         self.arguments: dict[str, JSON] | None = None
@@ -92,28 +124,114 @@ class Reader:
         if len(self.text) > MAX_LENGTH:
             self.fail(f"at most {MAX_LENGTH} characters", at=0)
 
+    @property
+    def naming(self) -> tuple[Named, str] | None:
+        """What is being named, and what there is of the name."""
+        return None if self._naming is None else (self._naming[0], self.text[self._naming[1] :])
+
+    def preamble(self, begins: int | None) -> bool:
+        """Go past a text before the calls, a step of its own; returns whether there are calls after it."""
+        self.begins = begins
+        self.pos = len(self.text) if begins is None else begins
+        if begins and self.text[:begins].strip():
+            self.step_ends.append(begins)
+        return begins is not None
+
     def assignments(self, close: str, separator: str) -> None:
         """Read the open call's arguments up to and past `close`; each one counts once its `,` or `close` is there."""
+        self.begin_arguments()
+        for _ in self.items(close, "argument"):
+            start = self.pos
+            name = self.name_of("argument", "a parameter name", separator)
+            self.run(SPACE)
+            self.parameter(start, name)
+            value = self.value(0)
+            self.run(SPACE)
+            if self.text.startswith((",", close), self.pos):
+                self.give(value, self.pos + 1)
+        self.end_step()
+
+    def begin_arguments(self) -> None:
+        """Begin the open call's arguments; the step with its name ends here."""
         if self.arguments is not None:
             self.fail("one arguments object only", at=self.pos)
         self.arguments = {}
         self.step_ends.append(self.pos)
-        for _ in self.items(close):
-            start = self.pos
-            name = self.key("a parameter name")
-            self.take(separator)  # Until it is there, `a` may be the beginning of `ab`.
-            if name in self.arguments:
-                self.fail("a parameter not given before", at=start)
-            self.run(SPACE)
-            self.reading = name, self.pos
-            value = self.value(0)
-            self.run(SPACE)
-            if self.text.startswith((",", close), self.pos):
-                self.arguments[name] = value
-                self.reading = None
-                self.step_ends.append(self.pos + 1)
-        if self.step_ends[-1] != self.pos:
+
+    def parameter(self, start: int, name: str) -> None:
+        """Begin the value of a parameter, whose name was at `start`."""
+        assert self.arguments is not None
+        if name in self.arguments:
+            self.fail("a parameter not given before", at=start)
+        self.reading = name, self.pos
+        self.promised = None
+
+    def give(self, value: JSON, end: int) -> None:
+        """Count the value of the parameter under way; its step ends at `end`."""
+        assert self.arguments is not None and self.reading is not None
+        self.arguments[self.reading[0]] = value
+        self.reading = None
+        self.step_ends.append(end)
+
+    def end_step(self) -> None:
+        """End a step here, unless one has just ended."""
+        if self.step_ends[-1:] != [self.pos]:
             self.step_ends.append(self.pos)
+
+    def name_of(self, what: Named, expected: str, separator: str) -> str:
+        """Read a name up to and past what comes after it; until that is there, `a` may be the beginning of `ab`."""
+        self.run(SPACE)
+        self._naming = what, self.pos
+        name = self.key(expected)
+        self.take(separator)
+        self._naming = None
+        return name
+
+    def text_until(self, end: str) -> str:
+        """Read raw text up to and past `end`."""
+        found = self.text.find(end, self.pos)
+        if found < 0:
+            self.pos = len(self.text)
+            self.fail(f"'{end}'")
+        text = self.text[self.pos : found]
+        self.pos = found + len(end)
+        return text
+
+    def opens_call(self, marker: str) -> None:
+        """Go past a marker that opens a call."""
+        self.take(marker)
+        self.promised = "call"
+
+    def quoted_name(self, what: Named, expected: str) -> str:
+        """Read a name that its closing quote ends."""
+        self.run(SPACE)
+        self._naming = what, self.pos
+        name = self.key(expected)
+        self._naming = None
+        return name
+
+    def pattern_name(self, what: Named, pattern: re.Pattern[str]) -> str:
+        """Read a bare name that ends where the pattern does."""
+        self.run(SPACE)
+        start = self.pos
+        self._naming = what, start
+        name = self.run(pattern).rstrip()
+        if self.pos == len(self.text):
+            self.fail("the name's end")
+        if not name:
+            self.fail("a name", at=start)
+        self._naming = None
+        return name
+
+    def bare_name(self, what: Named, end: str) -> str:
+        """Read a name of any characters on one line up to and past `end`."""
+        start = self.pos
+        self._naming = what, start
+        name = self.text_until(end)
+        if not name.strip() or "\n" in name:
+            self.fail("a name", at=start)
+        self._naming = None
+        return name.strip()
 
     def finish_call(self) -> None:
         """Count the open call as complete."""
@@ -122,14 +240,14 @@ class Reader:
         if len(self.calls) == MAX_CALLS:
             self.fail(f"at most {MAX_CALLS} calls", at=self.pos)
         self.calls.append(ToolCall(self.name, self.arguments))
-        self.name = self.arguments = None
+        self.name = self.arguments = self.promised = None
 
     def key(self, what: str) -> str:
-        """Read a name: a string literal, or in the Python form a bare run of characters."""
+        """Read a name: a string literal, or where the notation has such a bare run of characters."""
         self.run(SPACE)
-        if self.text.startswith('"' if self.json else ("'", '"'), self.pos):
+        if self._notation != "gemma" and self.text.startswith(("'", '"') if self._python else '"', self.pos):
             return self.string()
-        name = "" if self.json else self.run(NAME)
+        name = self.run({"python": NAME, "json": _NOTHING, "gemma": _GEMMA_KEY}[self._notation])
         if not name:
             self.fail(what)
         return name.rstrip()
@@ -142,11 +260,11 @@ class Reader:
             self.fail(f"at most {MAX_DEPTH} brackets inside brackets", at=self.pos)
         if char == "{":
             return self._dict(depth + 1)
-        if char == "[" or (char == "(" and not self.json):
+        if char == "[" or (char == "(" and self._python):
             return self._list("]" if char == "[" else ")", depth + 1)
-        if self.quote.match(self.text, self.pos):
+        if self._quote.match(self.text, self.pos):
             parts = [self.string()]
-            while not self.json and not self.at_end() and self.quote.match(self.text, self.pos):
+            while self._python and not self.at_end() and self._quote.match(self.text, self.pos):
                 parts.append(self.string())
             return "".join(parts)
         return self._number() if _NUMBER.match(char) else self._word()
@@ -156,7 +274,7 @@ class Reader:
         members: dict[str, JSON] = {}
         for _ in self.items("}"):
             start = self.pos
-            key = self.value(depth)
+            key = self.key("a key") if self._notation == "gemma" else self.value(depth)
             if not isinstance(key, str):
                 self.fail("a string as key", at=start)
             self.take(":")
@@ -174,15 +292,17 @@ class Reader:
     def string(self) -> str:
         """Read a string literal."""
         start = self.pos
-        opening = self.run(self.quote)
+        opening = self.run(self._quote)
         quote = opening.lstrip("rRuU")
-        body = self.run(_JSON_STRING_BODY if self.json else _STRING_BODY[quote])
+        body = self.run(_STRING_BODY[quote] if self._python else _STRICT_BODY[self._notation])
         if not self.text.startswith(quote, self.pos):
             self.fail(f"the string's closing {quote}")
         self.pos += len(quote)
         try:
-            if self.json:
+            if self._notation == "json":
                 return str(json.loads(f'"{body}"'))
+            if self._notation == "gemma":
+                return body
             return body if opening[0] in "rR" else _ESCAPE.sub(_unescape, body)
         except (ValueError, OverflowError):
             self.fail("a string with valid escapes", at=start)
@@ -195,7 +315,9 @@ class Reader:
         if len(token) > MAX_DIGITS:
             self.fail(f"a number of at most {MAX_DIGITS} characters", at=start)
         try:
-            number = json.loads(token) if self.json else int(token, 0) if _INTEGER.fullmatch(token) else float(token)
+            number = (
+                json.loads(token) if not self._python else int(token, 0) if _INTEGER.fullmatch(token) else float(token)
+            )
         except ValueError:
             self.fail("a number", at=start)
         if isinstance(number, float) and not math.isfinite(number):
@@ -207,12 +329,17 @@ class Reader:
         word = self.run(_WORD)
         if not word or self.pos == len(self.text):
             self.fail("a value")
-        if self.json and word not in ("true", "false", "null"):
+        if not self._python and word not in (("true", "false", "null") if self._notation == "json" else _WORDS):
             self.fail("a JSON value", at=start)
         return _WORDS.get(word, word)
 
-    def items(self, close: str) -> Iterator[None]:
-        """Stop at each item up to `close`, then go past it. Only Python allows a `,` before `close`."""
+    def items(self, close: str, what: Named | None = None) -> Iterator[None]:
+        """Stop at each item up to `close`, then go past it. Only Python allows a `,` before `close`.
+
+        Args:
+            close: what closes the list.
+            what: that its items are, if a `,` is to count as the promise of one.
+        """
         more = not self.tries(close)
         while more:
             self.run(SPACE)
@@ -221,7 +348,10 @@ class Reader:
                 return
             if not self.tries(","):
                 self.fail(f"',' or '{close}'")
-            more = self.json or not self.tries(close)
+            self.promised = what or self.promised
+            more = not self._python or not self.tries(close)
+        if what is not None:
+            self.promised = None
 
     def tries(self, char: str) -> bool:
         """Go past a token if it is next, white space before it included; returns whether it was."""
@@ -257,6 +387,12 @@ class Reader:
         unfinished = at is None and self.pos == len(self.text)
         kind = UnfinishedError if unfinished else CallSyntaxError
         raise kind(f"offset {offset}: expected {expected}, found {found}")
+
+
+def place(text: str, marker: str) -> int | None:
+    """Where a marker is first in a text; None where it is not."""
+    found = text.find(marker)
+    return None if found < 0 else found
 
 
 def _unescape(match: re.Match[str]) -> str:

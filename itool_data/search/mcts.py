@@ -10,9 +10,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 from itool_data.config import MctsSettings, RewardSettings
+from itool_data.form import Form
 from itool_data.policy.base import Completion, Draw, Request, derive_seed
 from itool_data.search.reward import outcome, state_reward
-from itool_data.search.task import Answer, Assess, Decode, Growth, Task, path_text
+from itool_data.search.task import Answer, Assess, Growth, Task, path_text
 from itool_data.search.tree import Node, action_value, backup, descend, priors, select
 from itool_data.steps import first_step
 
@@ -24,7 +25,7 @@ class _Search:
     task: Task
     mcts: MctsSettings
     reward: RewardSettings
-    decode: Decode
+    form: Form
     known: dict[str, float] = field(default_factory=dict)  # C by response text
 
     def seed(self, path: tuple[int, ...], draw: int) -> int:
@@ -53,14 +54,14 @@ class _Search:
 
     def state(self, text: str, terminal: bool, complete: bool) -> tuple[float, float | None, float]:
         """O, C and R of a state."""
-        o = outcome(text, self.task.sample, terminal, complete, self.reward.outcome)
+        o = outcome(text, self.task.sample, terminal, complete, self.reward.outcome, self.form.dialect)
         c = self.known.get(text) if self.reward.weight else None
         return o, c, state_reward(o, c, self.reward.weight)
 
 
-def mcts(task: Task, settings: MctsSettings, reward: RewardSettings, decode: Decode) -> Growth:
+def mcts(task: Task, settings: MctsSettings, reward: RewardSettings, form: Form) -> Growth:
     """Search one sample; send each yielded request's answer back in; returns the root."""
-    search = _Search(task, settings, reward, decode)
+    search = _Search(task, settings, reward, form)
     root = Node()
     for _ in range(settings.iterations):
         path = descend(root, settings.c)
@@ -85,10 +86,12 @@ def _expand(search: _Search, path: Sequence[Node]) -> Generator[Request | Assess
     last_level = len(node.path) + 1 == search.mcts.depth
     merged: dict[tuple[int, ...], list[Draw]] = {}
     for draw in completion.draws:
-        step = draw.ids if last_level else first_step(ids, draw.ids, search.decode)
+        step = draw.ids if last_level else first_step(ids, draw.ids, search.form)
         merged.setdefault(step, []).append(draw)
     texts = {
-        ids + end: search.decode(ids + end) for step, draws in merged.items() for end in (step, *(d.ids for d in draws))
+        ids + end: search.form.decode(ids + end)
+        for step, draws in merged.items()
+        for end in (step, *(d.ids for d in draws))
     }
     yield from search.self_evals(list(texts.values()), node.path)
 
@@ -120,24 +123,24 @@ def _expand(search: _Search, path: Sequence[Node]) -> Generator[Request | Assess
         child.prior = prior
 
 
-def sample_responses(task: Task, settings: MctsSettings, reward: RewardSettings, decode: Decode) -> Growth:
+def sample_responses(task: Task, settings: MctsSettings, reward: RewardSettings, form: Form) -> Growth:
     """The paper's ablation without search (4.3.2): draw whole responses, rank them by their probability.
 
     Returns:
         A root whose children are the distinct responses; their Q is their own R, for the record only.
     """
-    search = _Search(task, settings, reward, decode)
+    search = _Search(task, settings, reward, form)
     draws = yield from _draw(search, range(settings.draws))
     return (yield from _rank(search, draws))
 
 
-def best_of_n(task: Task, settings: MctsSettings, reward: RewardSettings, decode: Decode) -> Growth:
+def best_of_n(task: Task, settings: MctsSettings, reward: RewardSettings, form: Form) -> Growth:
     """What a search has to beat: whole responses, `width` at a time, until `budget` tokens are decoded.
 
     Returns:
         A root whose children are the distinct responses; their Q is their own R.
     """
-    search = _Search(task, settings, reward, decode)
+    search = _Search(task, settings, reward, form)
     draws: list[Draw] = []
     while sum(len(draw.ids) for draw in draws) < settings.budget:
         draws += yield from _draw(search, range(len(draws), len(draws) + settings.width))
@@ -157,7 +160,7 @@ def _rank(search: _Search, draws: Sequence[Draw]) -> Growth:
     merged: dict[tuple[int, ...], list[Draw]] = {}
     for draw in draws:
         merged.setdefault(draw.ids, []).append(draw)
-    texts = {ids: search.decode(ids) for ids in merged}
+    texts = {ids: search.form.decode(ids) for ids in merged}
     yield from search.self_evals(list(texts.values()), ())
     for index, (ids, same) in enumerate(merged.items()):
         complete = same[0].finish == "stop"

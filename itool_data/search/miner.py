@@ -122,7 +122,7 @@ class Miner:
             return (yield from walk(task, self._config.walk, self._prompter))
         if self._search == "decide":
             return (yield from decide(task, self._config.walk.max_step_tokens, self._prompter))
-        root = yield from _GROW[self._search](task, self._config.mcts, self._config.reward, self._prompter.decode)
+        root = yield from _GROW[self._search](task, self._config.mcts, self._config.reward, self._prompter.form)
         return Grown(root, self._pairs(root))
 
     def _answer(self, completion: Completion) -> None:
@@ -180,8 +180,8 @@ class Miner:
     def _finish(self, tree: Tree, grown: Grown) -> None:
         tree.root, tree.found, tree.fragments = grown.root, grown.found, grown.fragments
         tree.seconds = time.monotonic() - tree.started
-        decode, sample = self._prompter.decode, tree.task.sample
-        proofs = [prove(pair, tree.root, sample, decode) for pair in tree.found.pairs]
+        sample = tree.task.sample
+        proofs = [prove(pair, tree.root, sample, self._prompter.form) for pair in tree.found.pairs]
         tree.pairs = [p for p in proofs if p.proved or not self._config.pairs.proved]
         tree.found.dropped.unproved = len(proofs) - len(tree.pairs)
         del self._open[tree.task.tree_id]

@@ -6,8 +6,9 @@ wrong itself. The gold calls tell, without a model. Left out: the proof of a sin
 
 from dataclasses import dataclass
 
+from itool_data.form import Form
 from itool_data.match import ErrorClass
-from itool_data.proof import Decode, Fault, fault, state_error, step_error
+from itool_data.proof import Fault, fault, state_error, step_error
 from itool_data.sample import Sample
 from itool_data.search.pairs import Pair
 from itool_data.search.tree import Node
@@ -39,26 +40,27 @@ class Proved:
         return self.state is None and self.chosen is None and self.rejected is not None
 
 
-def prove(pair: Pair, root: Node, sample: Sample, decode: Decode) -> Proved:
+def prove(pair: Pair, root: Node, sample: Sample, form: Form) -> Proved:
     """Look a pair of a finished tree up in the gold calls.
 
     Args:
         pair: of the tree.
         root: of the tree.
         sample: with the gold calls.
-        decode: the tokenizer's decode.
+        form: of the responses.
     """
     prefix: tuple[int, ...] = ()
     node = root
     for index in pair.parent.path:
         node = node.children[index]
         prefix += node.step
-    before = decode(prefix)
+    before = form.decode(prefix)
     chosen, rejected = (
-        step_error(before, decode(node.step), node.ended, sample) for node in (pair.chosen, pair.rejected)
+        step_error(before, form.decode(node.step), node.ended, sample, form.dialect)
+        for node in (pair.chosen, pair.rejected)
     )
-    found = Proved(pair, prefix, state_error(before, sample), chosen, rejected, None)
+    found = Proved(pair, prefix, state_error(before, sample, form.dialect), chosen, rejected, None)
     if not found.proved:
         return found
-    at_fault = fault(prefix, pair.chosen.step, pair.rejected.step, sample, decode)
+    at_fault = fault(prefix, pair.chosen.step, pair.rejected.step, sample, form)
     return Proved(pair, prefix, None, None, rejected, at_fault)

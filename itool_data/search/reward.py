@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from itool_data.config import RewardSettings
-from itool_data.dialects import CallFormat, parse_prefix
+from itool_data.dialects import OWN, DialectName, parse_prefix
 from itool_data.match import prefix_agreement, response_matches
 from itool_data.policy.base import Policy, Usage, uniforms
 from itool_data.prompt import Prompter
@@ -40,7 +40,7 @@ Please directly choose from the following options to judge the overall quality:
 _ANSWER = "The option of overall quality is ("
 
 
-def outcome(text: str, sample: Sample, terminal: bool, complete: bool, kind: str, fmt: CallFormat = "python") -> float:
+def outcome(text: str, sample: Sample, terminal: bool, complete: bool, kind: str, dialect: DialectName = OWN) -> float:
     """O(s) of Eq. 6.
 
     Args:
@@ -49,22 +49,22 @@ def outcome(text: str, sample: Sample, terminal: bool, complete: bool, kind: str
         terminal: nothing follows.
         complete: the policy ended the response itself; one that was cut off at its longest is not right.
         kind: `terminal` (the paper's) or `prefix` (agreement with the gold calls, -1 to 1).
-        fmt: the call format of the text.
+        dialect: of its calls.
 
     Returns:
         `terminal`: +1 or -1 at the end, 0 before it. `prefix`: the agreement, 1 at the end of a right response only; an
         ending that was cut off, does not close its calls or belongs to a plain-text sample is as `terminal` has it.
     """
-    if terminal and complete and response_matches(text, sample, fmt):
+    if terminal and complete and response_matches(text, sample, dialect):
         return 1.0
     if kind == "terminal" or not sample.calls:
         return -1.0 if terminal else 0.0
-    partial = parse_prefix(text, fmt)
+    partial = parse_prefix(text, dialect, sample.tools)
     agreement = prefix_agreement(partial, sample.answers)
     if not terminal:
         return agreement
     # A wrong ending is graded too: with gamma 1 the rewards on the way cancel, and Q sees the endings alone.
-    return min(agreement, NEARLY) if complete and partial.closed else -1.0
+    return min(agreement, NEARLY) if complete and partial.whole else -1.0
 
 
 def state_reward(outcome: float, self_eval: float | None, weight: float) -> float:

@@ -4,7 +4,7 @@ A search is a coroutine on one sample: it yields requests to the policy and ques
 returns. Left out: the searches (`mcts.py`, `walk.py`) and who answers them (`miner.py`).
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from itool_data.fragments import Fragment
@@ -12,8 +12,6 @@ from itool_data.policy.base import Completion, Request
 from itool_data.sample import Sample
 from itool_data.search.pairs import PairSet
 from itool_data.search.tree import Node
-
-Decode = Callable[[Sequence[int]], str]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 from itool_data.config import WalkSettings
-from itool_data.fragments import Fragment, right_steps, step_logprobs
+from itool_data.dialects import DIALECTS, parse_prefix
+from itool_data.fragments import Fragment, describe, right_steps, step_logprobs
 from itool_data.match import ErrorClass
 from itool_data.policy.base import Completion, Request, derive_seed
 from itool_data.prompt import Prompter
@@ -86,7 +87,7 @@ class _Walk:
     def go(self, own: bool) -> Generator[Question, Answer, Grown]:
         """Walk; `own` says whether it goes on along right steps of the policy's own."""
         own = own and bool(self.task.sample.calls)
-        steps = right_steps(self.task.sample, self.task.gold, self.prompter.decode)
+        steps = right_steps(self.task.sample, self.task.gold, self.prompter.form)
         assert isinstance(steps, list), steps
         logprobs = list(self.task.step_logprobs) or (yield from self._score((), steps))
         root = node = Node()
@@ -120,6 +121,8 @@ class _Walk:
         at_end = gold.ended and self.settings.ends and bool(self.task.sample.calls)
         if math.exp(gold.logprob) >= self.settings.doubt and not at_end:
             return [gold]
+        if self._preamble(before + gold.ids):
+            return [gold]
         path = path_text(node.path)
         seed, sample = self.task.seed, self.task.sample
         completion = yield Request(
@@ -130,7 +133,7 @@ class _Walk:
             max_tokens=max(self.settings.max_step_tokens, 2 * len(gold.ids)),
             temperature=self.settings.temperature,
             group=self.task.tree_id,
-            until=until_step_end(before, self.prompter.decode),
+            until=until_step_end(before, self.prompter.form),
         )
         assert isinstance(completion, Completion)
         options = self._judged(before, gold, completion)
@@ -138,16 +141,25 @@ class _Walk:
             options += yield from self._going_on(before, gold)
         return options
 
+    def _preamble(self, response: Ids) -> bool:
+        """Whether a response with calls to come is still at the text before them, which is never compared."""
+        form = self.prompter.form
+        text = form.decode(response)
+        begins = parse_prefix(text, form.dialect).begins
+        return bool(self.task.sample.calls) and (begins is None or begins == len(text) > 0)
+
     def _judged(self, before: Ids, gold: _Option, completion: Completion) -> list[_Option]:
         """Gold's step first and the distinct drawn ones, each proved right or wrong, or unfinished."""
-        decode = self.prompter.decode
+        form, sample = self.prompter.form, self.task.sample
         options = {gold.ids: gold}
         for draw in completion.draws:
-            ids = first_step(before, draw.ids, decode)
+            ids = first_step(before, draw.ids, form)
             if ids not in options:
                 ended = draw.finish == "stop" and len(ids) == len(draw.ids)
                 finished = ended or draw.finish == "step" or len(ids) < len(draw.ids)
-                error = step_error(decode(before), decode(ids), ended, self.task.sample) if finished else None
+                finished = finished and not (self._preamble(before + ids) and not ended)
+                text = form.decode(before), form.decode(ids)
+                error = step_error(*text, ended, sample, form.dialect) if finished else None
                 right = error is None if finished else None
                 options[ids] = _Option(ids, sum(draw.logprobs[: len(ids)]), right, ended, error)
             options[ids] = replace(options[ids], draws=options[ids].draws + 1)
@@ -155,9 +167,9 @@ class _Walk:
 
     def _going_on(self, before: Ids, gold: _Option) -> Generator[Question, Answer, list[_Option]]:
         """The response's last step with a `,` in place of what closes it, if that is wrong there."""
-        last = self.prompter.decode(gold.ids).rstrip()
-        text = last.removesuffix("]").removesuffix(")") + ","
-        error = state_error(self.prompter.decode(before) + text, self.task.sample)
+        form = self.prompter.form
+        text = DIALECTS[form.dialect].going_on(form.decode(gold.ids).rstrip())
+        error = state_error(form.decode(before) + text, self.task.sample, form.dialect)
         if error is None:
             return []
         ids = tuple(self.prompter.text_ids(text))
@@ -178,7 +190,7 @@ class _Walk:
         """
         rest = [] if own.ended else list(rest)
         response = before + own.ids + tuple(token for step in rest for token in step)
-        steps = right_steps(self.task.sample, response, self.prompter.decode)
+        steps = right_steps(self.task.sample, response, self.prompter.form)
         kept = not isinstance(steps, str) and steps[-len(rest) - 1 :] == [own.ids, *rest]
         fits = len(response) <= len(self.task.gold) + self.settings.max_step_tokens
         return rest if kept and fits else None
@@ -186,16 +198,18 @@ class _Walk:
     def _fragment(
         self, number: int, before: Ids, chosen: _Option, options: Sequence[_Option], wrong: Sequence[_Option]
     ) -> Fragment:
-        decode = self.prompter.decode
+        form = self.prompter.form
+        decode, prefix, text = form.decode, form.decode(before), form.decode(chosen.ids)
         draws, right_draws = sum(o.draws for o in options), sum(o.draws for o in options if o.right)
         decided = sum(o.draws for o in options if o.right is not None)
         known = min(1.0, sum(math.exp(o.logprob) for o in options if o.right))
         prose = not self.task.sample.calls
         return Fragment(
             number,
-            decode(before),
+            prefix,
             chosen.ids,
-            decode(chosen.ids),
+            text,
+            describe(prefix, text, self.task.sample, form.dialect),
             chosen.logprob,
             right_draws / decided if prose and decided else known,
             draws,

@@ -1,0 +1,39 @@
+"""gpt-oss' calls (Harmony): a recipient, a channel and a message of JSON; one call a turn.
+
+    <|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}      as the model writes it
+     to=functions.f<|channel|>commentary json<|message|>{"a": 1}                   as its template does
+
+What comes before (the channel `analysis`) is text before the call. `<|call|>` ends the turn.
+"""
+
+import re
+
+from itool_data.dialects.dialect import Dialect
+from itool_data.dialects.reader import Reader
+
+_HEADER = re.compile(r"(?:<\|start\|>assistant)?(?:<\|channel\|>\w+)?\s+to=functions\.")
+_NAME = re.compile(r"[^\s<]*+")
+_MESSAGE = "<|message|>"
+
+
+class Harmony(Dialect):
+    """The dialect."""
+
+    notation = "json"
+    parser = "openai"
+
+    def begins(self, text: str) -> int | None:
+        """Where a response's call begins."""
+        found = _HEADER.search(text)
+        return found.start() if found else None
+
+    def read(self, reader: Reader) -> bool:
+        """Read a response."""
+        reader.run(_HEADER)
+        reader.name = reader.pattern_name("call", _NAME)
+        reader.text_until(_MESSAGE)
+        reader.take("{")
+        reader.assignments("}", ":")
+        reader.finish_call()
+        reader.tries("<|call|>")
+        return True
