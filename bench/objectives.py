@@ -110,7 +110,7 @@ def walk(run: Run, base: BaseModel, n: int) -> None:
     """Walk along some short training samples that no walk was made along yet."""
     prompter = open_prompter(run.config.model, base)
     ordered = sorted(training_samples(run), key=lambda s: derive_seed("objectives", s.sample_id))
-    chosen = [t for t in tokenise(prompter, ordered) if len(t) <= TOKENS][:n]
+    chosen = [t for t in tokenise(prompter, ordered)[0] if len(t) <= TOKENS][:n]
     pool = LocalPool(Desk(open_policy(run.config.model, base, run.adapter(base, 1)), prompter))
     tasks = as_tasks(run, pool, searchable(run, pool, prompter, chosen, "walk")[0], 1, "walk")
     for _ in mine(run, pool, unfinished(run, tasks), "walk"):
@@ -151,7 +151,7 @@ def ask(run: Run, base: BaseModel, adapter: Adapter | None, limit: int) -> float
     """Ask the validation items and fragments of a policy; returns the mean log-probability of the ends."""
     prompter = open_prompter(run.config.model, base)
     samples = {(s.source.partition(":")[2], s.source_id): s for s in read_samples(run.store, "split = 'validation'")}
-    short = {t.key for t in tokenise(prompter, list(samples.values())) if len(t) <= TOKENS}
+    short = {t.key for t in tokenise(prompter, list(samples.values()))[0] if len(t) <= TOKENS}
     pool = LocalPool(Desk(open_policy(run.config.model, base, adapter), prompter))
     benchmark = open_benchmark(BENCHMARK, run.config.model.tools)
     categories = run.config.loop.categories
@@ -167,7 +167,7 @@ def ask(run: Run, base: BaseModel, adapter: Adapter | None, limit: int) -> float
     tasks = [t for t in held_out(run, pool, prompter, "validation", None) if t.tree_id in wanted]
     for _ in decide(run, pool, tasks):
         pass
-    ends = [t for t in tokenise(prompter, list(samples.values())) if t.key in wanted][:ENDS]
+    ends = [t for t in tokenise(prompter, list(samples.values()))[0] if t.key in wanted][:ENDS]
     end = mean_end(pool, prompter, ends)
     pool.close()
     return end

@@ -110,7 +110,7 @@ def _mine(folder: Path, trees: int) -> None:
 
 
 def _search(run: Run, prompter: Prompter, sample: Sample, random: Random) -> dict[str, list[dict[str, Any]]]:
-    (chosen,) = tokenise(prompter, [sample])
+    ((chosen,), _) = tokenise(prompter, [sample])
     policy = ScriptedPolicy({tuple(chosen.prompt): _responses(prompter, sample, random)}, 64, CONTEXT)
     tasks = as_tasks(run, policy, [chosen], 1, "mcts")
     found = [tree for trees in Miner(policy, prompter, run.config, None).run(deque(tasks)) for tree in trees]

@@ -307,7 +307,7 @@ def main() -> None:
         prompter = open_prompter(model, base)
         policy = open_policy(model, base, run.adapter(base, 1))
         ordered = sorted(read_samples(run.store, "split = 'train'"), key=lambda s: derive_seed("bench", s.sample_id))
-        chosen = tokenise(prompter, ordered[: options.samples])
+        chosen = tokenise(prompter, ordered[: options.samples])[0]
         if options.search == "walk":
             figures = walk_against_trees(run, policy, prompter, chosen)
         else:

@@ -54,7 +54,7 @@ def mined_pairs(run: Run, base: BaseModel, adapter: Adapter | None, n_samples: i
     low, high = PROMPT_TOKENS
     chosen: list[Tokenised] = []
     for sample in ordered:
-        (one,) = tokenise(prompter, [sample])
+        ((one,), _) = tokenise(prompter, [sample])
         if low <= len(one.prompt) <= high:
             chosen.append(one)
         if len(chosen) == n_samples:

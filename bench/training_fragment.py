@@ -51,7 +51,7 @@ def walked_pairs(run: Run, base: BaseModel, adapter: Adapter | None, n_samples: 
     prompter = open_prompter(run.config.model, base)
     ordered = sorted(read_samples(run.store, "split = 'train'"), key=lambda s: derive_seed("bench", s.sample_id))
     pool = LocalPool(Desk(open_policy(run.config.model, base, adapter), prompter))
-    chosen, _ = searchable(run, pool, prompter, tokenise(prompter, ordered[:n_samples]), "walk")
+    chosen, _ = searchable(run, pool, prompter, tokenise(prompter, ordered[:n_samples])[0], "walk")
     tasks = as_tasks(run, pool, chosen, 1, "walk")
     for _ in mine(run, pool, unfinished(run, tasks), "walk"):
         pass

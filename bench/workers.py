@@ -147,7 +147,7 @@ def measure(pool: Pool, samples: Sequence[Sample], folder: Path) -> Measured:
     settings = ModelSettings()
     prompter = open_prompter(settings, find_model(settings))
     with write_run(folder, None, SETTINGS) as run:
-        wanted = stages.as_tasks(run, pool, tokenise(prompter, samples), 1, "mcts")
+        wanted = stages.as_tasks(run, pool, tokenise(prompter, samples)[0], 1, "mcts")
         store = TimedStore(run.store.place)
         run = replace(run, store=store)
         started, cpu = time.monotonic(), time.process_time()

@@ -53,7 +53,7 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
     from itool_cli.progress import Meter, duration
     from itool_data.policy.load import choose_device, find_model, policy_id
     from itool_data.policy.open import open_prompter
-    from itool_data.rejects import not_fitting, record_rejects
+    from itool_data.rejects import record_rejects
     from itool_data.stages import warmup_stages
     from itool_train.warmup import Example, curve_rows, warm_up
 
@@ -64,13 +64,14 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
         console.print(f"warm-up: already done, {_outcome(present)} (--again trains once more)")
         return
     benchmark = open_validation(run)
-    chosen, too_long = warmup_stages(run, open_prompter(settings.model, base))
-    record_rejects(run, "warmup", [not_fitting(t, settings.warmup.max_tokens) for t in too_long])
+    chosen, rejects = warmup_stages(run, open_prompter(settings.model, base))
+    record_rejects(run, "warmup", rejects)
     stages = {name: [Example(p, r) for p, r in pairs] for name, pairs in chosen.items()}
     counts = ", ".join(f"{len(examples)} {name}" for name, examples in stages.items())
     tokens = sum(len(e.prompt) + len(e.response) for es in stages.values() for e in es) * settings.warmup.epochs
     console.print(
-        f"warm-up: {counts} samples ({len(too_long)} longer than {settings.warmup.max_tokens} tokens set aside), "
+        f"warm-up: {counts} samples ({len(rejects)} longer than {settings.warmup.max_tokens} tokens, or refused, "
+        "set aside), "
         f"{settings.warmup.epochs} epochs, {tokens:,} tokens"
     )
     # Checkpoints of other data or settings must not be gone on from, so the folder is named by them.

@@ -4,6 +4,7 @@ Defaults are the paper's (tables 6, 7 and 9); `configs/laptop.yaml` holds the em
 itself, which stands beside the losses (`itool_train.losses`), and reading settings (`config_file.py`).
 """
 
+import datetime
 import hashlib
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -12,8 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from itool_data.kinds import Batching, Engine, Loss, SearchKind, Select
-from itool_data.sample import canonical_json
+from itool_data.kinds import Batching, DialectName, Engine, Loss, SearchKind, Select, SystemMessage
+from itool_data.sample import JSON, canonical_json
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -35,7 +36,32 @@ class ModelSettings(Section):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: the GPU where there is one")
     rows: int = Field(0, ge=0, description="draws decoded at once; 0: 48 on a CPU, 256 on a GPU, 64 on a server")
-    tools: Literal["signatures", "json"] = Field("signatures", description="how the prompt shows the functions")
+    format: Literal["auto", "native", "own"] = Field(
+        "auto",
+        description="`native`: prompts and calls are what the tokenizer's chat template makes of them, as servers have "
+        "them; `own`: functions in a system message of ours, calls as `[f(a=1)]`; `auto`: native where the template "
+        "takes functions",
+    )
+    dialect: DialectName | None = Field(
+        None, description="under `native`: what calls look like; null: whichever reads a call of the template's back"
+    )
+    chat_template: str = Field(
+        "", description="a file, or one of TRL's templates such as qwen2_5; empty: the tokenizer's own"
+    )
+    template_kwargs: dict[str, JSON] = Field(
+        {}, description="what else the chat template takes, such as {enable_thinking: false}"
+    )
+    date: datetime.date = Field(
+        datetime.date(2024, 7, 26), description="what a chat template that writes today's date writes instead"
+    )
+    system: SystemMessage = Field(
+        "source",
+        description="`source`: a data set's own system message is kept (in our own form after ours); `ours`: it is "
+        "left out for ours; `none`: there is neither",
+    )
+    tools: Literal["signatures", "json"] = Field(
+        "signatures", description="under `own`: how the prompt shows the functions"
+    )
     base_url: str = Field("", description="the server under `policy: openai`, such as http://127.0.0.1:8000/v1")
     served_name: str = Field("", description="what the server calls the model; empty: as `name` says")
     timeout: float = Field(600.0, gt=0, description="seconds that a server may take to answer a request")

@@ -8,6 +8,7 @@ Select = Literal["perplexity", "doubt", "pass-rate"]
 Contrast = Literal["simpo", "dpo", "ipo", "orpo"]  # the losses of paper Table 9
 Loss = Literal[Contrast, "nll"]
 Batching = Literal["tree", "pairs"]
+SystemMessage = Literal["source", "ours", "none"]
 DialectName = Literal[
     "python", "json", "hermes", "llama", "lfm2", "qwen-xml", "glm", "gemma", "deepseek", "mistral", "harmony"
 ]  # of `itool_data/dialects/`

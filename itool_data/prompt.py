@@ -1,23 +1,31 @@
-"""A sample as token ids: the prompt in the model's own chat template, and the gold response.
+"""A sample as token ids in our own form: the functions in the system message, calls as `[f(a=1)]`.
 
-The functions on offer go into the system message, as one line each with the arguments' names and types (`signatures`,
-a third of the tokens, for small models and contexts) or as whole JSON schemas (`json`). Left out: templates that take
-tools themselves, and the benchmarks' own prompt contracts, which belong to the evaluation.
+The functions on offer are one line each with the arguments' names and types (`signatures`, a third of the tokens, for
+small models and contexts) or whole JSON schemas (`json`). Left out: the form that a model's chat template has for
+functions (`native.py`), and the benchmarks' own prompt contracts, which belong to the evaluation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+from itool_data.chat_template import ChatTemplate, TemplateRefusalError
+from itool_data.errors import ItoolError
 from itool_data.form import Form
+from itool_data.kinds import SystemMessage
 from itool_data.sample import JSON, Message, Sample, Tool, canonical_json
 
 ToolStyle = Literal["signatures", "json"]
 
+INSTRUCTION = "If no function fits or an argument is missing, say so in a sentence."
+FUNCTIONS = "Functions:\n"
 SYSTEM = (
-    "You call functions. Answer with the calls alone, as [name(argument=value, ...), ...]. "
-    "If no function fits or an argument is missing, say so in a sentence.\nFunctions:\n"
+    f"You call functions. Answer with the calls alone, as [name(argument=value, ...), ...]. {INSTRUCTION}\n{FUNCTIONS}"
 )
+
+
+class UnsayableError(ItoolError):
+    """A sample cannot be written in the form of a model; it is set aside, with the reason."""
 
 
 def signature(tool: Tool) -> str:
@@ -44,18 +52,43 @@ def _type(schema: JSON) -> str:
     return str(kind)
 
 
-def prompt_messages(messages: Sequence[Message], tools: Sequence[Tool], style: ToolStyle) -> list[dict[str, str]]:
-    """The conversation before a response, the functions on offer in its system message."""
+def prompt_messages(
+    messages: Sequence[Message], tools: Sequence[Tool], style: ToolStyle, system: SystemMessage = "source"
+) -> list[dict[str, str]]:
+    """The conversation before a response, the functions on offer in its system message.
+
+    Args:
+        messages: of the conversation.
+        tools: on offer.
+        style: how they are written.
+        system: whether the conversation's own system message comes after ours (`source`) or is left out (`ours`), or
+            neither is there and the functions stand alone (`none`).
+    """
     if style == "signatures":
         offered = "\n".join(map(signature, tools))
     else:
         schemas = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]
         offered = "\n".join(map(canonical_json, schemas))
     chat = [{"role": m.role, "content": m.content} for m in messages]
-    system = SYSTEM + offered
+    text = (FUNCTIONS if system == "none" else SYSTEM) + offered
     if chat and chat[0]["role"] == "system":
-        system += "\n\n" + chat.pop(0)["content"]
-    return [{"role": "system", "content": system}, *chat]
+        own = chat.pop(0)["content"]
+        text += f"\n\n{own}" if system == "source" else ""
+    return [{"role": "system", "content": text}, *chat]
+
+
+class Asked(Protocol):
+    """What a prompt is made of: a sample, or a benchmark's item."""
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """Of the conversation, oldest first."""
+        ...
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        """On offer."""
+        ...
 
 
 class Prompter:
@@ -64,21 +97,52 @@ class Prompter:
     Args:
         tokenizer: a transformers tokenizer with a chat template and an end-of-turn token.
         tools: how the functions on offer are written.
+        template: its chat template; None: as the tokenizer has it.
+        system: which system message the prompt has.
+
+    Attributes:
+        form: how responses are read.
     """
 
-    def __init__(self, tokenizer: Any, tools: ToolStyle = "signatures"):
+    def __init__(
+        self,
+        tokenizer: Any,
+        tools: ToolStyle = "signatures",
+        template: ChatTemplate | None = None,
+        system: SystemMessage = "source",
+    ):
         self._tokenizer = tokenizer
         self._tools = tools
+        self._template = template or ChatTemplate(tokenizer)
+        self._system = system
         self.form = Form(self.decode)
 
-    def prompt_ids(self, sample: Sample) -> list[int]:
-        """Token ids of everything before the sample's response, the template's generation prompt included."""
-        return self.chat_ids(prompt_messages(sample.messages, sample.tools, self._tools))
+    def prompt_ids(self, asked: Asked) -> list[int]:
+        """Token ids of everything before a response, the template's generation prompt included.
 
-    def chat_ids(self, messages: list[dict[str, str]]) -> list[int]:
-        """Token ids of a conversation and the template's generation prompt."""
-        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        Raises:
+            UnsayableError: in the template's words.
+        """
+        return self.chat_ids(prompt_messages(asked.messages, asked.tools, self._tools, self._system))
+
+    def gold_ids(self, sample: Sample) -> list[int]:
+        """Token ids of a sample's gold response with its end-of-turn."""
+        return self.response_ids(sample.target)
+
+    def chat_ids(self, chat: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """Token ids of a conversation and the template's generation prompt.
+
+        Args:
+            chat: messages in OpenAI's form.
+            tools: functions in OpenAI's form, where the template is to show them.
+
+        Raises:
+            UnsayableError: in the template's words.
+        """
+        try:
+            return self.text_ids(self._template.render(chat, tools))
+        except TemplateRefusalError as error:
+            raise UnsayableError(str(error)) from None
 
     def response_ids(self, text: str) -> list[int]:
         """Token ids of a response with its end-of-turn; tokenised apart from the prompt, as a model produces it."""
@@ -110,6 +174,17 @@ class Tokenised:
         return len(self.prompt) + len(self.response)
 
 
-def tokenise(prompter: Prompter, samples: Sequence[Sample]) -> list[Tokenised]:
-    """Prompt and gold response of each sample as token ids."""
-    return [Tokenised(s, prompter.prompt_ids(s), prompter.response_ids(s.target)) for s in samples]
+def tokenise(prompter: Prompter, samples: Sequence[Sample]) -> tuple[list[Tokenised], list[tuple[Sample, str]]]:
+    """Prompt and gold response of each sample as token ids.
+
+    Returns:
+        The samples with their ids, and those that the form cannot say, with the reason.
+    """
+    found: list[Tokenised] = []
+    refused: list[tuple[Sample, str]] = []
+    for sample in samples:
+        try:
+            found.append(Tokenised(sample, prompter.prompt_ids(sample), prompter.gold_ids(sample)))
+        except UnsayableError as error:
+            refused.append((sample, str(error)))
+    return found, refused

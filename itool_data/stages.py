@@ -35,11 +35,11 @@ Row = dict[str, Any]
 T = TypeVar("T")
 
 
-def warmup_stages(run: Run, prompter: Prompter) -> tuple[dict[str, list[tuple[list[int], list[int]]]], list[Tokenised]]:
+def warmup_stages(run: Run, prompter: Prompter) -> tuple[dict[str, list[tuple[list[int], list[int]]]], list[Reject]]:
     """Choose the warm-up's samples and sort them by difficulty, unless they are to be one mixed stage.
 
     Returns:
-        (prompt ids, response ids) by stage, and the samples that were too long.
+        (prompt ids, response ids) by stage, and what is set aside: what is too long, or cannot be said in the form.
     """
     settings, seed = run.config.warmup, run.config.seed
     samples = training_samples(run)
@@ -48,13 +48,14 @@ def warmup_stages(run: Run, prompter: Prompter) -> tuple[dict[str, list[tuple[li
     mixed = settings.order == "mixed"
     names = ("mixed",) if mixed else ("easy", "medium", "hard")
     stages: dict[str, list[tuple[list[int], list[int]]]] = {name: [] for name in names}
-    too_long = []
-    for t in tokenise(prompter, chosen):
+    said, refused = tokenise(prompter, chosen)
+    rejects = [of_sample(sample, reason) for sample, reason in refused]
+    for t in said:
         if len(t) > settings.max_tokens:
-            too_long.append(t)
+            rejects.append(not_fitting(t, settings.max_tokens))
         else:
             stages["mixed" if mixed else difficulty(t.sample)].append((t.prompt, t.response))
-    return stages, too_long
+    return stages, rejects
 
 
 @dataclass
@@ -65,13 +66,13 @@ class Buffer:
         samples: all of it.
         missing: still to be scored.
         undrawn: whose pass rate is still to be drawn; none where `replay.select` does not ask for it.
-        too_long: what does not fit the context.
+        rejects: what does not fit the context, or cannot be said in the form.
     """
 
     samples: list[Sample]
     missing: list[Tokenised]
     undrawn: list[Tokenised]
-    too_long: list[Tokenised]
+    rejects: list[Reject]
 
 
 def replay(run: Run, policy: Described, prompter: Prompter, round_: int) -> Buffer:
@@ -81,13 +82,16 @@ def replay(run: Run, policy: Described, prompter: Prompter, round_: int) -> Buff
     samples = replay_buffer(training_samples(run), settings.fraction, run.config.seed)
     scored = scores(run.store, "perplexity", round_, str(policy.policy_id))
     drawn = {s.sample_id for s in samples} if settings.select != "pass-rate" else _drawn(run, policy, round_)
-    unknown = tokenise(prompter, [s for s in samples if s.sample_id not in scored or s.sample_id not in drawn])
+    unknown, refused = tokenise(prompter, [s for s in samples if s.sample_id not in scored or s.sample_id not in drawn])
     fits = [t for t in unknown if len(t) <= policy.context]
     return Buffer(
         samples,
         [t for t in fits if t.key not in scored],
         [t for t in fits if t.key not in drawn],
-        [t for t in unknown if len(t) > policy.context],
+        [
+            *(not_fitting(t, policy.context) for t in unknown if len(t) > policy.context),
+            *(of_sample(sample, reason) for sample, reason in refused),
+        ],
     )
 
 
@@ -119,7 +123,7 @@ def _drawn(run: Run, policy: Described, round_: int) -> set[str]:
 
 def measure(run: Run, pool: Pool, buffer: Buffer, round_: int, report: Report) -> None:
     """Score the missing samples of a buffer (Eq. 4), with what that says of their fragments; commits now and then."""
-    record_rejects(run, "perplexity", [not_fitting(t, pool.context) for t in buffer.too_long])
+    record_rejects(run, "perplexity", buffer.rejects)
     policy = str(pool.policy_id)
     made_by = {"round": round_, "policy": policy}
     samples = {t.key: t.sample for t in buffer.missing}
@@ -228,7 +232,9 @@ def tasks(
     rejects: list[Reject] = []
     while order and len(fitting) < most:  # what cannot be searched leaves its place to the next
         part, order = order[: most - len(fitting)], order[most - len(fitting) :]
-        found, refused = searchable(run, policy, prompter, tokenise(prompter, [in_buffer[i] for i in part]), search)
+        # What the form cannot say has no score and is not here.
+        said, _ = tokenise(prompter, [in_buffer[i] for i in part])
+        found, refused = searchable(run, policy, prompter, said, search)
         fitting, rejects = fitting + found, rejects + refused
     if not plan:
         record_rejects(run, "mine", rejects)

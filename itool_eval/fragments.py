@@ -77,14 +77,11 @@ def held_out(run: Run, policy: Described, prompter: Prompter, split: Split, limi
     samples = sorted(read_samples(run.store, "split = ?", [split]), key=lambda s: derive_seed("eval", s.sample_id))
     sql = "SELECT DISTINCT sample_id FROM decisions WHERE policy = ?"
     known = {row["sample_id"] for row in query(run.store, sql, None, [str(policy.policy_id)]).to_pylist()}
-    missing = tokenise(prompter, [s for s in samples[:limit] if s.sample_id not in known])
+    missing, refused = tokenise(prompter, [s for s in samples[:limit] if s.sample_id not in known])
     room = policy.context - run.config.walk.max_step_tokens
     reasons = {t.key: _refusal(t, prompter, room) for t in missing}
-    record_rejects(
-        run,
-        STAGE,
-        [of_sample(t.sample, reason) for t in missing if (reason := reasons[t.key])],
-    )
+    refused += [(t.sample, reason) for t in missing if (reason := reasons[t.key])]
+    record_rejects(run, STAGE, [of_sample(sample, reason) for sample, reason in refused])
     fitting = sorted((t for t in missing if not reasons[t.key]), key=lambda t: (-len(t.prompt), t.key))
     return [Task(t.key, t.sample, tuple(t.prompt), run.config.seed, 0, tuple(t.response)) for t in fitting]
 

@@ -177,7 +177,7 @@ def test_the_warm_up_trains_on_variants(tmp_path: Path):
     with write_run(tmp_path, None, ["data.abstain=1", "warmup.fraction=1"]) as run:
         run.store.commit("import", {"samples": [sample_row(toy_sample()), sample_row(sample(1, "w", "w"))]})
         (variant,) = [s for s in training_samples(run) if s.source == "abstain:toy"]
-        stages, too_long = warmup_stages(run, PROMPTER)
-    assert not too_long
+        stages, rejects = warmup_stages(run, PROMPTER)
+    assert not rejects
     assert (PROMPTER.prompt_ids(variant), PROMPTER.response_ids(variant.target)) in stages["easy"]
     assert sum(map(len, stages.values())) == 4

@@ -37,7 +37,7 @@ def ask_fragments_and_ends(console: Console, run: Run, adapter: Adapter | None) 
     for _ in decide(run, loaded.pool, along):
         pass
     tests = sorted(read_samples(run.store, "split = 'test'"), key=lambda s: derive_seed("ends", s.sample_id))
-    end: float = mean_end(loaded.pool, loaded.prompter, tokenise(loaded.prompter, tests[:ENDS]))
+    end: float = mean_end(loaded.pool, loaded.prompter, tokenise(loaded.prompter, tests[:ENDS])[0])
     policies.close()
     return end
 

@@ -48,9 +48,25 @@ from itool_data.kinds import DialectName
 from itool_data.sample import Tool, ToolCall
 
 __all__ = [
-    "DIALECTS", "GEMMA_QUOTE", "MAX_CALLS", "MAX_DEPTH", "MAX_DIGITS", "MAX_LENGTH", "OWN", "WRITTEN",
-    "CallSyntaxError", "Dialect", "DialectName", "Notation", "PartialCalls", "Reader", "detect_format", "parse",
-    "parse_prefix", "render",
+    "DIALECTS",
+    "GEMMA_QUOTE",
+    "MAX_CALLS",
+    "MAX_DEPTH",
+    "MAX_DIGITS",
+    "MAX_LENGTH",
+    "NATIVE",
+    "OWN",
+    "WRITTEN",
+    "CallSyntaxError",
+    "Dialect",
+    "DialectName",
+    "Notation",
+    "PartialCalls",
+    "Reader",
+    "detect_format",
+    "parse",
+    "parse_prefix",
+    "render",
 ]  # fmt: skip
 
 OWN: DialectName = "python"
@@ -74,6 +90,7 @@ DIALECTS: Mapping[DialectName, Dialect] = {
     "mistral": Mistral(),
     "harmony": Harmony(),
 }
+NATIVE = [name for name in DIALECTS if name not in (OWN, "json")]  # those that models are deployed with
 
 
 def render(calls: Sequence[ToolCall], dialect: DialectName = OWN) -> str:

@@ -41,7 +41,7 @@ BARE = r"[^\s=,()\[\]{}'\"][^\r\n=,()\[\]]*+"
 QUOTED = r"'(?:[^'\\\r\n]++|\\.)*+'|\"(?:[^\"\\\r\n]++|\\.)*+\""
 NAME = re.compile(BARE)
 GEMMA_QUOTE = '<|"|>'
-_GEMMA_KEY = re.compile(r"[^\s:{},]++")
+_GEMMA_KEY = re.compile(r"[^\s:{},<\"][^\r\n:{},<\"]*+")
 _NOTHING = re.compile("")
 _WORD = re.compile(r"[^\W\d]\w*+")
 _NUMBER = re.compile(r"[-+.0-9][-+.0-9A-Za-z_]*+")
@@ -353,12 +353,16 @@ class Reader:
         if what is not None:
             self.promised = None
 
-    def tries(self, char: str) -> bool:
+    def tries(self, token: str) -> bool:
         """Go past a token if it is next, white space before it included; returns whether it was."""
         self.run(SPACE)
-        found = self.text.startswith(char, self.pos)
-        self.pos += found
-        return found
+        if self.text.startswith(token, self.pos):
+            self.pos += len(token)
+            return True
+        if self.pos < len(self.text) and token.startswith(self.text[self.pos :]):  # the text's end cuts it short
+            self.pos = len(self.text)
+            self.fail(f"'{token}'")
+        return False
 
     def take(self, token: str) -> None:
         """Go past a token that must be next."""

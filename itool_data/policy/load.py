@@ -115,8 +115,12 @@ def write_identity(path: Path, base: BaseModel) -> None:
     (path / IDENTITY).write_text(json.dumps({"base": base.name, "revision": base.revision}), encoding="utf-8")
 
 
-def load_tokenizer(base: BaseModel) -> Any:
+def load_tokenizer(base: BaseModel, chat_template: str | None = None) -> Any:
     """The base model's tokenizer.
+
+    Args:
+        base: the model.
+        chat_template: that stands in for its own, which it need not have then.
 
     Raises:
         ItoolError: if it cannot be loaded, or has no chat template or no end-of-turn token.
@@ -128,8 +132,11 @@ def load_tokenizer(base: BaseModel) -> Any:
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ItoolError(f"{base.name}: its tokenizer in {base.path} cannot be loaded: {reason}") from None
-    if not tokenizer.chat_template:
-        raise ItoolError(f"{base.name}: its tokenizer has no chat template; use an instruction-tuned model")
+    if not tokenizer.chat_template and chat_template is None:
+        raise ItoolError(
+            f"{base.name}: its tokenizer has no chat template; use an instruction-tuned model, or set "
+            "model.chat_template to a file or to one of TRL's, such as qwen2_5"
+        )
     if tokenizer.eos_token_id is None:
         raise ItoolError(f"{base.name}: its tokenizer has no end-of-turn token (eos_token)")
     return tokenizer

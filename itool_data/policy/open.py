@@ -1,12 +1,15 @@
-"""From settings to the policy that generates: what `model.policy` names, over a base model and an adapter.
+"""From settings to the policy that generates and the form it is asked in, over a base model and an adapter.
 
 Whatever the policy is, only this file chooses it; every argument can be sent to another process, which then opens the
 same policy for itself. Left out: finding models and adapters (`load.py`).
 """
 
+from itool_data.chat_template import ChatTemplate, template_source
 from itool_data.config import ModelSettings
+from itool_data.errors import ItoolError
+from itool_data.native import open_native
 from itool_data.policy.base import Policy
-from itool_data.policy.load import Adapter, BaseModel, choose_device, load_tokenizer, policy_id
+from itool_data.policy.load import Adapter, BaseModel, choose_device, load_tokenizer, policy_id, stop_ids
 from itool_data.policy.vllm import load_vllm_policy
 from itool_data.prompt import Prompter
 
@@ -32,6 +35,27 @@ def open_prompter(settings: ModelSettings, base: BaseModel) -> Prompter:
     """The prompter with a base model's tokenizer.
 
     Raises:
-        ItoolError: if the tokenizer cannot be loaded or used.
+        ItoolError: if the tokenizer cannot be loaded or used, or a form is asked for that it does not have.
     """
-    return Prompter(load_tokenizer(base), settings.tools)
+    prompter, _ = choose_form(settings, base)
+    return prompter
+
+
+def choose_form(settings: ModelSettings, base: BaseModel) -> tuple[Prompter, str]:
+    """The prompter, and why it has the form that it has.
+
+    Raises:
+        ItoolError: as for `open_prompter`.
+    """
+    source = template_source(settings.chat_template) if settings.chat_template else None
+    tokenizer = load_tokenizer(base, source)
+    template = ChatTemplate(tokenizer, source, settings.template_kwargs, settings.date)
+    reason = "model.format asks for it"
+    if settings.format != "own":
+        found = open_native(tokenizer, template, stop_ids(base.path), settings.dialect, settings.system)
+        if not isinstance(found, str):
+            return found, f"its chat template takes functions and writes calls as {found.form.dialect}"
+        if settings.format == "native":
+            raise ItoolError(f"model.format is native, but {base.name}: {found}; set model.format to own")
+        reason = found
+    return Prompter(tokenizer, settings.tools, template, settings.system), reason
