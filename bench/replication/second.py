@@ -23,8 +23,14 @@ CHANGES = {"walk": (), "sft": (*LIKELIHOOD, *MORE_SFT), "doubted": (*LIKELIHOOD,
 
 ITEMS, FRAGMENTS = 120, 120
 BENCHMARKS = f"loop.benchmarks=[{BFCL}, {API_BANK}:{{data}}/apibank, {SEAL_TOOLS}]"
-ASKED = (f"loop.benchmarks=[{VALIDATION}]", "loop.items=0", "eval.fragments=0")  # of a tuning arm
-ASKED_AGAIN = (BENCHMARKS, f"loop.items={ITEMS}", f"eval.fragments={FRAGMENTS}")  # of what leaves one
+CALLS = "simple, multiple, parallel, parallel_multiple, live_simple, live_multiple"
+ASKED = (  # of a tuning arm
+    f"loop.benchmarks=[{VALIDATION}]", f"loop.categories=[{CALLS}]", "loop.items=0", "eval.fragments=0",
+)  # fmt: skip
+ASKED_AGAIN = (  # of what leaves one
+    BENCHMARKS, f"loop.categories=[{CALLS}, irrelevance, live_irrelevance]", f"loop.items={ITEMS}",
+    f"eval.fragments={FRAGMENTS}",
+)  # fmt: skip
 
 
 def with_rate(group: str, rate: float) -> tuple[str, ...]:
