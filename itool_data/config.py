@@ -51,8 +51,8 @@ class ModelSettings(Section):
     template_kwargs: dict[str, JSON] = Field(
         {}, description="what else the chat template takes, such as {enable_thinking: false}"
     )
-    date: datetime.date = Field(
-        datetime.date(2024, 7, 26), description="what a chat template that writes today's date writes instead"
+    date: str = Field(
+        "2024-07-26", description="what a chat template that writes today's date writes instead, as YYYY-MM-DD"
     )
     system: SystemMessage = Field(
         "source",
@@ -66,6 +66,15 @@ class ModelSettings(Section):
     served_name: str = Field("", description="what the server calls the model; empty: as `name` says")
     timeout: float = Field(600.0, gt=0, description="seconds that a server may take to answer a request")
     patience: float = Field(300.0, ge=0, description="seconds that a request which a server failed is tried again")
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _a_date(cls, value: object) -> str:
+        """YAML reads a date as one."""
+        try:
+            return datetime.date.fromisoformat(str(value)).isoformat()
+        except ValueError:
+            raise PydanticCustomError("date", "must be a date such as 2024-07-26") from None
 
     @field_validator("base_url")
     @classmethod

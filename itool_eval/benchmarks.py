@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
-from itool_data.prompt import ToolStyle, prompt_messages
+from itool_data.prompt import Asked, ToolStyle, prompt_messages
 from itool_data.run import Run
 from itool_data.sample import Sample, Split
 from itool_data.sources import apibank as apibank_source
@@ -156,8 +156,7 @@ def api_bank_own_prompt(folder: Path, tools: ToolStyle) -> Benchmark:
         path = folder / apibank_items.LEVELS[category].file
         samples = [sample for sample in apibank_source.read(str(path)) if isinstance(sample, Sample)]
         return [
-            Question(category, s.source_id, i, partial(one_reply, Prompt(prompt_messages(s.messages, s.tools, tools))))
-            for i, s in enumerate(samples)
+            Question(category, s.source_id, i, partial(one_reply, _own_prompt(s, tools))) for i, s in enumerate(samples)
         ]
 
     source = f"{API_BANK_OWN_PROMPT}:{folder.absolute()}"
@@ -174,7 +173,7 @@ def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
     without_gold = [category.name for category in single_turn(Version.V3) if not category.has_answers]
 
     def ask(item: Item) -> Conversation:
-        return one_reply(Prompt(prompt_messages(*bfcl_source.asked(item.turns, item.functions), tools)))
+        return one_reply(_own_prompt(bfcl_source.asked(item.turns, item.functions), tools))
 
     def questions(category: str) -> list[Question]:
         items = list(enumerate(load_items(data, Version.V3, category)))
@@ -192,15 +191,17 @@ def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
 def of_samples(name: str, samples: Sequence[Sample], tools: ToolStyle) -> Benchmark:
     """Samples of a run in its own prompt; an item is a sample by its id, so none has a place."""
 
-    def ask(sample: Sample) -> list[dict[str, str]]:
-        return prompt_messages(sample.messages, sample.tools, tools)
-
     def questions(category: str) -> list[Question]:
         own = [sample for sample in samples if sample.source == category]
-        return [Question(category, s.sample_id, 0, partial(one_reply, Prompt(ask(s)))) for s in own]
+        return [Question(category, s.sample_id, 0, partial(one_reply, _own_prompt(s, tools))) for s in own]
 
     split: Split = "validation" if name == own_samples.NAME else "test"
     return Benchmark(name, name, [own_samples.SampleScorer(samples)], questions, split, samples=tuple(samples))
+
+
+def _own_prompt(asked: Asked, tools: ToolStyle) -> Prompt:
+    """A prompt in the form that the run trains and searches with."""
+    return Prompt(prompt_messages(asked.messages, asked.tools, tools), asked=asked)
 
 
 def version_of(benchmark: str) -> Version | None:

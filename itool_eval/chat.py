@@ -1,15 +1,20 @@
 """What a benchmark is answered by: many conversations' next replies at once, greedily, whoever generates them.
 
-Here the protocol and its form over a policy, which speaks token ids. Left out: a server that speaks messages
-(`server_chat.py`), and holding the conversations (`predict.py`).
+Here the protocol and its form over a policy, which speaks token ids. A policy in its native form is offered functions
+as its chat template writes them, and its calls are read in its dialect as a server would read them. Left out: a server
+that speaks messages (`server_chat.py`), and holding the conversations (`predict.py`).
 """
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from itool_data.dialects import OWN, CallSyntaxError, parse, parse_prefix, render
 from itool_data.errors import ItoolError
 from itool_data.policy.base import FinishReason, Policy, PolicyId, Request, Usage
-from itool_data.prompt import Prompter
+from itool_data.prompt import Prompter, UnsayableError
+from itool_data.sample import Tool, ToolCall
 from itool_eval.conversation import Prompt, Said
 
 # BFCL's own margin between the prompt, the answer and the end of the context.
@@ -78,7 +83,8 @@ class PolicyChat:
         self.max_rows = policy.max_rows
         self._policy = policy
         self._prompter = prompter
-        self._lengths: dict[str, int] = {}
+        self._asked: dict[str, tuple[Prompt, int]] = {}  # with the prompt's tokens
+        self._native = prompter.form.dialect != OWN
         self._refused: list[tuple[str, Reply | Refusal]] = []
 
     @property
@@ -95,17 +101,27 @@ class PolicyChat:
         """Queue a prompt.
 
         Raises:
-            ItoolError: if functions are to be called natively, for which a policy's prompt has no form.
+            ItoolError: if functions are to be called natively, for which our own form has no place.
         """
-        if prompt.tools:
-            raise ItoolError("native function calling is a server's: itool eval run … --policy openai --base-url URL")
-        ids = self._prompter.chat_ids(prompt.messages)
+        if prompt.tools and not self._native:
+            raise ItoolError(
+                "this model is asked in our own form, which calls no functions natively: set model.format to native "
+                "(itool config show says why it is not), or ask a server: itool eval run … --policy openai"
+            )
+        try:
+            if self._native and prompt.asked is not None:
+                ids = self._prompter.prompt_ids(prompt.asked)
+            else:
+                ids = self._prompter.chat_ids(prompt.messages, prompt.tools)
+        except UnsayableError as error:
+            self._refused.append((key, Refusal(str(error), "refused")))
+            return
         room = min(max_tokens, self._policy.context - len(ids) - _MARGIN)
         if room < 1:
             reason = f"{len(ids)} prompt tokens leave no room in a context of {self._policy.context}"
             self._refused.append((key, Refusal(reason)))
             return
-        self._lengths[key] = len(ids)
+        self._asked[key] = prompt, len(ids)
         self._policy.submit(Request(key, ids, (0,), room, 0.0))
 
     def step(self) -> list[tuple[str, Reply | Refusal]]:
@@ -116,17 +132,48 @@ class PolicyChat:
         replies: list[tuple[str, Reply | Refusal]] = []
         for completion in self._policy.step():
             (draw,) = completion.draws
-            said = Said(self._prompter.decode(draw.ids))
-            length = self._lengths.pop(completion.request_id)
+            prompt, length = self._asked.pop(completion.request_id)
+            said = self._read(self._prompter.decode(draw.ids), prompt)
             replies.append((completion.request_id, Reply(said, length, len(draw.ids), draw.finish)))
         return replies
+
+    def _read(self, text: str, prompt: Prompt) -> Said:
+        """A reply with its native calls, where it was offered functions natively and makes any that can be read."""
+        if not self._native or not (prompt.tools or prompt.asked):
+            return Said(text)
+        dialect = self._prompter.form.dialect
+        tools = [offered(tool) for tool in prompt.tools] if prompt.asked is None else prompt.asked.tools
+        try:
+            calls = parse(text, dialect, tools)
+        except CallSyntaxError:
+            return Said(text)
+        if not calls:
+            return Said(text)
+        if prompt.asked is not None:
+            return in_own_form(text, calls)
+        before = text[: parse_prefix(text, dialect).begins].strip()
+        return Said(before, tuple((c.name, json.dumps(c.arguments, ensure_ascii=False)) for c in calls))
 
     def reset(self) -> None:
         """Drop everything under way."""
         self._policy.reset()
-        self._lengths.clear()
+        self._asked.clear()
         self._refused.clear()
 
     def close(self) -> None:
         """Close the policy."""
         self._policy.close()
+
+
+def offered(tool: Mapping[str, Any]) -> Tool:
+    """A function that is offered in OpenAI's form."""
+    function = tool["function"]
+    return Tool(function["name"], function.get("description") or "", function.get("parameters") or {})
+
+
+def in_own_form(text: str, calls: Sequence[ToolCall]) -> Said:
+    """Native calls as text of our own form; the text as it was, where they cannot be written so."""
+    try:
+        return Said(render(calls))
+    except ItoolError:
+        return Said(text)

@@ -8,6 +8,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
+from itool_data.prompt import Asked
+
 # A role and a content; where a model calls functions natively, the calls and what they returned too (OpenAI's form).
 Message = dict[str, Any]
 # Native calls in the form of official result files: [{name: arguments as JSON text}].
@@ -19,10 +21,18 @@ Result = str | NativeCalls | Turns
 
 @dataclass(frozen=True)
 class Prompt:
-    """All messages so far, and the functions on offer (OpenAI's `tools`) where they are to be called natively."""
+    """What is asked.
+
+    Attributes:
+        messages: all so far.
+        tools: the functions on offer (OpenAI's `tools`) where they are to be called natively.
+        asked: what a prompt in our own form was made of. A model that is trained and mined in its native form is asked
+            this instead of the messages, and its calls come back as text of our own form.
+    """
 
     messages: list[Message]
     tools: tuple[dict[str, Any], ...] = ()
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,18 @@ if it is refused then. Left out: reasoning text, which is no part of an answer, 
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from itool_data.config import ModelSettings
 from itool_data.errors import ItoolError
+from itool_data.native import as_chat, openai_tools
 from itool_data.policy.base import FinishReason, PolicyId, Usage
 from itool_data.policy.load import Adapter
 from itool_data.policy.served import listing, serve_adapter, served_models
 from itool_data.policy.server import Ask, Server
-from itool_eval.chat import Refusal, Reply
+from itool_data.sample import ToolCall
+from itool_eval.chat import Refusal, Reply, in_own_form
 from itool_eval.conversation import Message, Prompt, Said
 
 PATH = "/chat/completions"
@@ -28,15 +31,18 @@ class ServerChat:
         server: where it is.
         name: what the server calls the model or adapter.
         policy_id: who replies.
+        native: whether what our own form is made of is asked natively.
     """
 
-    def __init__(self, server: Server, name: str, policy_id: PolicyId):
+    def __init__(self, server: Server, name: str, policy_id: PolicyId, native: bool = False):
         self.max_rows = server.rows
         self._server = server
         self._name = name
         self._id = policy_id
         self._usage = Usage()
+        self._native = native
         self._asked: dict[str, dict[str, Any]] = {}
+        self._in_own_form: set[str] = set()  # whose native calls are to come back as text
         self._replied = False
 
     @property
@@ -51,8 +57,13 @@ class ServerChat:
 
     def submit(self, key: str, prompt: Prompt, max_tokens: int) -> None:
         """Send a prompt."""
-        body = {"model": self._name, "messages": _plain(prompt.messages), "temperature": 0.0, "max_tokens": max_tokens}
-        self._send(key, body | ({"tools": list(prompt.tools)} if prompt.tools else {}))
+        messages, tools = _plain(prompt.messages), list(prompt.tools)
+        if self._native and prompt.asked is not None:
+            messages, tools = as_chat(prompt.asked.messages), openai_tools(prompt.asked.tools)
+            messages = [_with_arguments_as_text(message) for message in messages]
+            self._in_own_form.add(key)
+        body = {"model": self._name, "messages": messages, "temperature": 0.0, "max_tokens": max_tokens}
+        self._send(key, body | ({"tools": tools} if tools else {}))
 
     def step(self) -> list[tuple[str, Reply | Refusal]]:
         """Wait for replies, not for long; return those that came.
@@ -67,7 +78,8 @@ class ServerChat:
                 self._replied = True
                 self._usage.prefilled += answer.tokens_prompt
                 self._usage.decoded += answer.tokens_output
-                ended.append((key, answer))
+                said = _as_text(answer.said) if key in self._in_own_form else answer.said
+                ended.append((key, replace(answer, said=said)))
             elif answer.too_long and "max_tokens" in body:
                 self._send(key, {name: value for name, value in body.items() if name != "max_tokens"})
             elif answer.too_long or self._replied:
@@ -107,7 +119,8 @@ def open_server_chat(settings: ModelSettings, adapter: Adapter | None) -> Server
         raise ItoolError(f"{server.base_url}: serves {listing(models)}; say which with --set model.served_name=NAME")
     base = settings.served_name or (named or bases)[0].name
     name = serve_adapter(server, adapter, models) if adapter else base
-    return ServerChat(server, name, PolicyId(base, server.host, adapter.content if adapter else ""))
+    policy = PolicyId(base, server.host, adapter.content if adapter else "")
+    return ServerChat(server, name, policy, settings.format == "native")
 
 
 def _plain(messages: list[Message]) -> list[Message]:
@@ -127,6 +140,24 @@ def _plain(messages: list[Message]) -> list[Message]:
         if message is not None:
             plain.append(message)
     return plain
+
+
+def _with_arguments_as_text(message: Message) -> Message:
+    """A message whose calls have their arguments as JSON text, as the protocol wants them."""
+    calls = [
+        {**call, "function": call["function"] | {"arguments": json.dumps(call["function"]["arguments"])}}
+        for call in message.get("tool_calls", ())
+    ]
+    return {**message, "tool_calls": calls} if calls else message
+
+
+def _as_text(said: Said) -> Said:
+    """A reply's native calls as text of our own form."""
+    try:
+        calls = [ToolCall(name, json.loads(arguments)) for name, arguments in said.calls]
+    except ValueError:
+        return Said(f"{said.text}{said.calls}")
+    return in_own_form(said.text, calls) if calls else said
 
 
 def _read_reply(answer: Any) -> Reply:

@@ -4,6 +4,8 @@ Whatever the policy is, only this file chooses it; every argument can be sent to
 same policy for itself. Left out: finding models and adapters (`load.py`).
 """
 
+from datetime import date
+
 from itool_data.chat_template import ChatTemplate, template_source
 from itool_data.config import ModelSettings
 from itool_data.errors import ItoolError
@@ -49,7 +51,7 @@ def choose_form(settings: ModelSettings, base: BaseModel) -> tuple[Prompter, str
     """
     source = template_source(settings.chat_template) if settings.chat_template else None
     tokenizer = load_tokenizer(base, source)
-    template = ChatTemplate(tokenizer, source, settings.template_kwargs, settings.date)
+    template = ChatTemplate(tokenizer, source, settings.template_kwargs, date.fromisoformat(settings.date))
     reason = "model.format asks for it"
     if settings.format != "own":
         found = open_native(tokenizer, template, stop_ids(base.path), settings.dialect, settings.system)

@@ -18,6 +18,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from itool_data import assets
 from itool_data.errors import ItoolError
@@ -103,7 +104,14 @@ def split_of(item_id: str, validation: float = 0.0) -> Split:
     return "validation" if int.from_bytes(digest[1:5]) < validation * 2**32 else "train"
 
 
-def asked(turns: list[JSON], functions: list[JSON]) -> tuple[tuple[Message, ...], tuple[Tool, ...]]:
+class AskedItem(NamedTuple):
+    """What an item's prompt is made of."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+
+
+def asked(turns: list[JSON], functions: list[JSON]) -> AskedItem:
     """The messages and functions of an item, whether or not it has a gold response.
 
     Args:
@@ -114,7 +122,8 @@ def asked(turns: list[JSON], functions: list[JSON]) -> tuple[tuple[Message, ...]
         BadRowError: a message or a function is not as BFCL has them.
     """
     tools = tuple(_tool(function, f"function[{i}]") for i, function in enumerate(functions))
-    return tuple(_message(message) for turn in turns for message in expect(turn, list, "question")), tools
+    messages = (_message(message) for turn in turns for message in expect(turn, list, "question"))
+    return AskedItem(tuple(messages), tools)
 
 
 def accepted_call(called: Tool, answer: dict[str, JSON], field: str) -> AcceptedCall:

@@ -205,5 +205,8 @@ def test_v4_and_java(itool: Itool, tmp_path: Path, server: OpenAIServer, bfcl_v4
 
 def test_a_policy_without_a_server_has_no_native_calls() -> None:
     chat = PolicyChat(ScriptedPolicy({}), PROMPTER)
-    with pytest.raises(ItoolError, match=r"native function calling is a server's: .* --policy openai"):
+    with pytest.raises(
+        ItoolError,
+        match=r"set model.format to native .* --policy openai",
+    ):
         chat.submit("1", conversation.Prompt([{"role": "user", "content": "Hi"}], ({"type": "function"},)), 5)
