@@ -175,13 +175,14 @@ def _cache(found: Findings) -> None:
 def _defaults(found: Findings, gpus: list[float]) -> None:
     """What is used where no setting says otherwise, and why."""
     from itool_data.config import Config
-    from itool_data.policy.open import ROWS
+    from itool_data.policy.open import ROWS, describe_form
 
     config = Config()
     device = "cuda" if gpus else "cpu"
     why = "there is a GPU" if gpus else "there is no GPU"
     found.rows += [
         ("default", "model.policy", f"{config.model.policy}: runs everywhere"),
+        ("default", "model.format", describe_form(config.model)),
         ("default", "model.device", f"{device}: {why}"),
         ("default", "dtype", "bf16: on GPUs" if gpus else "fp32: faster than bf16 on most CPUs"),
         ("default", "model.rows", f"{ROWS[device]}: draws at once on a {'GPU' if gpus else 'CPU'}"),

@@ -119,10 +119,18 @@ def gold_fragments(tokenised: Tokenised, logprobs: Sequence[float], form: Form) 
     return found
 
 
+def before_calls(text: str, sample: Sample, dialect: DialectName) -> bool:
+    """Whether a response whose calls are to come is still at the text before them."""
+    if not sample.calls or not text:
+        return False
+    begins = parse_prefix(text, dialect).begins
+    return begins is None or begins == len(text)
+
+
 def describe(prefix: str, step: str, sample: Sample, dialect: DialectName) -> What:
     """What a step is."""
     before, after = (parse_prefix(text, dialect, sample.tools) for text in (prefix, prefix + step))
-    if not sample.calls or (after.begins is None or after.begins >= len(prefix + step)):
+    if not sample.calls or before_calls(prefix + step, sample, dialect):
         return What("prose")
     calls = [*after.calls, *([after.open] if after.open else [])]
     known = [*before.calls, *([before.open] if before.open else [])]

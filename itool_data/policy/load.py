@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from itool_data.assets import SMOLLM2, embedded_model
+from itool_data.assets import SMOLLM2, embedded_model, kept
 from itool_data.config import ModelSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId
@@ -41,13 +41,19 @@ def policy_id(base: BaseModel, adapter: Adapter | None) -> PolicyId:
     return PolicyId(base.name, base.revision, adapter.content if adapter else "")
 
 
-def find_model(settings: ModelSettings) -> BaseModel:
-    """Find the base model: the embedded one, a folder, or a Hub name (downloaded).
+def find_model(settings: ModelSettings, download: bool = True) -> BaseModel:
+    """Find the base model: the embedded one, a folder, or a Hub name.
+
+    Args:
+        settings: which one.
+        download: fetch it where it is not here.
 
     Raises:
         ItoolError: if there is no such model.
     """
     if settings.name == "embedded":
+        if not download and not kept()["embedded model"]:
+            raise ItoolError("model.name: the embedded model is not fetched yet")
         return BaseModel(embedded_model(), "SmolLM2-135M-Instruct", f"{SMOLLM2.name}-{SMOLLM2.version}")
     folder = Path(settings.name).expanduser()
     if folder.is_dir():
@@ -66,6 +72,7 @@ def find_model(settings: ModelSettings) -> BaseModel:
             snapshot_download(
                 settings.name,
                 revision=settings.revision,
+                local_files_only=not download,
                 allow_patterns=["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"],
             )
         )

@@ -8,10 +8,11 @@ from datetime import date
 
 from itool_data.chat_template import ChatTemplate, template_source
 from itool_data.config import ModelSettings
+from itool_data.dialects import OWN
 from itool_data.errors import ItoolError
 from itool_data.native import open_native
 from itool_data.policy.base import Policy
-from itool_data.policy.load import Adapter, BaseModel, choose_device, load_tokenizer, policy_id, stop_ids
+from itool_data.policy.load import Adapter, BaseModel, choose_device, find_model, load_tokenizer, policy_id, stop_ids
 from itool_data.policy.vllm import load_vllm_policy
 from itool_data.prompt import Prompter
 
@@ -61,3 +62,15 @@ def choose_form(settings: ModelSettings, base: BaseModel) -> tuple[Prompter, str
             raise ItoolError(f"model.format is native, but {base.name}: {found}; set model.format to own")
         reason = found
     return Prompter(tokenizer, settings.tools, template, settings.system), reason
+
+
+def describe_form(settings: ModelSettings) -> str:
+    """Which form a model is trained, mined and asked in, and why; nothing is downloaded for it."""
+    if settings.format == "own":
+        return "own: model.format asks for it"
+    try:
+        base = find_model(settings, download=False)
+    except ItoolError:
+        return f"{settings.format}: decided by the chat template of {settings.name}, once it is here"
+    prompter, reason = choose_form(settings, base)
+    return f"{'own' if prompter.form.dialect == OWN else 'native'}: {base.name}: {reason}"

@@ -17,7 +17,7 @@ from itool_data.policy.base import Completion, Policy, PolicyId, Request
 from itool_data.prompt import Prompter
 from itool_data.search.mcts import best_of_n, mcts, sample_responses
 from itool_data.search.pairs import PairSet, best_and_worst, extract_pairs, most_and_least_probable
-from itool_data.search.proved import Proved, prove
+from itool_data.search.proved import Proved, comparable, prove
 from itool_data.search.reward import Judge
 from itool_data.search.task import Answer, Assess, Grown, Score, Task, path_text
 from itool_data.search.tree import Node
@@ -180,10 +180,11 @@ class Miner:
     def _finish(self, tree: Tree, grown: Grown) -> None:
         tree.root, tree.found, tree.fragments = grown.root, grown.found, grown.fragments
         tree.seconds = time.monotonic() - tree.started
-        sample = tree.task.sample
-        proofs = [prove(pair, tree.root, sample, self._prompter.form) for pair in tree.found.pairs]
+        sample, form = tree.task.sample, self._prompter.form
+        pairs = [pair for pair in tree.found.pairs if comparable(pair, tree.root, sample, form)]
+        proofs = [prove(pair, tree.root, sample, form) for pair in pairs]
         tree.pairs = [p for p in proofs if p.proved or not self._config.pairs.proved]
-        tree.found.dropped.unproved = len(proofs) - len(tree.pairs)
+        tree.found.dropped.unproved = len(tree.found.pairs) - len(tree.pairs)
         del self._open[tree.task.tree_id]
         self._policy.release(tree.task.tree_id)
         self._finished.append(tree)

@@ -7,6 +7,7 @@ wrong itself. The gold calls tell, without a model. Left out: the proof of a sin
 from dataclasses import dataclass
 
 from itool_data.form import Form
+from itool_data.fragments import before_calls
 from itool_data.match import ErrorClass
 from itool_data.proof import Fault, fault, state_error, step_error
 from itool_data.sample import Sample
@@ -40,6 +41,15 @@ class Proved:
         return self.state is None and self.chosen is None and self.rejected is not None
 
 
+def comparable(pair: Pair, root: Node, sample: Sample, form: Form) -> bool:
+    """Whether both steps of a pair are calls, or end the response: a text before calls is not compared."""
+    before = _before(pair, root)
+    return all(
+        node.ended or not before_calls(form.decode((*before, *node.step)), sample, form.dialect)
+        for node in (pair.chosen, pair.rejected)
+    )
+
+
 def prove(pair: Pair, root: Node, sample: Sample, form: Form) -> Proved:
     """Look a pair of a finished tree up in the gold calls.
 
@@ -49,11 +59,7 @@ def prove(pair: Pair, root: Node, sample: Sample, form: Form) -> Proved:
         sample: with the gold calls.
         form: of the responses.
     """
-    prefix: tuple[int, ...] = ()
-    node = root
-    for index in pair.parent.path:
-        node = node.children[index]
-        prefix += node.step
+    prefix = _before(pair, root)
     before = form.decode(prefix)
     chosen, rejected = (
         step_error(before, form.decode(node.step), node.ended, sample, form.dialect)
@@ -64,3 +70,13 @@ def prove(pair: Pair, root: Node, sample: Sample, form: Form) -> Proved:
         return found
     at_fault = fault(prefix, pair.chosen.step, pair.rejected.step, sample, form)
     return Proved(pair, prefix, None, None, rejected, at_fault)
+
+
+def _before(pair: Pair, root: Node) -> tuple[int, ...]:
+    """Token ids of the response before a pair's steps."""
+    prefix: tuple[int, ...] = ()
+    node = root
+    for index in pair.parent.path:
+        node = node.children[index]
+        prefix += node.step
+    return prefix

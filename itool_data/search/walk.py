@@ -18,8 +18,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 from itool_data.config import WalkSettings
-from itool_data.dialects import DIALECTS, parse_prefix
-from itool_data.fragments import Fragment, describe, right_steps, step_logprobs
+from itool_data.dialects import DIALECTS
+from itool_data.fragments import Fragment, before_calls, describe, right_steps, step_logprobs
 from itool_data.match import ErrorClass
 from itool_data.policy.base import Completion, Request, derive_seed
 from itool_data.prompt import Prompter
@@ -121,7 +121,7 @@ class _Walk:
         at_end = gold.ended and self.settings.ends and bool(self.task.sample.calls)
         if math.exp(gold.logprob) >= self.settings.doubt and not at_end:
             return [gold]
-        if self._preamble(before + gold.ids):
+        if self._before_calls(before + gold.ids):
             return [gold]
         path = path_text(node.path)
         seed, sample = self.task.seed, self.task.sample
@@ -141,12 +141,10 @@ class _Walk:
             options += yield from self._going_on(before, gold)
         return options
 
-    def _preamble(self, response: Ids) -> bool:
-        """Whether a response with calls to come is still at the text before them, which is never compared."""
+    def _before_calls(self, response: Ids) -> bool:
+        """Whether a response is at a text before its calls, which is never compared."""
         form = self.prompter.form
-        text = form.decode(response)
-        begins = parse_prefix(text, form.dialect).begins
-        return bool(self.task.sample.calls) and (begins is None or begins == len(text) > 0)
+        return before_calls(form.decode(response), self.task.sample, form.dialect)
 
     def _judged(self, before: Ids, gold: _Option, completion: Completion) -> list[_Option]:
         """Gold's step first and the distinct drawn ones, each proved right or wrong, or unfinished."""
@@ -157,7 +155,7 @@ class _Walk:
             if ids not in options:
                 ended = draw.finish == "stop" and len(ids) == len(draw.ids)
                 finished = ended or draw.finish == "step" or len(ids) < len(draw.ids)
-                finished = finished and not (self._preamble(before + ids) and not ended)
+                finished = ended or (finished and not self._before_calls(before + ids))
                 text = form.decode(before), form.decode(ids)
                 error = step_error(*text, ended, sample, form.dialect) if finished else None
                 right = error is None if finished else None
