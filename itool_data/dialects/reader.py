@@ -262,6 +262,9 @@ class Reader:
             return self._dict(depth + 1)
         if char == "[" or (char == "(" and self._python):
             return self._list("]" if char == "[" else ")", depth + 1)
+        if self._notation == "gemma" and GEMMA_QUOTE.startswith(self.text[self.pos : self.pos + len(GEMMA_QUOTE)]):
+            self.take(GEMMA_QUOTE)  # of which the text's end may cut off a part
+            self.pos -= len(GEMMA_QUOTE)
         if self._quote.match(self.text, self.pos):
             parts = [self.string()]
             while self._python and not self.at_end() and self._quote.match(self.text, self.pos):

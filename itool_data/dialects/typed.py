@@ -23,8 +23,8 @@ def typed(text: str, function: str | None, parameter: str, tools: Sequence[Tool]
     """
     schemas = (tool.parameters.get("properties") or {} for tool in tools if tool.name == function)
     kinds = {kind for properties in schemas for kind in _kinds(properties.get(parameter))}
-    if "string" in kinds and not ("null" in kinds and text == "null"):
-        return text
+    if "string" in kinds:
+        return None if "null" in kinds and text in ("null", "None") else text
     if text in _WORDS:
         return _WORDS[text]
     try:

@@ -1,0 +1,411 @@
+"""The model's own form: prompts and gold responses by chat templates, and calls read back out of them."""
+
+import random
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from itool_data.assets import embedded_model
+from itool_data.chat_template import ChatTemplate, fold, template_source
+from itool_data.dialects import DIALECTS, NATIVE, parse, parse_prefix
+from itool_data.errors import ItoolError
+from itool_data.native import NativePrompter, as_chat, open_native
+from itool_data.prompt import UnsayableError, tokenise
+from itool_data.sample import JSON, Message, Sample, Tool, ToolCall
+from itool_data.steps import split_steps
+
+CONVERSATIONS = 2_000  # a template
+# The end-of-turn tokens of the families whose templates are tried, which the embedded tokenizer has not.
+ENDS = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<turn|>",
+    "<|tool_response>",
+    "<|call|>",
+    "<|return|>",
+    "<|user|>",
+    "<|observation|>",
+]
+# What TRL's package brings, by what its calls look like.
+TEMPLATES = {
+    "qwen2_5": "hermes", "qwen3": "hermes", "qwen3_instruct_2507": "hermes", "qwen3_vl": "hermes",
+    "qwen3_5_nothink": "qwen-xml", "qwen3_5_think": "qwen-xml", "qwen3_6": "qwen-xml", "qwen3_8": "qwen-xml",
+    "llama3_1": "llama", "llama3_2": "llama", "lfm2_2_5": "lfm2", "lfm2_2_5_vl": "lfm2", "lfm2_v2": "lfm2",
+    "glm4moe": "glm", "gemma4": "gemma", "gemma4_v5": "gemma", "gptoss": "harmony",
+}  # fmt: skip
+ONE_CALL = ("llama3_1", "llama3_2", "gptoss")
+
+SCHEMA: dict[str, JSON] = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "n": {"type": "integer"},
+        "x": {"type": "number"},
+        "flag": {"type": "boolean"},
+        "where": {"type": "object", "properties": {}},
+        "list": {"type": "array"},
+        "maybe": {"type": ["string", "null"]},
+    },
+}
+TOOLS = (Tool("get.it", "Gets it.", SCHEMA), Tool("other_fn", "Does another thing.", SCHEMA))
+TEXTS = [
+    "Oslo",
+    "it is",
+    'a "q"',
+    "né\nx",
+    "",
+    "  pad ",
+    "5",
+    "true",
+    "世界 😀",
+    "a, b=1)",
+    "{",
+    "]",
+    "\\n",
+    "a\\",
+    "<b>",
+]
+
+
+@cache
+def tokenizer() -> Any:
+    from transformers import AutoTokenizer
+
+    found = AutoTokenizer.from_pretrained(embedded_model())
+    found.add_special_tokens({"additional_special_tokens": ENDS})
+    return found
+
+
+def open_(template: str, **settings: Any) -> NativePrompter | str:
+    own = ChatTemplate(tokenizer(), template_source(template), settings, date(2024, 7, 26))
+    return open_native(tokenizer(), own, {tokenizer().convert_tokens_to_ids(end) for end in ENDS})
+
+
+@cache
+def prompter(template: str) -> NativePrompter:
+    found = open_(template)
+    assert isinstance(found, NativePrompter), found
+    return found
+
+
+def sample(*calls: ToolCall, messages: tuple[Message, ...] = (Message("user", "Hi"),), target: str = "") -> Sample:
+    return Sample("toy", "", messages, TOOLS, target, calls)
+
+
+class Conversations:
+    """Seeded calls with every kind of value, nested and not."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+
+    def value(self, depth: int) -> JSON:
+        kinds = ["text", "number", "float", "flag", "null"] + ["list", "object"] * (depth < 2)
+        match self._rng.choice(kinds):
+            case "text":
+                return self._rng.choice(TEXTS)
+            case "number":
+                return self._rng.randrange(-5, 10_000)
+            case "float":
+                return self._rng.choice([1.5, -0.25, 3.0, 1e-7])
+            case "flag":
+                return self._rng.random() < 0.5
+            case "list":
+                return [self.value(depth + 1) for _ in range(self._rng.randrange(3))]
+            case "object":
+                names = self._rng.sample(["a", "b c", "d"], self._rng.randrange(3))
+                return {name: self.value(depth + 1) for name in names}
+        return None
+
+    def arguments(self) -> dict[str, JSON]:
+        kinds: dict[str, JSON] = {
+            "city": self._rng.choice(TEXTS),
+            "n": self._rng.randrange(-9, 99),
+            "x": self._rng.choice([1.5, -0.25, 3.0]),
+            "flag": self._rng.random() < 0.5,
+            "where": {"k": self.value(1)},
+            "list": [self.value(1)],
+            "maybe": self._rng.choice(["x", None]),
+        }
+        return {name: kinds[name] for name in self._rng.sample(list(kinds), self._rng.randrange(6))}
+
+    def calls(self) -> tuple[ToolCall, ...]:
+        n = self._rng.choice([1, 1, 2, 3])
+        return tuple(ToolCall(self._rng.choice(TOOLS).name, self.arguments()) for _ in range(n))
+
+
+# --- there and back ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_what_a_template_writes_reads_back_and_every_prefix_of_it_has_an_answer(template: str) -> None:
+    own, conversations, said = prompter(template), Conversations(1), 0
+    assert own.form.dialect == TEMPLATES[template]
+    for number in range(CONVERSATIONS):
+        wanted = conversations.calls()
+        try:
+            ids = own.gold_ids(sample(*wanted))
+        except UnsayableError as error:
+            # Either it writes one call, or its quotes, or tags, or the lack of types, do not hold a text.
+            one = template in ONE_CALL and len(wanted) > 1
+            held = {"lfm2", "gemma", "glm", "qwen-xml"}
+            assert one or own.form.dialect in held, (wanted, error)
+            continue
+        said += 1
+        assert ids[-1] in {tokenizer().convert_tokens_to_ids(end) for end in ENDS}
+        text = own.decode(ids)
+        assert parse(text, own.form.dialect, TOOLS) == list(wanted)
+        steps = split_steps(ids, own.form)
+        assert [token for step in steps for token in step] == ids
+        # A step for each name, each argument and each end at least; before that perhaps a text.
+        assert len(steps) > sum(1 + len(call.arguments) for call in wanted) - (own.form.dialect == "harmony")
+        if number % 50 == 0:
+            for cut in range(len(text)):
+                partial = parse_prefix(text[:cut], own.form.dialect, TOOLS)
+                assert partial.error is None, (text[:cut], partial.error)
+                assert partial.calls == wanted[: len(partial.calls)]
+                assert partial.open is None or partial.open.name == wanted[len(partial.calls)].name
+    least = 0.3 if template in ONE_CALL else 0.85 if own.form.dialect == "lfm2" else 0.9
+    assert said >= CONVERSATIONS * least
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_prose_is_no_call_and_ends_with_a_turn(template: str) -> None:
+    own = prompter(template)
+    ids = own.gold_ids(sample(target="It is late."))
+    assert "It is late." in own.decode(ids)
+    assert parse(own.decode(ids), own.form.dialect) == []
+    assert len(split_steps(ids, own.form)) == 1
+
+
+def test_the_prompt_and_the_response_together_are_what_the_template_writes() -> None:
+    own = prompter("qwen2_5")
+    call = ToolCall("get.it", {"city": "Oslo"})
+    ids = [*own.prompt_ids(sample(call)), *own.gold_ids(sample(call))]
+    assert (
+        tokenizer()
+        .decode(ids, skip_special_tokens=False)
+        .endswith(
+            '<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<tool_call>\n{"name": "get.it", "arguments": '
+            '{"city": "Oslo"}}\n</tool_call><|im_end|>'
+        )
+    )
+
+
+def test_a_thought_that_the_template_writes_is_a_step_of_its_own() -> None:
+    own = prompter("qwen3")
+    steps = [own.decode(step) for step in split_steps(own.gold_ids(sample(ToolCall("get.it", {"n": 1}))), own.form)]
+    assert steps[0] == "<think>\n\n</think>\n\n"
+    assert steps[1].startswith("<tool_call>") and steps[-1] == ""
+
+
+def test_where_another_call_may_follow_the_end_is_a_step_of_its_own() -> None:
+    own = prompter("qwen2_5")
+    steps = split_steps(own.gold_ids(sample(ToolCall("get.it", {"n": 1}))), own.form)
+    assert steps[-1] == [tokenizer().convert_tokens_to_ids("<|im_end|>")]
+    closed = prompter("lfm2_2_5")
+    last = split_steps(closed.gold_ids(sample(ToolCall("get.it", {"n": 1}))), closed.form)[-1]
+    assert closed.decode(last).endswith("<|tool_call_end|>")
+
+
+# --- history ----------------------------------------------------------------------------------------------------------
+
+HISTORY = (
+    Message("system", "Be brief."),
+    Message("user", "Both?"),
+    Message("assistant", "[get.it(n=1), other_fn(city='Rome')]"),
+    Message("tool", "one"),
+    Message("tool", "two"),
+    Message("assistant", "Done."),
+    Message("user", "Again."),
+)
+
+
+def test_history_goes_through_the_template_with_its_calls_results_and_ids() -> None:
+    chat = as_chat(HISTORY)
+    calls = chat[2]["tool_calls"]
+    assert [call["function"] for call in calls] == [
+        {"name": "get.it", "arguments": {"n": 1}},
+        {"name": "other_fn", "arguments": {"city": "Rome"}},
+    ]
+    assert [(m["tool_call_id"], m["name"]) for m in chat[3:5]] == [
+        (calls[0]["id"], "get.it"),
+        (calls[1]["id"], "other_fn"),
+    ]
+    assert all(len(call["id"]) == 9 and call["id"].isalnum() for call in calls)  # as Mistral's template wants them
+    text = tokenizer().decode(prompter("qwen2_5").prompt_ids(sample(messages=HISTORY)), skip_special_tokens=False)
+    assert '{"name": "other_fn", "arguments": {"city": "Rome"}}' in text and "<tool_response>\ntwo" in text
+    assert "Be brief." in text and "[get.it(" not in text
+
+
+@pytest.mark.parametrize(("system", "kept"), [("source", True), ("none", False), ("ours", False)])
+def test_the_system_message_is_the_data_sets_ours_or_none(system: Any, kept: bool) -> None:
+    own = ChatTemplate(tokenizer(), template_source("qwen2_5"))
+    found = open_native(tokenizer(), own, {tokenizer().convert_tokens_to_ids("<|im_end|>")}, None, system)
+    assert isinstance(found, NativePrompter)
+    text = tokenizer().decode(found.prompt_ids(sample(messages=HISTORY)), skip_special_tokens=False)
+    assert ("Be brief." in text) == kept
+    assert ("If no function fits" in text) == (system == "ours")
+
+
+def test_what_a_template_cannot_say_is_set_aside_with_the_reason() -> None:
+    two = sample(ToolCall("get.it", {}), ToolCall("other_fn", {}))
+    for template, reason in (
+        ("llama3_1", "only supports single tool-calls"),
+        ("gptoss", r"reads back as 1 \(get.it\)"),
+    ):
+        found, refused = tokenise(prompter(template), [sample(ToolCall("get.it", {"n": 1})), two])
+        assert len(found) == 1 and [one for one, _ in refused] == [two]
+        with pytest.raises(UnsayableError, match=reason):
+            prompter(template).gold_ids(two)
+    with pytest.raises(UnsayableError, match=r"reads back as|does not read"):
+        prompter("qwen3_5_nothink").gold_ids(sample(ToolCall("get.it", {"city": "a\n</parameter>\nb"})))
+
+
+# --- which form, and what is wrong ------------------------------------------------------------------------------------
+
+
+def own_template(text: str) -> NativePrompter | str:
+    return open_native(tokenizer(), ChatTemplate(tokenizer(), text), {tokenizer().eos_token_id})
+
+
+TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+ASKS = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        (TURNS + ASKS, "shows no functions"),
+        ("{{ tools }}" + TURNS + ASKS, "writes no call"),
+        ("{{ raise_exception('no tools here') }}", "refuses it: no tools here"),
+        ("{{ messages + 1 }}", "refuses it"),
+        (
+            "{{ tools }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{{ m.tool_calls }}<|im_end|>\n"
+            "{% endfor %}" + ASKS,
+            "no dialect reads a call as its chat template writes it",
+        ),
+        (
+            "{{ tools }}{% for m in messages %}{{ m.role }}:{{ m.content }}{% for c in m.tool_calls %}<tool_call>"
+            '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }} }</tool_call>'
+            "{% endfor %}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}",
+            "writes no end of turn at which the model stops",
+        ),
+    ],
+)
+def test_a_template_without_a_native_form_says_why(template: str, reason: str) -> None:
+    found = own_template(template)
+    assert isinstance(found, str) and reason in found and "\n" not in found
+
+
+def test_a_template_that_does_not_keep_its_prompt_names_the_way_out() -> None:
+    reason = open_("nemotron_3_nano")
+    assert isinstance(reason, str) and "{enable_thinking: false}" in reason
+    mended = open_("nemotron_3_nano", enable_thinking=False)
+    assert isinstance(mended, NativePrompter) and mended.form.dialect == "qwen-xml"
+
+
+def test_a_dialect_that_the_template_contradicts_is_refused() -> None:
+    own = ChatTemplate(tokenizer(), template_source("qwen2_5"))
+    with pytest.raises(ItoolError, match=r"model.dialect is llama, but the chat template writes .* reads as hermes"):
+        open_native(tokenizer(), own, {tokenizer().eos_token_id}, "llama")
+
+
+def test_a_model_may_stop_at_two_tokens_and_the_template_leave_the_end_to_the_next_turn() -> None:
+    """GLM's turns end with whatever comes next: a result, or the user."""
+    own = prompter("glm4moe")
+    ends = [own.gold_ids(one)[-1] for one in (sample(ToolCall("get.it", {"n": 1})), sample(target="Hi."))]
+    assert tokenizer().convert_ids_to_tokens(ends) == ["<|observation|>", "<|user|>"]
+
+
+def test_a_template_that_wants_arguments_as_text_gets_them() -> None:
+    call = (
+        '{{ "<tool_call>{\\"name\\": \\"" + c.function.name + "\\", \\"arguments\\": " + c.function.arguments }}'
+        "}</tool_call>"
+    )
+    template = (
+        "{{ tools | tojson }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+        "{% for c in m.tool_calls %}" + call + "{% endfor %}<|im_end|>\n{% endfor %}" + ASKS
+    )
+    found = own_template(template)
+    assert isinstance(found, NativePrompter)
+    wanted = ToolCall("get.it", {"city": "né"})
+    assert parse(found.decode(found.gold_ids(sample(wanted))), "hermes") == [wanted]
+
+
+def test_a_system_message_that_a_template_refuses_goes_into_the_first_turn() -> None:
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    text = ChatTemplate(tokenizer(), refuses + TURNS + ASKS).render(chat)
+    assert text == "<|im_start|>user\nBe brief.\n\nHi<|im_end|>\n<|im_start|>assistant\n"
+    twice = [*chat, {"role": "user", "content": "There?"}, {"role": "assistant", "content": "Yes."}]
+    assert [(m["role"], m["content"]) for m in fold(twice)] == [
+        ("user", "Be brief.\n\nHi\n\nThere?"),
+        ("assistant", "Yes."),
+    ]
+
+
+def test_a_date_in_a_template_is_the_runs() -> None:
+    for clock in ("{{ strftime_now('%Y-%m-%d') }}", "{{ date_string }}"):
+        text = ChatTemplate(tokenizer(), clock, today=date(2025, 1, 2)).render([{"role": "user", "content": "Hi"}])
+        assert text in ("2025-01-02", "02 Jan 2025")
+
+
+def test_calls_in_the_history_that_are_no_json_end_in_a_line() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{"}}
+    chat = [{"role": "assistant", "content": "", "tool_calls": [call]}]
+    with pytest.raises(UnsayableError, match=r"arguments in the history are not JSON: '\{'"):
+        prompter("qwen2_5").chat_ids(chat)
+
+
+def test_a_template_by_an_unknown_name_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ItoolError, match=r"model.chat_template: no file 'qwen9', and no template .* qwen2_5"):
+        template_source("qwen9")
+    (tmp_path / "own.jinja").write_text(TURNS)
+    assert template_source(str(tmp_path / "own.jinja")) == TURNS
+
+
+# --- dialects that no template here writes ----------------------------------------------------------------------------
+
+WRITTEN_BY_HAND = [
+    ("mistral", '[TOOL_CALLS]f[ARGS]{"a": 1}[TOOL_CALLS]g[CALL_ID]abc123def[ARGS]{"b": "x"}'),
+    (
+        "mistral",
+        '[TOOL_CALLS] [{"name": "f", "arguments": {"a": 1}}, {"name": "g", "arguments": {"b": "x"}, "id": "a"}]',
+    ),
+    (
+        "deepseek",
+        '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{"a": 1}\n```<｜tool▁call▁end｜>'
+        '\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{"b": "x"}\n```<｜tool▁call▁end｜>'
+        "<｜tool▁calls▁end｜>",
+    ),
+    ("llama", '<|python_tag|>{"name": "f", "parameters": {"a": 1}}; {"name": "g", "parameters": {"b": "x"}}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "text"), WRITTEN_BY_HAND)
+def test_two_calls_written_by_hand(dialect: Any, text: str) -> None:
+    wanted = [ToolCall("f", {"a": 1}), ToolCall("g", {"b": "x"})]
+    assert parse(text, dialect) == wanted
+    assert parse("I will. " + text, dialect) == wanted if dialect != "llama" else True
+    for cut in range(len(text)):
+        partial = parse_prefix(text[:cut], dialect)
+        assert partial.error is None, (text[:cut], partial.error)
+        assert list(partial.calls) == wanted[: len(partial.calls)]
+    assert parse_prefix(text + " so", dialect).error is not None
+
+
+def test_gpt_oss_thinks_first_and_names_the_recipient_before_the_channel_or_after_it() -> None:
+    thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
+    after = '<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}'
+    before = ' to=functions.f<|channel|>commentary json<|message|>{"a": 1}'
+    for text in (after, before, thought + after):
+        assert parse(text, "harmony") == [ToolCall("f", {"a": 1})]
+    assert parse_prefix(thought + after, "harmony").begins == len(thought) - len("<|start|>assistant")
+    assert parse("<|channel|>final<|message|>Hello.", "harmony") == []
+
+
+def test_every_dialect_but_our_own_says_how_vllm_reads_it_or_that_it_does_not() -> None:
+    assert {name for name in NATIVE if DIALECTS[name].parser is None} == {"lfm2"}
