@@ -7,7 +7,7 @@ become 80. Where it cannot be told (the inside of a list, an escape) it is yes. 
 
 from collections.abc import Sequence
 
-from itool_data.dialects import GEMMA_QUOTE, CallSyntaxError, Dialect, Notation, Reader
+from itool_data.dialects import GEMMA_QUOTE, CallSyntaxError, Dialect, Notation, Reader, begun
 from itool_data.match import accepted, standardised
 from itool_data.sample import JSON
 
@@ -46,19 +46,21 @@ def whole_value(literal: str, notation: Notation) -> list[JSON] | None:
 def _raw_may_become(literal: str, option: JSON, end: str) -> bool:
     """Raw text up to a tag, of which a part may be there already; a line break at either end may be the tags'."""
     text = literal.removeprefix("\n")
-    begun = next((n for n in range(len(end) - 1, 0, -1) if text.endswith(end[:n])), 0)
-    if begun > 1:  # one `<` alone may be the text's
-        whole = text[:-begun].removesuffix("\n")
+    if n := begun(text, end):
+        whole = text[:-n].removesuffix("\n")
         read = whole_value(whole, "json")
-        return accepted(whole, [option]) or (read is not None and accepted(read[0], [option]))
+        if accepted(whole, [option]) or (read is not None and accepted(read[0], [option])):
+            return True
+        if n > 1:  # one `<` alone may be the text's
+            return False
     if isinstance(option, str):
         return _begins_text(text.removesuffix("\n"), option)
     return not text.strip() or _may_become(text.lstrip(), option, "python")
 
 
-def _begins_text(begun: str, option: str) -> bool:
+def _begins_text(text: str, option: str) -> bool:
     # Case-folded too, as what a capital sigma is in lower case depends on what comes after it.
-    return standardised(option).casefold().startswith(standardised(begun).casefold())
+    return standardised(option).casefold().startswith(standardised(text).casefold())
 
 
 def _may_become(literal: str, option: JSON, notation: Notation) -> bool:
@@ -67,10 +69,11 @@ def _may_become(literal: str, option: JSON, notation: Notation) -> bool:
         return True
     if isinstance(option, str):
         if notation == "gemma":
-            return GEMMA_QUOTE.startswith(literal) or (
-                literal.startswith(GEMMA_QUOTE)
-                and _begins_text(literal.removeprefix(GEMMA_QUOTE).split("<|")[0], option)
-            )
+            text = literal.removeprefix(GEMMA_QUOTE)
+            if text == literal:
+                return GEMMA_QUOTE.startswith(literal)
+            n = begun(text, GEMMA_QUOTE)
+            return _begins_text(text, option) or (n > 0 and accepted(text[:-n], [option]))
         if first in "rRuU" and literal[1:2] in ("'", '"', ""):
             return True
         quoted = first in "'\""

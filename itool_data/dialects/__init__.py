@@ -42,31 +42,16 @@ from itool_data.dialects.reader import (
     PartialCalls,
     Reader,
     UnfinishedError,
+    begun,
 )
 from itool_data.errors import ItoolError
 from itool_data.kinds import DialectName
 from itool_data.sample import Tool, ToolCall
 
 __all__ = [
-    "DIALECTS",
-    "GEMMA_QUOTE",
-    "MAX_CALLS",
-    "MAX_DEPTH",
-    "MAX_DIGITS",
-    "MAX_LENGTH",
-    "NATIVE",
-    "OWN",
-    "WRITTEN",
-    "CallSyntaxError",
-    "Dialect",
-    "DialectName",
-    "Notation",
-    "PartialCalls",
-    "Reader",
-    "detect_format",
-    "parse",
-    "parse_prefix",
-    "render",
+    "DIALECTS", "GEMMA_QUOTE", "MAX_CALLS", "MAX_DEPTH", "MAX_DIGITS", "MAX_LENGTH", "NATIVE", "OWN", "WRITTEN",
+    "CallSyntaxError", "Dialect", "DialectName", "Notation", "PartialCalls", "Reader", "begun", "detect_format",
+    "parse", "parse_prefix", "render",
 ]  # fmt: skip
 
 OWN: DialectName = "python"

@@ -112,7 +112,7 @@ class Reader:
         self._notation = notation
         self._python = notation == "python"
         self._quote = _QUOTES[notation]
-        self._naming: tuple[Named, int] | None = None
+        self._naming: tuple[Named, int, str] | None = None  # what, since where, and what ends the name
         self.calls: list[ToolCall] = []
         self.name: str | None = None
         self.arguments: dict[str, JSON] | None = None
@@ -127,7 +127,11 @@ class Reader:
     @property
     def naming(self) -> tuple[Named, str] | None:
         """What is being named, and what there is of the name."""
-        return None if self._naming is None else (self._naming[0], self.text[self._naming[1] :])
+        if self._naming is None:
+            return None
+        what, start, end = self._naming
+        name = self.text[start:]
+        return what, name[: len(name) - begun(name, end)]
 
     def preamble(self, begins: int | None) -> bool:
         """Go past a text before the calls, a step of its own; returns whether there are calls after it."""
@@ -181,7 +185,7 @@ class Reader:
     def name_of(self, what: Named, expected: str, separator: str) -> str:
         """Read a name up to and past what comes after it; until that is there, `a` may be the beginning of `ab`."""
         self.run(SPACE)
-        self._naming = what, self.pos
+        self._naming = what, self.pos, ""
         name = self.key(expected)
         self.take(separator)
         self._naming = None
@@ -205,7 +209,7 @@ class Reader:
     def quoted_name(self, what: Named, expected: str) -> str:
         """Read a name that its closing quote ends."""
         self.run(SPACE)
-        self._naming = what, self.pos
+        self._naming = what, self.pos, ""
         name = self.key(expected)
         self._naming = None
         return name
@@ -214,7 +218,7 @@ class Reader:
         """Read a bare name that ends where the pattern does."""
         self.run(SPACE)
         start = self.pos
-        self._naming = what, start
+        self._naming = what, start, ""
         name = self.run(pattern).rstrip()
         if self.pos == len(self.text):
             self.fail("the name's end")
@@ -226,7 +230,7 @@ class Reader:
     def bare_name(self, what: Named, end: str) -> str:
         """Read a name of any characters on one line up to and past `end`."""
         start = self.pos
-        self._naming = what, start
+        self._naming = what, start, end
         name = self.text_until(end)
         if not name.strip() or "\n" in name:
             self.fail("a name", at=start)
@@ -394,6 +398,11 @@ class Reader:
         unfinished = at is None and self.pos == len(self.text)
         kind = UnfinishedError if unfinished else CallSyntaxError
         raise kind(f"offset {offset}: expected {expected}, found {found}")
+
+
+def begun(text: str, end: str) -> int:
+    """How many characters at a text's end are the beginning of what may end it, and not all of that."""
+    return next((n for n in range(len(end) - 1, 0, -1) if text.endswith(end[:n])), 0)
 
 
 def place(text: str, marker: str) -> int | None:
