@@ -1,10 +1,11 @@
-"""`itool data import` and `itool data show`: data sets into a run, and how many samples it has."""
+"""`itool data import` and `itool data show`: data sets into a run, and how many samples it has (`check`: see there)."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from itool_cli.form_check import check
 from itool_cli.options import ConfigFile, Overrides, RunFolder
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from itool_data.run import Run
 
 app = typer.Typer(help="Samples of a run.", no_args_is_help=True)
+app.command("check")(check)
 SHOWN_REJECTS = 5
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from itool_data.errors import ItoolError
 
+DATE = date(2024, 7, 26)
 Chat = Sequence[Mapping[str, Any]]  # messages in OpenAI's form, arguments as objects or as JSON text
 
 
@@ -28,7 +29,7 @@ class ChatTemplate:
         tokenizer: a transformers tokenizer.
         source: the template's text; None: the tokenizer's own.
         settings: what else the template takes, such as `enable_thinking`.
-        today: the date that the template writes where it writes one; None: leave it to the template.
+        today: the date that the template writes where it writes one, so that a prompt is the same tomorrow.
     """
 
     def __init__(
@@ -36,16 +37,15 @@ class ChatTemplate:
         tokenizer: Any,
         source: str | None = None,
         settings: Mapping[str, Any] | None = None,
-        today: date | None = None,
+        today: date = DATE,
     ):
         self._tokenizer = tokenizer
         self._settings = dict(settings or {})
         if source is not None:
             self._settings["chat_template"] = source
-        if today is not None:
-            # Llama 3's template takes the date as text, others format the clock's.
-            self._settings.setdefault("date_string", today.strftime("%d %b %Y"))
-            self._settings.setdefault("strftime_now", today.strftime)
+        # Llama 3's template takes the date as text, others format the clock's.
+        self._settings.setdefault("date_string", today.strftime("%d %b %Y"))
+        self._settings.setdefault("strftime_now", today.strftime)
         self.arguments_as_text = False  # whether it wants a call's arguments as JSON text
 
     def render(self, chat: Chat, tools: Sequence[Mapping[str, Any]] = (), reply: bool = True) -> str:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from itool_data.chat_template import DATE
 from itool_data.kinds import Batching, DialectName, Engine, Loss, SearchKind, Select, SystemMessage
 from itool_data.sample import JSON, canonical_json
 
@@ -52,7 +53,7 @@ class ModelSettings(Section):
         {}, description="what else the chat template takes, such as {enable_thinking: false}"
     )
     date: str = Field(
-        "2024-07-26", description="what a chat template that writes today's date writes instead, as YYYY-MM-DD"
+        DATE.isoformat(), description="what a chat template that writes today's date writes instead, as YYYY-MM-DD"
     )
     system: SystemMessage = Field(
         "source",

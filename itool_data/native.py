@@ -155,8 +155,7 @@ class NativePrompter(Prompter):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, markers of calls included and ends of turn left out."""
-        kept = [i for i in ids if i not in self._ends.ids]
-        return str(self._tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return self.text([i for i in ids if i not in self._ends.ids])
 
     def _chat(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         chat = as_chat(messages)

@@ -152,6 +152,10 @@ class Prompter:
         """Token ids of a piece of text with nothing added."""
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def text(self, ids: Sequence[int]) -> str:
+        """All that token ids stand for, special tokens too."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

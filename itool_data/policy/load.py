@@ -183,6 +183,14 @@ def stop_ids(base: Path) -> frozenset[int]:
     return frozenset({tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None})
 
 
+def context_of(base: BaseModel) -> int:
+    """The most tokens that a model takes, by its config."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(base.path).get_text_config()
+    return int(config.max_position_embeddings)
+
+
 def choose_device(settings: ModelSettings) -> str:
     """`cpu` or `cuda`.
 
