@@ -109,11 +109,18 @@ def _data_set(console: "Console", run: "Run", name: str, licence: str | None, sc
 def _model(console: "Console", run: "Run", name: str, licence: str | None, scratch: Path) -> list[State]:
     """The newest adapter with its card."""
     from itool_data.publish.difference import LocalFile
-    from itool_data.publish.model_card import newest_adapter, write_model
+    from itool_data.publish.licences import base_model
+    from itool_data.publish.model_card import newest_adapter, rank_of, write_model
+    from itool_data.publish.serving import serve_command, trained_dialect
     from itool_eval.score_rows import score_rows
 
     made = newest_adapter(run)
     paths = write_model(run, made, name, score_rows(run), licence, scratch)
+    settings = run.config.model
+    if dialect := trained_dialect(settings):
+        base = base_model(settings)
+        command = serve_command(settings, dialect, base.hub_id or base.name, name, rank_of(made))
+        console.print(f"to serve it: {command}", soft_wrap=True)
     return [State(made.round, {path: LocalFile(file) for path, file in paths.items()})]
 
 

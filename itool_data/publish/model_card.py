@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from itool_data.chat_template import template_source
 from itool_data.errors import ItoolError
-from itool_data.prompt import SYSTEM
-from itool_data.publish.card_text import CITATION, block, code, licence_section, score_table
+from itool_data.publish.card_text import CITATION, code, licence_section, score_table
 from itool_data.publish.licences import SOURCES, base_model, combined, sources
+from itool_data.publish.serving import TEMPLATE, serving_section
 from itool_data.run import Run, standing
 from itool_data.store.sql import query
 
@@ -56,6 +57,11 @@ def newest_adapter(run: Run) -> Made:
     return Made(folder, f"{info['base']}+{info['content']}", start["p"][0].as_py() or "", round_)
 
 
+def rank_of(made: Made) -> int:
+    """The adapter's rank."""
+    return int(json.loads((made.folder / SETTINGS).read_text(encoding="utf-8"))["r"])
+
+
 def write_model(
     run: Run, made: Made, repo_id: str, scores: Sequence[Mapping[str, Any]], licence: str | None, folder: Path
 ) -> dict[str, Path]:
@@ -80,6 +86,8 @@ def write_model(
         SETTINGS: json.dumps(settings, indent=2, sort_keys=True),
         "README.md": _card(run, made, repo_id, scores, licence),
     }
+    if run.config.model.chat_template:
+        own[TEMPLATE] = template_source(run.config.model.chat_template)
     for name, text in own.items():
         (folder / name).write_text(text, encoding="utf-8")
     return {WEIGHTS: made.folder / WEIGHTS, **{name: folder / name for name in own}}
@@ -123,6 +131,7 @@ def _card(run: Run, made: Made, repo_id: str, scores: Sequence[Mapping[str, Any]
         f"---\n{card.to_yaml()}\n---",
         f"# {code(name)}\n\n{_training(run, made, code(base.name))}",
         _use(repo_id, base.hub_id or base.name),
+        serving_section(run.config.model, base.hub_id or base.name, repo_id, rank_of(made)),
         score_table([*before, *own]),
         licence_section(made_from, licence),
         CITATION,
@@ -155,7 +164,4 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{base}")
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "{repo_id}")"""
-    return (
-        f"## Use\n\n```python\n{snippet}\n```\n\nThe system message it was trained with, followed by the functions, "
-        f"one a line:\n\n{block(SYSTEM.rstrip())}"
-    )
+    return f"## Use\n\n```python\n{snippet}\n```"
