@@ -23,6 +23,7 @@ from itool_eval.fragments import decide, held_out
 
 SEARCHED, SAME, OTHER = "fragments:searched samples", "fragments:same functions", "fragments:other functions"
 DISTANCES = (SEARCHED, SAME, OTHER)
+SEARCHED_SAMPLES = 60  # of those that the first round searches from
 ENDS = 120  # test samples whose closing tokens are scored
 
 
@@ -32,6 +33,7 @@ def ask_fragments_and_ends(console: Console, run: Run, adapter: Adapter | None) 
     loaded = policies.load(run, adapter)
     decide_held_out(console, run, loaded.pool, loaded.prompter, "test", run.config.eval.fragments)
     searched = {s.sample_id for s in replay_buffer(training_samples(run), run.config.replay.fraction, run.config.seed)}
+    searched = set(sorted(searched, key=lambda key: derive_seed("searched", key))[:SEARCHED_SAMPLES])
     along = [t for t in held_out(run, loaded.pool, loaded.prompter, "train", None) if t.tree_id in searched]
     console.print(f"{SEARCHED}: {len(along)} to decide along")
     for _ in decide(run, loaded.pool, along):
