@@ -3,9 +3,12 @@
 Nothing is escaped in a text, so one that holds the quote does not read back.
 """
 
+import re
+
 from itool_data.dialects.dialect import Dialect
 from itool_data.dialects.reader import Reader, place
 
+_NAME = re.compile(r"[^\r\n{}<>,:]*+")
 _OPEN, _CLOSE = "<|tool_call>", "<tool_call|>"
 
 
@@ -25,7 +28,8 @@ class Gemma(Dialect):
         while not reader.at_end():
             reader.opens_call(_OPEN)
             reader.take("call:")
-            reader.name = reader.bare_name("call", "{")
+            reader.name = reader.pattern_name("call", _NAME)
+            reader.take("{")
             reader.assignments("}", ":")
             reader.finish_call()
             reader.take(_CLOSE)

@@ -13,6 +13,7 @@ from itool_data.dialects.reader import Reader
 
 _HEADER = re.compile(r"(?:<\|start\|>assistant)?(?:<\|channel\|>\w+)?\s+to=functions\.")
 _NAME = re.compile(r"[^\s<]*+")
+_CHANNEL = re.compile(r"(?:(?!<\|message)[^\r\n])*+")  # of a recipient that stands first, and the constraint
 _MESSAGE = "<|message|>"
 
 
@@ -31,7 +32,8 @@ class Harmony(Dialect):
         """Read a response."""
         reader.run(_HEADER)
         reader.name = reader.pattern_name("call", _NAME)
-        reader.text_until(_MESSAGE)
+        reader.run(_CHANNEL)
+        reader.take(_MESSAGE)
         reader.take("{")
         reader.assignments("}", ":")
         reader.finish_call()
