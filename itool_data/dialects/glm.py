@@ -12,6 +12,7 @@ from itool_data.dialects.hermes import CLOSE, OPEN
 from itool_data.dialects.reader import Reader, place
 from itool_data.dialects.typed import typed
 
+_LINE_END = re.compile(r"\n?")
 _NAME = re.compile(r"[^\r\n<]*+")
 _KEY, _KEY_END, _VALUE, _END = "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"
 
@@ -33,6 +34,7 @@ class Glm(Dialect):
         while not reader.at_end():
             reader.opens_call(OPEN)
             reader.name = reader.pattern_name("call", _NAME)
+            reader.run(_LINE_END)  # with it the name is sure to be whole
             reader.begin_arguments()
             while reader.tries(_KEY):
                 reader.promised = "argument"
