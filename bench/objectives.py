@@ -34,14 +34,15 @@ from bench.ends import mean_end
 from itool_cli.choose import choose as keep
 from itool_cli.loaded import Policies
 from itool_cli.variants import do_until
+from itool_data.choosing import as_tasks, searchable
 from itool_data.fork import fork
+from itool_data.mining import mine, unfinished
 from itool_data.policy.base import derive_seed
 from itool_data.policy.load import Adapter, BaseModel, find_model, policy_id
 from itool_data.policy.open import open_policy, open_prompter
 from itool_data.prompt import tokenise
 from itool_data.run import Run, open_run, write_run
 from itool_data.run_samples import training_samples
-from itool_data.stages import as_tasks, mine, searchable, unfinished
 from itool_data.store.samples import read_samples
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, LocalPool

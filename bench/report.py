@@ -22,6 +22,7 @@ from random import Random
 from typing import Any
 
 from itool_cli.report import write_report
+from itool_data.choosing import as_tasks
 from itool_data.dialects import render
 from itool_data.policy.load import find_model
 from itool_data.policy.open import open_prompter
@@ -31,7 +32,6 @@ from itool_data.run import Run, open_run, write_run
 from itool_data.run_samples import import_samples
 from itool_data.sample import Sample, ToolCall
 from itool_data.search.miner import Miner, tree_rows
-from itool_data.stages import as_tasks
 from itool_data.store.samples import read_samples
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.shared import prepared_run
+from itool_data.choosing import as_tasks, searchable
 from itool_data.config import Config, WalkSettings
 from itool_data.kinds import SearchKind
 from itool_data.policy.base import Completion, Draw, Policy, Request, Usage, derive_seed, generate, uniforms
@@ -45,7 +46,6 @@ from itool_data.prompt import Prompter, Tokenised, tokenise
 from itool_data.run import Run, write_run
 from itool_data.search.miner import Miner, Tree
 from itool_data.search.task import Task
-from itool_data.stages import as_tasks, searchable
 from itool_data.store.samples import read_samples
 
 Figures = dict[str, float | None]

@@ -28,14 +28,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.shared import prepared_run
+from itool_data.choosing import as_tasks
 from itool_data.config import PreferenceSettings
+from itool_data.mining import mine, unfinished
 from itool_data.policy.base import derive_seed
 from itool_data.policy.load import Adapter, BaseModel, find_model, load_tokenizer
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.open import open_policy, open_prompter
 from itool_data.prompt import Tokenised, tokenise
 from itool_data.run import Run, write_run
-from itool_data.stages import as_tasks, mine, unfinished
 from itool_data.store.samples import read_samples
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, LocalPool

@@ -21,13 +21,14 @@ from typing import Any
 
 import torch
 
+from itool_data.choosing import as_tasks, searchable
 from itool_data.config import PreferenceSettings
+from itool_data.mining import mine, unfinished
 from itool_data.policy.base import derive_seed
 from itool_data.policy.load import Adapter, BaseModel, load_tokenizer
 from itool_data.policy.open import open_policy, open_prompter
 from itool_data.prompt import tokenise
 from itool_data.run import Run
-from itool_data.stages import as_tasks, mine, searchable, unfinished
 from itool_data.store.samples import read_samples
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, LocalPool

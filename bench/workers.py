@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from itool_data import stages
+from itool_data import choosing, mining
 from itool_data.config import ModelSettings, WorkerSettings
 from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, uniforms
 from itool_data.policy.load import Adapter, find_model
@@ -147,11 +147,11 @@ def measure(pool: Pool, samples: Sequence[Sample], folder: Path) -> Measured:
     settings = ModelSettings()
     prompter = open_prompter(settings, find_model(settings))
     with write_run(folder, None, SETTINGS) as run:
-        wanted = stages.as_tasks(run, pool, tokenise(prompter, samples)[0], 1, "mcts")
+        wanted = choosing.as_tasks(run, pool, tokenise(prompter, samples)[0], 1, "mcts")
         store = TimedStore(run.store.place)
         run = replace(run, store=store)
         started, cpu = time.monotonic(), time.process_time()
-        for _ in stages.mine(run, pool, wanted, "mcts"):
+        for _ in mining.mine(run, pool, wanted, "mcts"):
             pass
         seconds, cpu = time.monotonic() - started, time.process_time() - cpu
         sql = "SELECT tree_id, path, step_ids, visits, round(q, 9) AS q FROM nodes ORDER BY tree_id, path"

@@ -26,11 +26,11 @@ from itool_data.kinds import SearchKind
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from itool_data.hardness import Buffer
     from itool_data.prompt import Prompter
     from itool_data.run import Run
     from itool_data.search.plan import Behaviour, Plan
     from itool_data.search.task import Task
-    from itool_data.stages import Buffer
     from itool_data.workers.pool import Pool
 
 
@@ -79,14 +79,14 @@ def mine(
 def measure_round(console: "Console", run: "Run", pool: "Pool", buffer: "Buffer", round_: int) -> None:
     """Measure what of the round's replay buffer is not measured under this policy yet."""
     from itool_cli.progress import Meter
-    from itool_data import stages
+    from itool_data import hardness
 
     if buffer.missing:
         with Meter(console, "perplexity", "samples").live() as meter:
-            stages.measure(run, pool, buffer, round_, meter.update)
+            hardness.measure(run, pool, buffer, round_, meter.update)
     if buffer.undrawn:
         with Meter(console, "pass rates", "samples").live() as meter:
-            stages.draw_pass_rates(run, pool, buffer, round_, meter.update)
+            hardness.draw_pass_rates(run, pool, buffer, round_, meter.update)
 
 
 def mine_round(
@@ -115,11 +115,11 @@ def mine_round(
 
     from itool_cli.mine_tables import show_fact, show_plan, show_summary
     from itool_cli.progress import duration
-    from itool_data import stages
+    from itool_data import choosing, hardness, mining
     from itool_data.search.plan import Measuring, make_plan, measure_rates, measuring
 
     started = time.monotonic()
-    buffer = stages.replay(run, pool, prompter, round_)
+    buffer = hardness.replay(run, pool, prompter, round_)
     if not buffer.samples:
         console.print("no training samples: import some whose split is train")
         return
@@ -127,11 +127,11 @@ def mine_round(
         # Who will be searched is not known yet; the buffer's own samples stand in for them.
         count = min(samples or _share(len(buffer.samples), run.config.replay.hardest), len(unmeasured))
         stand_ins = unmeasured[:: max(1, len(unmeasured) // count)][:count]
-        fitting, _ = stages.searchable(run, pool, prompter, stand_ins, search)
-        wanted = stages.as_tasks(run, pool, fitting, round_, search)
+        fitting, _ = choosing.searchable(run, pool, prompter, stand_ins, search)
+        wanted = choosing.as_tasks(run, pool, fitting, round_, search)
     else:
         measure_round(console, run, pool, buffer, round_)
-        wanted = stages.unfinished(run, stages.tasks(run, pool, prompter, buffer, round_, search, samples, plan))
+        wanted = mining.unfinished(run, choosing.tasks(run, pool, prompter, buffer, round_, search, samples, plan))
     if not wanted:
         console.print("every tree of this round is finished; nothing to do")
         show_summary(console, run, round_)
@@ -186,13 +186,13 @@ def _search(
     console: "Console", run: "Run", pool: "Pool", wanted: "Sequence[Task]", search: "SearchKind", plan: "Plan"
 ) -> dict[str, float]:
     from itool_cli.progress import Meter
-    from itool_data import stages
+    from itool_data import mining
 
     fact = dict.fromkeys(("trees", "requests", "pairs"), 0.0)
     before = pool.usage.decoded
     with Meter(console, "search", "trees").live() as meter:
         meter.update(0, len(wanted))
-        for finished in stages.mine(run, pool, wanted, search):
+        for finished in mining.mine(run, pool, wanted, search):
             for tree in finished:
                 fact["trees"] += 1
                 fact["requests"] += tree.requests

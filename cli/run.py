@@ -162,7 +162,7 @@ class Loop:
 
     def _perplexity(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.mine import measure_round
-        from itool_data.stages import replay
+        from itool_data.hardness import replay
 
         loaded = self._policies.load(run, _adapter(run, round_))
         buffer = replay(run, loaded.pool, loaded.prompter, round_)

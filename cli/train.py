@@ -54,7 +54,7 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
     from itool_data.policy.load import choose_device, find_model, policy_id
     from itool_data.policy.open import open_prompter
     from itool_data.rejects import record_rejects
-    from itool_data.stages import warmup_stages
+    from itool_data.warmup_samples import warmup_stages
     from itool_train.warmup import Example, curve_rows, warm_up
 
     settings = run.config

@@ -2,7 +2,7 @@
 
 A search's rows are made where the tree is, so that a finished tree travels as a few small Arrow streams and the process
 that writes does little else (Ray's own way with Arrow tables would take it half a millisecond each). Left out:
-evaluation's job (`itool_eval.predict`), and who chooses the items (`stages.py`).
+evaluation's job (`itool_eval.predict`), and who chooses the items (`choosing.py`).
 """
 
 from collections import deque

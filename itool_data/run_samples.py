@@ -1,6 +1,6 @@
 """A run's samples: imported, those that are trained on and searched, and those by which its trainings are chosen.
 
-Left out: what a data set's rows look like (`sources/`), and what is done with the samples (`stages.py`).
+Left out: what a data set's rows look like (`sources/`), and what is done with the samples (`choosing.py`).
 """
 
 from collections.abc import Callable, Sequence

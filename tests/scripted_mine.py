@@ -12,7 +12,7 @@ from pathlib import Path
 
 from toys import PROMPTER, ids_of, toy_sample
 
-from itool_data import stages
+from itool_data import choosing, hardness, mining
 from itool_data.config import WorkerSettings
 from itool_data.kinds import SearchKind
 from itool_data.policy.base import Completion
@@ -76,13 +76,13 @@ def mine(run: Run, pool: Pool, search: SearchKind = "mcts", round_: int = 1) -> 
     """The whole way of `itool mine`, from samples to pairs."""
     if not query(run.store, "SELECT 1 FROM samples").num_rows:
         run.store.commit("import", {"samples": [sample_row(sample(i)) for i in range(SAMPLES)]}, source="toy.jsonl")
-    buffer = stages.replay(run, pool, PROMPTER, round_)
+    buffer = hardness.replay(run, pool, PROMPTER, round_)
     if buffer.missing:
-        stages.measure(run, pool, buffer, round_, lambda done, total: None)
+        hardness.measure(run, pool, buffer, round_, lambda done, total: None)
     if buffer.undrawn:
-        stages.draw_pass_rates(run, pool, buffer, round_, lambda done, total: print("drawn", done, flush=True))
-    wanted = stages.unfinished(run, stages.tasks(run, pool, PROMPTER, buffer, round_, search, None))
-    for finished in stages.mine(run, pool, wanted, search):
+        hardness.draw_pass_rates(run, pool, buffer, round_, lambda done, total: print("drawn", done, flush=True))
+    wanted = mining.unfinished(run, choosing.tasks(run, pool, PROMPTER, buffer, round_, search, None))
+    for finished in mining.mine(run, pool, wanted, search):
         print("step", len(finished), flush=True)
 
 

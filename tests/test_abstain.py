@@ -15,9 +15,9 @@ from itool_data.match import response_error
 from itool_data.run import write_run
 from itool_data.run_samples import training_samples
 from itool_data.sample import Message, Sample, Tool, ToolCall
-from itool_data.stages import warmup_stages
 from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
+from itool_data.warmup_samples import warmup_stages
 
 SCHEMA = {"type": "object", "properties": {}, "required": []}
 FUNCTIONS = {

@@ -14,7 +14,7 @@ import scripted_mine
 from outcomes import Itool, one_line
 from toys import PROMPTER, toy_sample
 
-from itool_data import stages
+from itool_data import choosing, hardness
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import open_run, write_run
 from itool_data.store.samples import sample_row
@@ -257,9 +257,9 @@ def test_samples_longer_than_the_context_are_set_aside_once(itool: Itool, tmp_pa
         with write_run(tmp_path, None, settings) as run:
             if not run.store.log():
                 run.store.commit("import", {"samples": [sample_row(s) for s in (short, long, longest)]})
-            buffer = stages.replay(run, policy, PROMPTER, 1)
-            stages.measure(run, LocalPool(Desk(policy, PROMPTER)), buffer, 1, lambda done, total: None)
-            tasks = stages.tasks(run, policy, PROMPTER, buffer, 1, "mcts", None)
+            buffer = hardness.replay(run, policy, PROMPTER, 1)
+            hardness.measure(run, LocalPool(Desk(policy, PROMPTER)), buffer, 1, lambda done, total: None)
+            tasks = choosing.tasks(run, policy, PROMPTER, buffer, 1, "mcts", None)
         assert [t.sample for t in tasks] == [short]
     rejects = query(Store(tmp_path / "tables"), "SELECT stage, field, reason FROM rejects ORDER BY ALL").to_pylist()
     assert [(r["stage"], r["field"]) for r in rejects] == [

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from toys import PROMPTER, ids_of, toy_sample
 
-from itool_data import stages
+from itool_data import choosing, hardness, mining
 from itool_data.errors import ItoolError
 from itool_data.policy.base import Request, derive_seed, generate
 from itool_data.policy.scripted import ScriptedPolicy
@@ -44,11 +44,11 @@ def chosen(run: Run, policy: ScriptedPolicy, samples: list[Sample], limit: int |
     pool = LocalPool(Desk(policy, PROMPTER))
     if not run.store.log():
         run.store.commit("import", {"samples": [sample_row(s) for s in samples]})
-    buffer = stages.replay(run, policy, PROMPTER, 1)
-    stages.measure(run, pool, buffer, 1, lambda done, total: None)
+    buffer = hardness.replay(run, policy, PROMPTER, 1)
+    hardness.measure(run, pool, buffer, 1, lambda done, total: None)
     if buffer.undrawn:
-        stages.draw_pass_rates(run, pool, buffer, 1, lambda done, total: None)
-    return {task.sample.source_id for task in stages.tasks(run, policy, PROMPTER, buffer, 1, "walk", limit)}
+        hardness.draw_pass_rates(run, pool, buffer, 1, lambda done, total: None)
+    return {task.sample.source_id for task in choosing.tasks(run, policy, PROMPTER, buffer, 1, "walk", limit)}
 
 
 # Perplexities: 1, 2^(1/9) = 1.080, and of 14 tokens (0.7 * 0.7)^(-1/14) = 1.052. Wrong steps expected: 0, 1/2, and
@@ -86,8 +86,8 @@ def test_what_the_walk_found_does_not_count_for_the_doubt(tmp_path):
     with write_run(tmp_path, None, [*ALL, "replay.select=doubt", "walk.width=1"]) as run:
         pool = LocalPool(Desk(policy_of(SAYS), PROMPTER))
         before = chosen(run, policy_of(SAYS), [s for s, _ in SAYS], 2)
-        buffer = stages.replay(run, pool, PROMPTER, 1)
-        for _ in stages.mine(run, pool, stages.tasks(run, pool, PROMPTER, buffer, 1, "walk", 2), "walk"):
+        buffer = hardness.replay(run, pool, PROMPTER, 1)
+        for _ in mining.mine(run, pool, choosing.tasks(run, pool, PROMPTER, buffer, 1, "walk", 2), "walk"):
             pass
         assert query(run.store, "SELECT 1 FROM all_fragments WHERE tree_id IS NOT NULL").num_rows
         assert chosen(run, policy_of(SAYS), [s for s, _ in SAYS], 2) == before

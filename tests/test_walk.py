@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import END, PROMPTER, CharTokenizer, ids_of, toy_sample
 
-from itool_data import stages
+from itool_data import choosing, hardness, mining
 from itool_data.config import Config, WalkSettings
 from itool_data.match import response_error
 from itool_data.policy.base import Completion, Draw, FinishReason, Request, derive_seed
@@ -346,15 +346,15 @@ def test_gold_that_is_not_right_or_does_not_come_back_is_set_aside_once_and_name
         with write_run(tmp_path, None, ["reward.weight=0", "replay.fraction=1", "replay.hardest=1"]) as run:
             if not run.store.log():
                 run.store.commit("import", {"samples": [sample_row(s) for s in samples]})
-            buffer = stages.replay(run, policy, prompter, 1)
-            stages.measure(run, LocalPool(Desk(policy, prompter)), buffer, 1, lambda done, total: None)
+            buffer = hardness.replay(run, policy, prompter, 1)
+            hardness.measure(run, LocalPool(Desk(policy, prompter)), buffer, 1, lambda done, total: None)
             before = len(run.store.log())
-            assert len(stages.tasks(run, policy, prompter, buffer, 1, "walk", None, plan=True)) == 1
+            assert len(choosing.tasks(run, policy, prompter, buffer, 1, "walk", None, plan=True)) == 1
             assert len(run.store.log()) == before, "a plan fixes no settings"
-            wanted = stages.tasks(run, policy, prompter, buffer, 1, "walk", None)
+            wanted = choosing.tasks(run, policy, prompter, buffer, 1, "walk", None)
             assert [t.sample for t in wanted] == [good]
             # Other searches need no right response.
-            assert len(stages.tasks(run, policy, prompter, buffer, 1, "mcts", None)) == 3
+            assert len(choosing.tasks(run, policy, prompter, buffer, 1, "mcts", None)) == 3
     rejects = query(run.store, "SELECT stage, file, field, reason FROM rejects ORDER BY file").to_pylist()
     assert [(r["stage"], r["file"], r["field"]) for r in rejects] == [
         ("mine", "capital", f"sample {capital.sample_id}"),
@@ -369,12 +369,12 @@ def test_the_walk_takes_its_probabilities_from_the_perplexity_pass(tmp_path):
     policy = ScriptedPolicy({tuple(PROMPTER.prompt_ids(sample)): {ids_of("[f(a=1)]"): 3.0, ids_of("[f(a=2)]"): 1.0}})
     with write_run(tmp_path, None, ["reward.weight=0"]) as run:
         run.store.commit("import", {"samples": [sample_row(sample)]})
-        buffer = stages.replay(run, policy, PROMPTER, 1)
-        stages.measure(run, LocalPool(Desk(policy, PROMPTER)), buffer, 1, lambda done, total: None)
-        (wanted,) = stages.tasks(run, policy, PROMPTER, buffer, 1, "walk", None)
+        buffer = hardness.replay(run, policy, PROMPTER, 1)
+        hardness.measure(run, LocalPool(Desk(policy, PROMPTER)), buffer, 1, lambda done, total: None)
+        (wanted,) = choosing.tasks(run, policy, PROMPTER, buffer, 1, "walk", None)
         assert wanted.step_logprobs == pytest.approx([0, math.log(3 / 4), 0])
         scored = policy.usage.scored
-        for _ in stages.mine(run, LocalPool(Desk(policy, PROMPTER)), [wanted], "walk"):
+        for _ in mining.mine(run, LocalPool(Desk(policy, PROMPTER)), [wanted], "walk"):
             pass
         # Gold was not scored again, only going on at the end.
         assert policy.usage.scored - scored == len(wanted.prompt) + len("[f(a=1),")
