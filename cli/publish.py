@@ -85,11 +85,19 @@ def publish(
 def _data_set(console: "Console", run: "Run", name: str, licence: str | None, scratch: Path) -> list[State]:
     """The data set as it is after each round, oldest first."""
     from itool_cli.progress import Meter
+    from itool_data.dialects import OWN
+    from itool_data.errors import ItoolError
     from itool_data.publish.dataset_card import dataset_card
     from itool_data.publish.difference import LocalFile
+    from itool_data.publish.serving import trained_dialect
     from itool_data.publish.shards import named, rounds, write_shards
     from itool_eval.score_rows import score_rows
 
+    if trained_dialect(run.config.model) not in (None, OWN):
+        raise ItoolError(
+            f"{run.folder}: its pairs are in the model's native form, of which no data set is made yet; --adapter "
+            "publishes the model"
+        )
     log = run.store.log()
     as_of = log[-1].version if log else None  # whoever mines meanwhile adds to the next publication
     found, scores = rounds(run, as_of), score_rows(run)

@@ -153,6 +153,10 @@ class NativePrompter(Prompter):
             raise UnsayableError(f"the template cannot say it: it reads back as {_shown(calls)}")
         return ids
 
+    def gold_text(self, sample: Sample) -> str:
+        """A sample's gold response as text, as the template writes it."""
+        return self.decode(self.gold_ids(sample))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, markers of calls included and ends of turn left out."""
         return self.text([i for i in ids if i not in self._ends.ids])

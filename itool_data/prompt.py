@@ -129,6 +129,10 @@ class Prompter:
         """Token ids of a sample's gold response with its end-of-turn."""
         return self.response_ids(sample.target)
 
+    def gold_text(self, sample: Sample) -> str:
+        """A sample's gold response as text."""
+        return sample.target
+
     def chat_ids(self, chat: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Token ids of a conversation and the template's generation prompt.
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from bench.native_forms import TOOLS, prompter, sample, tokenizer
-from itool_data.config import Config
+from itool_data.config import Config, RewardSettings
 from itool_data.fragments import gold_fragments, refusal
 from itool_data.native import NativePrompter, openai_tools
 from itool_data.pass_rate import Drawing, pass_rates
@@ -15,6 +15,7 @@ from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.prompt import Tokenised, tokenise
 from itool_data.sample import Message, Sample, ToolCall
 from itool_data.search.miner import Miner, Tree
+from itool_data.search.reward import Judge
 from itool_data.search.task import Task
 from itool_eval.chat import PolicyChat, Reply
 from itool_eval.conversation import Prompt, Said
@@ -175,3 +176,9 @@ def test_a_prompt_that_the_template_refuses_costs_that_item_alone() -> None:
     )
     ((_, refused),) = chat.step()
     assert not isinstance(refused, Reply) and refused.finish == "refused" and "single tool-calls" in refused.reason
+
+
+def test_the_judge_is_shown_gold_as_the_template_writes_it() -> None:
+    own = prompter("qwen2_5")
+    judge = Judge(ScriptedPolicy({}), own, RewardSettings())
+    assert f"Ground Truth Response: {CALL}" in own.text(judge.prompt_ids(OSLO, CALL))

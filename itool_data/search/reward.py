@@ -112,7 +112,7 @@ class Judge:
     def prompt_ids(self, sample: Sample, response: str) -> list[int]:
         """The evaluation prompt; what does not change within a tree comes first unless Table 10's order is asked."""
         request = next((m.content for m in reversed(sample.messages) if m.role == "user"), "")
-        gold = _GOLD.format(gold=sample.target)
+        gold = _GOLD.format(gold=self._prompter.gold_text(sample))
         own = _RESPONSE.format(response=response)
         parts = [gold, own, "", _INSTRUCTION] if self._settings.literal_order else [gold, "", _INSTRUCTION, "", own]
         messages = [
