@@ -44,6 +44,17 @@ FRAGMENTS = [
         "_",
     ],
     *['{"name": "f", ', '"arguments": {', '"parameters": "{', '"function": {', "<tool_call>", "</tool_call>", "<tool_"],
+    *["<|tool_call>call:", '<|"|>', "<tool_call|>", "<function=f>", "<parameter=a>", "</parameter>", "</function>"],
+    *["<arg_key>a</arg_key>", "<arg_value>", "</arg_value>", "<|tool_call_start|>[", "]<|tool_call_end|>", "f\n"],
+    *[
+        "[TOOL_CALLS]f",
+        "[ARGS]{",
+        "[CALL_ID]",
+        "<｜tool▁calls▁begin｜>",
+        "function<｜tool▁sep｜>f\n",
+        " to=functions.f",
+    ],
+    *["<|channel|>commentary", "<|message|>{", "<|python_tag|>{", "<think>"],
     *[
         "true",
         "None",
@@ -100,7 +111,7 @@ def hostile_strings(canary):
 
 
 def read_in_every_way(text):
-    """Count the formats that take a text; any exception but CallSyntaxError goes through."""
+    """Count the dialects that read calls in a text; any exception but CallSyntaxError goes through."""
     taken = 0
     for fmt in FORMATS:
         partial = parse_prefix(text, fmt)
@@ -111,10 +122,10 @@ def read_in_every_way(text):
         else:
             assert list(partial.calls) == calls
             assert partial.error is None
-            taken += 1
-    ends = step_ends(text)
-    assert ends == sorted(set(ends))
-    assert ends[-1:] == ([len(text)] if text else [])
+            taken += bool(calls)
+        ends = step_ends(text, fmt)
+        assert ends == sorted(set(ends))
+        assert ends[-1:] == ([len(text)] if text else [])
     detect_format(text)
     return taken
 

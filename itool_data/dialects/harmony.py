@@ -11,7 +11,8 @@ import re
 from itool_data.dialects.dialect import Dialect
 from itool_data.dialects.reader import Reader
 
-_HEADER = re.compile(r"(?:<\|start\|>assistant)?(?:<\|channel\|>\w+)?\s+to=functions\.")
+# From the first of several blanks only, so that a text of nothing else is read once.
+_HEADER = re.compile(r"(?:<\|start\|>assistant)?(?:<\|channel\|>\w++)?(?<!\s)\s++to=functions\.")
 _NAME = re.compile(r"[^\s<]*+")
 _CHANNEL = re.compile(r"(?:(?!<\|message)[^\r\n])*+")  # of a recipient that stands first, and the constraint
 _MESSAGE = "<|message|>"
