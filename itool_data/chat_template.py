@@ -7,6 +7,7 @@ refuses all the same ends in one line. Left out: what the text means (`native.py
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import copy
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,7 +47,13 @@ class ChatTemplate:
         # Llama 3's template takes the date as text, others format the clock's.
         self._settings.setdefault("date_string", today.strftime("%d %b %Y"))
         self._settings.setdefault("strftime_now", today.strftime)
-        self.arguments_as_text = False  # whether it wants a call's arguments as JSON text
+        self._arguments_as_text = False
+
+    def with_arguments_as_text(self) -> "ChatTemplate":
+        """The same template, given calls' arguments as JSON text, as some want them."""
+        other = copy(self)
+        other._arguments_as_text = True
+        return other
 
     def render(self, chat: Chat, tools: Sequence[Mapping[str, Any]] = (), reply: bool = True) -> str:
         """The text of a conversation.
@@ -85,7 +92,7 @@ class ChatTemplate:
                 value = json.loads(arguments) if isinstance(arguments, str) else arguments
             except ValueError:
                 raise TemplateRefusalError(f"a call's arguments in the history are not JSON: {arguments!r}") from None
-            function["arguments"] = json.dumps(value, ensure_ascii=False) if self.arguments_as_text else value
+            function["arguments"] = json.dumps(value, ensure_ascii=False) if self._arguments_as_text else value
             changed.append({**call, "function": function})
         return {**message, "tool_calls": changed}
 

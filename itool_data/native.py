@@ -205,7 +205,7 @@ def open_native(
     stops: Collection[int],
     dialect: DialectName | None = None,
     system: SystemMessage = "source",
-) -> "NativePrompter | str":
+) -> NativePrompter | str:
     """The prompter of a model's own form, or why there is none.
 
     Args:
@@ -222,7 +222,7 @@ def open_native(
     try:
         if PROBE_TOOL.name not in template.render(chat, tools):
             return "its chat template shows no functions"
-        text = _probe(template, chat, tools)
+        template, text = _probe(template, chat, tools)
     except (TemplateRefusalError, UnsayableError) as error:
         return str(error)
     fitting = [name for name in NATIVE if _reads(tokenizer, text, name, stops)]
@@ -247,25 +247,23 @@ def open_native(
     )
 
 
-def _probe(template: ChatTemplate, chat: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
-    """What a template writes for the probe call, be it with arguments as an object or as JSON text."""
-    answer = calls_message(PROBES[:1], ["probe0001"])
-    try:
-        text = written(template, chat, answer, tools)
+def _probe(template: ChatTemplate, chat: list[dict[str, Any]], tools: list[dict[str, Any]]) -> tuple[ChatTemplate, str]:
+    """The template with arguments as it takes them, as objects or as JSON text, and what it writes for the probe call.
+
+    Raises:
+        UnsayableError: it writes none; for the reason that it has where arguments are objects.
+    """
+    answer, reasons = calls_message(PROBES[:1], ["probe0001"]), []
+    for attempt in (template, template.with_arguments_as_text()):
+        try:
+            text = written(attempt, chat, answer, tools)
+        except UnsayableError as error:
+            reasons.append(str(error))
+            continue
         if PROBES[0].name in text:
-            return text
-        reason = "its chat template writes no call"
-    except UnsayableError as error:
-        reason = str(error)
-    template.arguments_as_text = True
-    try:
-        text = written(template, chat, answer, tools)
-        if PROBES[0].name in text:
-            return text
-    except UnsayableError:
-        pass  # the first reason is the one that says something
-    template.arguments_as_text = False
-    raise UnsayableError(reason)
+            return attempt, text
+        reasons.append("its chat template writes no call")
+    raise UnsayableError(reasons[0])
 
 
 def _reads(tokenizer: Any, text: str, dialect: DialectName, stops: Collection[int]) -> bool:

@@ -277,6 +277,7 @@ COMMANDS = [
     "",
     "data",
     "data import",
+    "data check",
     "data show",
     "train",
     "train warmup",
