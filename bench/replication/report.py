@@ -186,7 +186,8 @@ def _costs(plan: Plan, results: Results) -> str:
         facts = results.facts.get((arm.name, arm.seed))
         if facts and arm.tier != "tuning":
             spent = ", ".join(f"{stage} {seconds / 60:.1f}" for stage, seconds in facts["seconds"].items())
-            mined = [str(facts.get(key, "")) for key in columns]
+            values = [facts.get(key, "") for key in columns]
+            mined = [f"{value:.2f}" if isinstance(value, float) else str(value) for value in values]
             rows.append([arm.name, str(arm.seed), str(facts["sft_samples"]), f"{facts['sft_tokens']:,}", *mined, spent])
     head = ["arm", "seed", "SFT samples", "SFT tokens", *columns.values(), "minutes by stage"]
     return _table("What the arms took", head, rows)
