@@ -289,5 +289,6 @@ def test_gpt_oss_thinks_first_and_names_the_recipient_before_the_channel_or_afte
     assert parse("<|channel|>final<|message|>Hello.", "harmony") == []
 
 
-def test_every_dialect_but_our_own_says_how_vllm_reads_it_or_that_it_does_not() -> None:
-    assert {name for name in NATIVE if DIALECTS[name].parser is None} == {"lfm2"}
+def test_every_dialect_of_a_model_says_how_vllm_reads_it() -> None:
+    assert {name for name, dialect in DIALECTS.items() if dialect.parser is None} == {"python", "json"}
+    assert set(NATIVE) == DIALECTS.keys() - {"python", "json"}

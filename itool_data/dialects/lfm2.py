@@ -17,7 +17,7 @@ class Lfm2(Dialect):
     notation = "python"
     closes = (_CLOSE, "]", ")")
     another = ","
-    parser = None  # vLLM's `pythonic` wants the list without its markers
+    parser = "lfm2"
 
     def begins(self, text: str) -> int | None:
         """Where a response's calls begin."""
