@@ -42,14 +42,15 @@ PROMPT = [{"role": "user", "content": "Name the capital of France and one of its
 
 
 class VllmServer:
-    """vLLM as a process of its own, on one port, whenever it is started."""
+    """vLLM as a process of its own, on one port, whenever it is started; with further options of its command."""
 
-    def __init__(self, log: Path):
+    def __init__(self, log: Path, *options: str):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self._log = log
+        self._options = options
 
     def start(self) -> None:
         own = {
@@ -61,7 +62,7 @@ class VllmServer:
             "--host", "127.0.0.1", "--port", str(self.port), "--dtype", "float32", "--max-model-len", "2048",
             "--enforce-eager", "--no-enable-chunked-prefill", "--enable-prompt-tokens-details", "--enable-lora",
             "--max-lora-rank", "8",
-            "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
+            "--enable-auto-tool-choice", "--tool-call-parser", "hermes", *self._options,
         ]  # fmt: skip
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
