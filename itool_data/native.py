@@ -125,7 +125,6 @@ class NativePrompter(Prompter):
     ):
         super().__init__(tokenizer, template=template, system=system)
         self._ends = ends
-        self._system = system
         self.form = Form(self.decode, dialect)
 
     def prompt_ids(self, asked: Asked) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from itool_data.dialects import OWN, CallSyntaxError, parse, parse_prefix, render
+from itool_data.dialects import DIALECTS, OWN, CallSyntaxError, parse, render
 from itool_data.errors import ItoolError
 from itool_data.policy.base import FinishReason, Policy, PolicyId, Request, Usage
 from itool_data.prompt import Prompter, UnsayableError
@@ -151,7 +151,7 @@ class PolicyChat:
             return Said(text)
         if prompt.asked is not None:
             return in_own_form(text, calls)
-        before = text[: parse_prefix(text, dialect).begins].strip()
+        before = text[: DIALECTS[dialect].begins(text)].strip()
         return Said(before, tuple((c.name, json.dumps(c.arguments, ensure_ascii=False)) for c in calls))
 
     def reset(self) -> None:

@@ -56,16 +56,13 @@ __all__ = [
 
 OWN: DialectName = "python"
 
-
 WRITTEN: dict[DialectName, PythonList | JsonList | Hermes] = {
     "python": PythonList(),
     "json": JsonList(),
     "hermes": Hermes(),
 }  # those that `render` writes
 DIALECTS: Mapping[DialectName, Dialect] = {
-    "python": WRITTEN["python"],
-    "json": WRITTEN["json"],
-    "hermes": WRITTEN["hermes"],
+    **WRITTEN,
     "llama": Llama(),
     "lfm2": Lfm2(),
     "qwen-xml": QwenXml(),

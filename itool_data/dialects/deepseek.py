@@ -5,7 +5,7 @@ r"""DeepSeek V3's calls: a name and JSON in a fence for each, all between marker
 """
 
 from itool_data.dialects.dialect import Dialect
-from itool_data.dialects.reader import Reader, place
+from itool_data.dialects.reader import Reader
 
 _OPEN, _CLOSE = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
 _CALL, _NAME, _CALL_END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
@@ -15,13 +15,10 @@ class DeepSeek(Dialect):
     """The dialect."""
 
     notation = "json"
+    opening = _OPEN
     closes = (_CLOSE,)
     another = f"\n{_CALL}"
     parser = "deepseek_v3"
-
-    def begins(self, text: str) -> int | None:
-        """Where a response's calls begin."""
-        return place(text, _OPEN)
 
     def read(self, reader: Reader) -> bool:
         """Read a response."""

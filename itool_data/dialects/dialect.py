@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from itool_data.dialects.reader import Notation, Reader
+from itool_data.dialects.reader import Notation, Reader, place
 
 
 class Dialect(ABC):
@@ -11,6 +11,7 @@ class Dialect(ABC):
 
     Attributes:
         notation: how values are written.
+        opening: the marker that opens the calls, where one does.
         value_end: where values are raw text, what ends one.
         closes: what a finished response may end with, in the order in which it is taken off to go on instead.
         another: what then announces another call, or argument; empty: nothing does.
@@ -18,14 +19,15 @@ class Dialect(ABC):
     """
 
     notation: ClassVar[Notation]
+    opening: ClassVar[str] = ""
     value_end: ClassVar[str] = ""
     closes: ClassVar[tuple[str, ...]] = ()
     another: ClassVar[str] = ""
     parser: ClassVar[str | None] = None
 
-    @abstractmethod
     def begins(self, text: str) -> int | None:
         """Where a response's calls begin, after a text before them; None: it has none so far."""
+        return place(text, self.opening)
 
     @abstractmethod
     def read(self, reader: Reader) -> bool:

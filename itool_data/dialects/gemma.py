@@ -6,7 +6,7 @@ Nothing is escaped in a text, so one that holds the quote does not read back.
 import re
 
 from itool_data.dialects.dialect import Dialect
-from itool_data.dialects.reader import Reader, place
+from itool_data.dialects.reader import Reader
 
 _NAME = re.compile(r"[^\r\n{}<>,:]*+")
 _OPEN, _CLOSE = "<|tool_call>", "<tool_call|>"
@@ -16,12 +16,9 @@ class Gemma(Dialect):
     """The dialect."""
 
     notation = "gemma"
+    opening = _OPEN
     another = _OPEN
     parser = "gemma4"
-
-    def begins(self, text: str) -> int | None:
-        """Where a response's calls begin."""
-        return place(text, _OPEN)
 
     def read(self, reader: Reader) -> bool:
         """Read a response."""

@@ -9,7 +9,7 @@ import re
 
 from itool_data.dialects.dialect import Dialect
 from itool_data.dialects.hermes import CLOSE, OPEN
-from itool_data.dialects.reader import Reader, place
+from itool_data.dialects.reader import Reader
 from itool_data.dialects.typed import typed
 
 _LINE_END = re.compile(r"\n?")
@@ -21,13 +21,10 @@ class Glm(Dialect):
     """The dialect."""
 
     notation = "raw"
+    opening = OPEN
     another = f"\n{OPEN}"
     value_end = _END
     parser = "glm45"
-
-    def begins(self, text: str) -> int | None:
-        """Where a response's calls begin."""
-        return place(text, OPEN)
 
     def read(self, reader: Reader) -> bool:
         """Read a response."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from itool_data.dialects.dialect import Dialect
 from itool_data.dialects.json_objects import call_object, read_object, render_json
-from itool_data.dialects.reader import Reader, place
+from itool_data.dialects.reader import Reader
 from itool_data.sample import ToolCall
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -19,16 +19,13 @@ class Hermes(Dialect):
     """The dialect."""
 
     notation = "json"
+    opening = OPEN
     another = f"\n{OPEN}"
     parser = "hermes"
 
     def render(self, calls: Sequence[ToolCall]) -> str:
         """Write calls."""
         return "\n".join(f"{OPEN}\n{render_json(call_object(call))}\n{CLOSE}" for call in calls)
-
-    def begins(self, text: str) -> int | None:
-        """Where a response's calls begin."""
-        return place(text, OPEN)
 
     def read(self, reader: Reader) -> bool:
         """Read a response."""

@@ -72,7 +72,7 @@ def read_object(reader: Reader, inside_function: bool = False) -> None:
         if key == "name":
             if reader.name is not None:
                 reader.fail("one name only", at=start)
-            reader.name = reader.quoted_name("call", "a function name")
+            reader.name = reader.name_of("call", "a function name")
         elif key in ("arguments", "parameters"):
             read_arguments(reader)
         elif key == "function" and not inside_function:

@@ -6,7 +6,7 @@ escapes: one that holds a quote does not read back.
 
 from itool_data.dialects.dialect import Dialect
 from itool_data.dialects.python_list import read_list
-from itool_data.dialects.reader import Reader, place
+from itool_data.dialects.reader import Reader
 
 _OPEN, _CLOSE = "<|tool_call_start|>", "<|tool_call_end|>"
 
@@ -15,13 +15,10 @@ class Lfm2(Dialect):
     """The dialect."""
 
     notation = "python"
+    opening = _OPEN
     closes = (_CLOSE, "]", ")")
     another = ","
     parser = "lfm2"
-
-    def begins(self, text: str) -> int | None:
-        """Where a response's calls begin."""
-        return place(text, _OPEN)
 
     def read(self, reader: Reader) -> bool:
         """Read a response."""

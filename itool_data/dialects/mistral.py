@@ -7,7 +7,7 @@ import re
 
 from itool_data.dialects.dialect import Dialect
 from itool_data.dialects.json_objects import read_object
-from itool_data.dialects.reader import Reader, place
+from itool_data.dialects.reader import Reader
 
 _OPEN, _ARGUMENTS, _ID = "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"
 _NAME = re.compile(r"[^\r\n\[{]*+")
@@ -17,12 +17,9 @@ class Mistral(Dialect):
     """The dialect."""
 
     notation = "json"
+    opening = _OPEN
     another = _OPEN
     parser = "mistral"
-
-    def begins(self, text: str) -> int | None:
-        """Where a response's calls begin."""
-        return place(text, _OPEN)
 
     def read(self, reader: Reader) -> bool:
         """Read a response."""

@@ -18,13 +18,10 @@ class QwenXml(Dialect):
     """The dialect."""
 
     notation = "raw"
+    opening = OPEN
     another = f"\n{OPEN}"
     value_end = _END
     parser = "qwen3_coder"
-
-    def begins(self, text: str) -> int | None:
-        """Where a response's calls begin."""
-        return place(text, OPEN)
 
     def read(self, reader: Reader) -> bool:
         """Read a response."""

@@ -182,7 +182,7 @@ class Reader:
         if self.step_ends[-1:] != [self.pos]:
             self.step_ends.append(self.pos)
 
-    def name_of(self, what: Named, expected: str, separator: str) -> str:
+    def name_of(self, what: Named, expected: str, separator: str = "") -> str:
         """Read a name up to and past what comes after it; until that is there, `a` may be the beginning of `ab`."""
         self.run(SPACE)
         self._naming = what, self.pos, ""
@@ -205,14 +205,6 @@ class Reader:
         """Go past a marker that opens a call."""
         self.take(marker)
         self.promised = "call"
-
-    def quoted_name(self, what: Named, expected: str) -> str:
-        """Read a name that its closing quote ends."""
-        self.run(SPACE)
-        self._naming = what, self.pos, ""
-        name = self.key(expected)
-        self._naming = None
-        return name
 
     def pattern_name(self, what: Named, pattern: re.Pattern[str]) -> str:
         """Read a bare name that ends where the pattern does."""

@@ -57,8 +57,6 @@ def serving_section(settings: ModelSettings, base: str, adapter: str, rank: int)
         f"{command}It was trained on what the chat template makes of messages and {code('tools=')}, and writes calls "
         f"as the template does (itool's dialect {code(dialect)}): ask it with {code('tools=')}."
     )
-    if DIALECTS[dialect].parser is None:
-        text += " vLLM has no parser for these calls, so they come as text."
     if settings.template_kwargs:
         kwargs = ", ".join(f"{key}={value}" for key, value in settings.template_kwargs.items())
         text += f" The template was given {code(kwargs)}, which a request has in {code('chat_template_kwargs')}."

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
+from itool_data.native import openai_tools
 from itool_data.prompt import ToolStyle, prompt_messages
 from itool_data.run import Run
 from itool_data.sample import Sample
@@ -211,16 +212,7 @@ def sft_table(samples: Sequence[Sample], style: ToolStyle) -> pa.Table:
 
 def tools_json(sample: Sample) -> str:
     """A sample's functions as JSON text in the form that chat templates take."""
-    return json.dumps(
-        [
-            {
-                "type": "function",
-                "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
-            }
-            for tool in sample.tools
-        ],
-        ensure_ascii=False,
-    )
+    return json.dumps(openai_tools(sample.tools), ensure_ascii=False)
 
 
 def _assistant(texts: pa.Array) -> pa.Array:
