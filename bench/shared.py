@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from itool_data.run import Run, open_run
@@ -17,11 +18,18 @@ def shared_data() -> Path:
     return folder
 
 
-def prepared_run(folder: Path) -> Run:
-    """A run with BFCL imported and the model warmed up, made where there is none."""
+def prepared_run(folder: Path, further: Sequence[str] = ()) -> Run:
+    """A run with BFCL imported and the model warmed up, made where there is none.
+
+    Args:
+        folder: the run's.
+        further: settings beside those of the laptop's config.
+    """
     config = Path(__file__).resolve().parent.parent / "configs" / "laptop.yaml"
     # Nothing is chosen here, so nothing has to be asked.
     settings = ["-c", str(config), "--set", "validation.items=0"]
+    for setting in further:
+        settings += ["--set", setting]
     for command in (["data", "import", "bfcl", *settings], ["train", "warmup"]):
         code = "from itool_cli.main import main; main()"
         subprocess.run([sys.executable, "-c", code, *command, "--run", str(folder)], check=True)

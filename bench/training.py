@@ -4,7 +4,8 @@
 The pairs are mined from BFCL samples with prompts of 400 tokens or more by the embedded model after its warm-up, at a
 higher temperature and with no bound on Q of the chosen step: trees with several pairs are wanted here, as larger models
 leave them, not good pairs. They stay in the run, and a later call takes them from there. TRL gets the very token ids,
-with the end-of-turn that it adds to every completion; both train a LoRA adapter in fp32, with the same updates.
+with the end-of-turn that it adds to every completion; both train a LoRA adapter, with the same updates: in fp32 on a
+CPU, in bf16 with gradient checkpointing on a GPU, where TRL gets an update's pairs in one pass.
 
     speedup_vs_trl        pairs a second of tree batches / of TRL's CPOTrainer (loss_type="simpo"), a pair a pass there,
                           which is its fastest on a CPU; ours are timed before and after it
@@ -32,7 +33,7 @@ from itool_data.choosing import as_tasks
 from itool_data.config import PreferenceSettings
 from itool_data.mining import mine, unfinished
 from itool_data.policy.base import derive_seed
-from itool_data.policy.load import Adapter, BaseModel, find_model, load_tokenizer
+from itool_data.policy.load import Adapter, BaseModel, choose_device, find_model, load_tokenizer
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.open import open_policy, open_prompter
 from itool_data.prompt import Tokenised, tokenise
@@ -97,7 +98,7 @@ def with_end(pairs: Sequence[StepPair], end: int) -> list[StepPair]:
     return [StepPair(p.pair_id, p.sample_id, p.prompt, ended(p.chosen), ended(p.rejected)) for p in pairs]
 
 
-def trl_trainer(model: Any, tokenizer: Any, pairs: Sequence[StepPair], folder: Path) -> Any:
+def trl_trainer(model: Any, tokenizer: Any, pairs: Sequence[StepPair], folder: Path, device: str) -> Any:
     """TRL's SimPO trainer over token ids, in their order."""
     from datasets import Dataset, disable_progress_bars
     from torch.utils.data import SequentialSampler
@@ -128,25 +129,27 @@ def trl_trainer(model: Any, tokenizer: Any, pairs: Sequence[StepPair], folder: P
         }
         for p in pairs
     ]  # fmt: skip
+    on_gpu = device == "cuda"
+    a_pass = BATCH if on_gpu else 1
     arguments = CPOConfig(
-        output_dir=str(folder), per_device_train_batch_size=1, gradient_accumulation_steps=BATCH, num_train_epochs=1,
-        learning_rate=1e-5, lr_scheduler_type="cosine", loss_type="simpo", cpo_alpha=0.0, beta=2.5, simpo_gamma=0.5,
-        use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", disable_tqdm=True, save_strategy="no",
-        remove_unused_columns=False,
+        output_dir=str(folder), per_device_train_batch_size=a_pass, gradient_accumulation_steps=BATCH // a_pass,
+        num_train_epochs=1, learning_rate=1e-5, lr_scheduler_type="cosine", loss_type="simpo", cpo_alpha=0.0, beta=2.5,
+        simpo_gamma=0.5, use_cpu=not on_gpu, bf16=on_gpu, gradient_checkpointing=on_gpu, report_to="none",
+        disable_tqdm=True, save_strategy="no", remove_unused_columns=False,
     )  # fmt: skip
     trainer = OnIds(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def our_seconds(model: Any, updates: list[list[StepPair]]) -> float:
+def our_seconds(model: Any, updates: list[list[StepPair]], settings: PreferenceSettings, device: str) -> float:
     """Seconds of our training over the updates."""
     from itool_train.pair_trainer import PairTrainer, Schedule, arguments
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        args = arguments(SETTINGS, 42, "cpu", folder, folder, from_start=False)
-        trainer = PairTrainer(model, args, SETTINGS, Schedule(updates, [], 1), folder, lambda u, log: None, print)
+        args = arguments(settings, 42, device, folder, folder, from_start=False)
+        trainer = PairTrainer(model, args, settings, Schedule(updates, [], 1), folder, lambda u, log: None, print)
         started = time.monotonic()
         trainer.fit({}, None)
         return time.monotonic() - started
@@ -167,13 +170,15 @@ def differences(model: Any, trainer: Any, pairs: Sequence[StepPair]) -> tuple[fl
     gradients = []
     model.zero_grad()
     for batch in tree_batches(pairs, SETTINGS.micro_tokens):
-        loss = simpo(step_logprobs(model, batch), 2.5, 0.5).loss
+        loss = simpo(step_logprobs(model, batch.to(model.device)), 2.5, 0.5).loss
         torch.autograd.backward(loss.sum() / len(pairs))
         losses[0] += loss.tolist()
     gradients.append(gradient())
     model.zero_grad()
     for i in range(len(pairs)):
-        logprobs = trainer.concatenated_forward(model, trainer.data_collator([trainer.train_dataset[i]]))[:2]
+        rows = trainer.data_collator([trainer.train_dataset[i]])
+        on_device = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in rows.items()}
+        logprobs = trainer.concatenated_forward(model, on_device)[:2]
         loss = trainer.cpo_loss(*logprobs)[0]
         torch.autograd.backward(loss.sum() / len(pairs))
         losses[1] += loss.tolist()
@@ -181,6 +186,56 @@ def differences(model: Any, trainer: Any, pairs: Sequence[StepPair]) -> tuple[fl
     model.zero_grad()
     worst = max(abs(a - b) for a, b in zip(*losses, strict=True))
     return worst, float((gradients[0] - gradients[1]).abs().max())
+
+
+def measure(opened: Run, n_samples: int, limit: int) -> dict[str, float]:
+    """The figures of whole steps.
+
+    Args:
+        opened: a run that is open for writing, with a warmed-up adapter.
+        n_samples: to search.
+        limit: of pairs; no sample is cut.
+    """
+    from itool_train.qlora import load_trainable
+    from itool_train.tree_batch import tree_batches
+
+    changed = {name: getattr(opened.config, name).model_copy(update=own) for name, own in SEARCH.items()}
+    run = replace(opened, config=opened.config.model_copy(update=changed))
+    device = choose_device(run.config.model)
+    base = find_model(run.config.model)
+    adapter = run.adapter(base, 1)
+    print(f"pairs of {n_samples} searches with prompts of {PROMPT_TOKENS[0]} tokens or more", flush=True)
+    pairs = whole_trees(mined_pairs(run, base, adapter, n_samples), limit)
+    if not pairs:
+        raise SystemExit("the searches gave no pair; raise --samples")
+    tokenizer = load_tokenizer(base)
+    updates = ordered_updates(pairs, BATCH, 1, 42)
+    in_order = with_end([pair for update in updates for pair in update], tokenizer.eos_token_id)
+    trees = len({p.sample_id for p in pairs})
+    print(f"{len(pairs)} pairs of {trees} trees, {len(updates)} updates of about {BATCH}", flush=True)
+    ours = [batch.input_ids.numel() for update in updates for batch in tree_batches(update, SETTINGS.micro_tokens)]
+    apart = sum(2 * len(p.prompt) + len(p.chosen) + len(p.rejected) - 2 for p in pairs)
+
+    model = load_trainable(base, adapter.path if adapter else None, SETTINGS, device, 42)
+    scratch = Path(tempfile.mkdtemp())
+    trainer = trl_trainer(model, tokenizer, in_order, scratch, device)
+    loss_difference, gradient_difference = differences(model, trainer, in_order[: len(updates[0])])
+    print(f"losses differ by {loss_difference:.1e} at most, gradients by {gradient_difference:.1e}", flush=True)
+    before = our_seconds(model, updates, SETTINGS, device)
+    print(f"tree batches: {len(pairs) / before:.2f} pairs/s", flush=True)
+    started = time.monotonic()
+    trainer.train()
+    theirs = time.monotonic() - started
+    print(f"TRL: {len(pairs) / theirs:.2f} pairs/s", flush=True)
+    after = our_seconds(model, updates, SETTINGS, device)
+    print(f"tree batches again: {len(pairs) / after:.2f} pairs/s", flush=True)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return {
+        "speedup_vs_trl": round(2 * theirs / (before + after), 2),
+        "token_share": round(sum(ours) / apart, 3),
+        "max_loss_difference": float(f"{loss_difference:.2g}"),
+        "max_grad_difference": float(f"{gradient_difference:.2g}"),
+    }
 
 
 def main() -> None:
@@ -192,56 +247,15 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/bench"))
     options = parser.parse_args()
     prepared_run(options.run)
-    if options.span == "fragment":
-        from bench.training_fragment import measure
-
-        keep_freed_memory()
-        with write_run(options.run, None, []) as run:
-            figures = measure(run, find_model(run.config.model), options.samples, options.pairs or 120)
-        print(json.dumps(figures))
-        return
-    with write_run(options.run, None, []) as opened:
-        changed = {name: getattr(opened.config, name).model_copy(update=own) for name, own in SEARCH.items()}
-        run = replace(opened, config=opened.config.model_copy(update=changed))
-        base = find_model(run.config.model)
-        adapter = run.adapter(base, 1)
-        print(f"pairs of {options.samples} searches with prompts of {PROMPT_TOKENS[0]} tokens or more", flush=True)
-        pairs = whole_trees(mined_pairs(run, base, adapter, options.samples), options.pairs or 24)
-    if not pairs:
-        raise SystemExit("the searches gave no pair; raise --samples")
-
-    from itool_train.qlora import load_trainable
-    from itool_train.tree_batch import tree_batches
-
     keep_freed_memory()
-    tokenizer = load_tokenizer(base)
-    updates = ordered_updates(pairs, BATCH, 1, 42)
-    in_order = with_end([pair for update in updates for pair in update], tokenizer.eos_token_id)
-    trees = len({p.sample_id for p in pairs})
-    print(f"{len(pairs)} pairs of {trees} trees, {len(updates)} updates of about {BATCH}", flush=True)
-    ours = [batch.input_ids.numel() for update in updates for batch in tree_batches(update, SETTINGS.micro_tokens)]
-    apart = sum(2 * len(p.prompt) + len(p.chosen) + len(p.rejected) - 2 for p in pairs)
+    with write_run(options.run, None, []) as run:
+        if options.span == "fragment":
+            from bench import training_fragment
 
-    model = load_trainable(base, adapter.path if adapter else None, SETTINGS, "cpu", 42)
-    scratch = Path(tempfile.mkdtemp())
-    trainer = trl_trainer(model, tokenizer, in_order, scratch)
-    loss_difference, gradient_difference = differences(model, trainer, in_order[: len(updates[0])])
-    print(f"losses differ by {loss_difference:.1e} at most, gradients by {gradient_difference:.1e}", flush=True)
-    before = our_seconds(model, updates)
-    print(f"tree batches: {len(pairs) / before:.2f} pairs/s", flush=True)
-    started = time.monotonic()
-    trainer.train()
-    theirs = time.monotonic() - started
-    print(f"TRL: {len(pairs) / theirs:.2f} pairs/s", flush=True)
-    after = our_seconds(model, updates)
-    print(f"tree batches again: {len(pairs) / after:.2f} pairs/s", flush=True)
-    shutil.rmtree(scratch, ignore_errors=True)
-    figures = {
-        "speedup_vs_trl": round(2 * theirs / (before + after), 2),
-        "token_share": round(sum(ours) / apart, 3),
-        "max_loss_difference": float(f"{loss_difference:.2g}"),
-        "max_grad_difference": float(f"{gradient_difference:.2g}"),
-    }
+            base = find_model(run.config.model)
+            figures = training_fragment.measure(run, base, options.samples, options.pairs or 120)
+        else:
+            figures = measure(run, options.samples, options.pairs or 24)
     print(json.dumps(figures))
 
 

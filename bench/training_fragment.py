@@ -3,8 +3,8 @@
 The pairs come from walks along right responses of BFCL samples by the embedded model after its warm-up, several wrong
 steps of a state included, and stay in the run. Ours is DPO over fragments: the pairs of a sample lie on its right
 response, one sequence that goes through the model once. TRL gets every pair as two sequences of the same token ids, a
-pair a pass, which is its fastest on a CPU. Both compute the reference's log-probabilities, train a LoRA adapter in
-fp32 and make the same updates.
+pair a pass, which is its fastest on a CPU; on a GPU an update a pass. Both compute the reference's log-probabilities,
+train a LoRA adapter (fp32 on a CPU, bf16 on a GPU, with gradient checkpointing there) and make the same updates.
 
     speedup_vs_trl        pairs a second, ours / TRL's; ours are timed before and after it
     token_share           tokens that go through the model in our rows / in a sequence of its own for every step
@@ -25,7 +25,7 @@ from itool_data.choosing import as_tasks, searchable
 from itool_data.config import PreferenceSettings
 from itool_data.mining import mine, unfinished
 from itool_data.policy.base import derive_seed
-from itool_data.policy.load import Adapter, BaseModel, load_tokenizer
+from itool_data.policy.load import Adapter, BaseModel, choose_device, load_tokenizer
 from itool_data.policy.open import open_policy, open_prompter
 from itool_data.prompt import tokenise
 from itool_data.run import Run
@@ -66,11 +66,11 @@ def straightforward(model: Any, pair: StepPair) -> StepLogprobs:
     """The log-probabilities of a pair's spans, each from a pass over its own sequence."""
     found = []
     for step, (first, after) in zip((pair.chosen, pair.rejected), pair.spans, strict=True):
-        ids = torch.tensor([[*pair.prompt, *step]])
+        ids = torch.tensor([[*pair.prompt, *step]], device=model.device)
         logprobs = torch.log_softmax(model(input_ids=ids).logits[0].float(), -1)
         start = len(pair.prompt)
         found.append(sum(logprobs[start + i - 1, step[i]] for i in range(first, after)))
-    lengths = [torch.tensor([after - first]) for first, after in pair.spans]
+    lengths = [torch.tensor([after - first], device=model.device) for first, after in pair.spans]
     return StepLogprobs(found[0].reshape(1), found[1].reshape(1), *lengths)  # type: ignore[union-attr]
 
 
@@ -79,7 +79,8 @@ def loss_difference(model: Any, pairs: Sequence[StepPair]) -> float:
     own: list[float] = []
     naive: list[float] = []
     with torch.no_grad():
-        for batch in tree_batches(pairs, SETTINGS.micro_tokens):
+        for laid_out in tree_batches(pairs, SETTINGS.micro_tokens):
+            batch = laid_out.to(model.device)
             policy = step_logprobs(model, batch)
             with model.disable_adapter():
                 reference = step_logprobs(model, batch)
@@ -92,18 +93,18 @@ def loss_difference(model: Any, pairs: Sequence[StepPair]) -> float:
     return max(abs(a - b) for a, b in zip(own, naive, strict=True))
 
 
-def our_seconds(model: Any, updates: list[list[StepPair]]) -> float:
+def our_seconds(model: Any, updates: list[list[StepPair]], device: str) -> float:
     """Seconds of our training over the updates, the reference's passes included."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        args = arguments(SETTINGS, 42, "cpu", folder, folder, from_start=False)
+        args = arguments(SETTINGS, 42, device, folder, folder, from_start=False)
         trainer = PairTrainer(model, args, SETTINGS, Schedule(updates, [], 1), folder, lambda u, log: None, print)
         started = time.monotonic()
         trainer.fit(trainer.logprobs([pair for update in updates for pair in update]), None)
         return time.monotonic() - started
 
 
-def trl_seconds(model: Any, tokenizer: Any, pairs: Sequence[StepPair]) -> float:
+def trl_seconds(model: Any, tokenizer: Any, pairs: Sequence[StepPair], device: str) -> float:
     """Seconds of TRL's DPO trainer over the pairs as sequences of the same token ids."""
     from datasets import Dataset, disable_progress_bars
     from transformers.trainer_callback import PrinterCallback
@@ -120,10 +121,12 @@ def trl_seconds(model: Any, tokenizer: Any, pairs: Sequence[StepPair]) -> float:
         {"prompt_ids": list(p.prompt), "chosen_ids": list(p.chosen), "rejected_ids": list(p.rejected)} for p in pairs
     ]
     folder = Path(tempfile.mkdtemp())
+    on_gpu = device == "cuda"
+    a_pass = BATCH if on_gpu else 1
     args = DPOConfig(
-        output_dir=str(folder), per_device_train_batch_size=1, gradient_accumulation_steps=BATCH, num_train_epochs=1,
-        learning_rate=1e-5, lr_scheduler_type="cosine", beta=BETA, use_cpu=True, bf16=False, max_length=None,
-        gradient_checkpointing=False, report_to="none", disable_tqdm=True, save_strategy="no",
+        output_dir=str(folder), per_device_train_batch_size=a_pass, gradient_accumulation_steps=BATCH // a_pass,
+        num_train_epochs=1, learning_rate=1e-5, lr_scheduler_type="cosine", beta=BETA, use_cpu=not on_gpu, bf16=on_gpu,
+        max_length=None, gradient_checkpointing=on_gpu, report_to="none", disable_tqdm=True, save_strategy="no",
     )  # fmt: skip
     trainer = OnIds(model=model, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
@@ -134,16 +137,16 @@ def trl_seconds(model: Any, tokenizer: Any, pairs: Sequence[StepPair]) -> float:
     return seconds
 
 
-def measure(run: Run, base: BaseModel, n_samples: int, limit: int) -> dict[str, float]:
-    """The figures.
+def proved_pairs(run: Run, base: BaseModel, adapter: Adapter | None, n_samples: int, limit: int) -> list[StepPair]:
+    """Fragment pairs, several wrong steps of a state included.
 
     Args:
-        run: open for writing, with a warmed-up adapter.
+        run: open for writing.
         base: its base model.
+        adapter: of the policy that walks.
         n_samples: to walk along.
         limit: of pairs; no sample is cut.
     """
-    adapter = run.adapter(base, 1)
     config = run.config.model_copy(
         update={
             "walk": run.config.walk.model_copy(update={"wrong": 4, "width": 8}),
@@ -156,20 +159,35 @@ def measure(run: Run, base: BaseModel, n_samples: int, limit: int) -> dict[str, 
         if len(pairs) >= limit and pair.sample_id != pairs[-1].sample_id:
             break
         pairs.append(pair)
+    return pairs
+
+
+def measure(run: Run, base: BaseModel, n_samples: int, limit: int) -> dict[str, float]:
+    """The figures.
+
+    Args:
+        run: open for writing, with a warmed-up adapter.
+        base: its base model.
+        n_samples: to walk along.
+        limit: of pairs; no sample is cut.
+    """
+    device = choose_device(run.config.model)
+    adapter = run.adapter(base, 1)
+    pairs = proved_pairs(run, base, adapter, n_samples, limit)
     updates = ordered_updates(pairs, BATCH, 1, 42)
     samples = len({pair.sample_id for pair in pairs})
     print(f"{len(pairs)} pairs of {samples} right responses, {len(updates)} updates of about {BATCH}", flush=True)
     ours = [batch.input_ids.numel() for update in updates for batch in tree_batches(update, SETTINGS.micro_tokens)]
     apart = sum(2 * len(p.prompt) + len(p.chosen) + len(p.rejected) - 2 for p in pairs)
-    model = load_trainable(base, adapter.path if adapter else None, SETTINGS, "cpu", 42)
-    before = our_seconds(model, updates)
+    model = load_trainable(base, adapter.path if adapter else None, SETTINGS, device, 42)
+    before = our_seconds(model, updates, device)
     print(f"fragments: {len(pairs) / before:.2f} pairs/s", flush=True)
     difference = loss_difference(model, updates[0])
     print(f"losses differ by {difference:.1e} at most from a straightforward computation", flush=True)
-    theirs = trl_seconds(model, load_tokenizer(base), [pair for update in updates for pair in update])
+    theirs = trl_seconds(model, load_tokenizer(base), [pair for update in updates for pair in update], device)
     print(f"TRL: {len(pairs) / theirs:.2f} pairs/s", flush=True)
-    model = load_trainable(base, adapter.path if adapter else None, SETTINGS, "cpu", 42)
-    after = our_seconds(model, updates)
+    model = load_trainable(base, adapter.path if adapter else None, SETTINGS, device, 42)
+    after = our_seconds(model, updates, device)
     print(f"fragments again: {len(pairs) / after:.2f} pairs/s", flush=True)
     return {
         "speedup_vs_trl": round(2 * theirs / (before + after), 2),

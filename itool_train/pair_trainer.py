@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,7 +99,9 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         self._work = work
         self._report = report
         self._say = say
-        self._lay_out = {"tree": tree_batches, "pairs": pair_batches}[settings.batching]
+        self._lay_out: Callable[[Sequence[StepPair], int], list[Batch]] = pair_batches
+        if settings.batching == "tree":
+            self._lay_out = partial(tree_batches, together=args.device.type == "cuda")
         self._max_tokens = settings.micro_tokens
         self._reference: dict[str, tuple[float, float]] = {}
         self._log: Log = {}

@@ -4,9 +4,10 @@ The pairs of a tree share its prompt, and a pair below another shares the way do
 all their sequences are laid out once, as a trie, in one row. A token's position is its depth, and it sees its
 ancestors and itself alone; so each gets the hidden state that it would have in a sequence of its own, and losses and
 gradients are the same. Only what leads to a token of a span is laid out, and right steps come first: where all pairs
-lie on one right response and the loss is over the first wrong tokens, a tree is one plain sequence. Each tree has a row
-of its own: attention is dear where many tokens do not see each other. Left out: layers that do not attend to the whole
-sequence (`qlora` refuses them).
+lie on one right response and the loss is over the first wrong tokens, a tree is one plain sequence. On a CPU each tree
+has a row of its own: attention is dear where many tokens do not see each other. On a GPU starting a pass is dearer, so
+trees share a row, and what their prompts begin with. Left out: layers that do not attend to the whole sequence (`qlora`
+refuses them).
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,10 @@ from itool_train.step_pairs import StepPair
 
 
 class Trie:
-    """The distinct prefixes of some pairs' sequences; a node is a token in its place, parents before children."""
+    """The distinct prefixes of some pairs' sequences, one tree or several; a node is a token in its place.
+
+    Parents come before children.
+    """
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
@@ -97,17 +101,19 @@ class Trie:
         )
 
 
-def tree_batches(pairs: Sequence[StepPair], max_tokens: int) -> list[Batch]:
-    """Lay out the pairs of each sample in as few tries as fit.
+def tree_batches(pairs: Sequence[StepPair], max_tokens: int, together: bool = False) -> list[Batch]:
+    """Lay out pairs in as few tries as fit.
 
     Args:
         pairs: in the order that the batches keep; those of a sample beside each other.
         max_tokens: of a trie; one of a single pair may have more.
+        together: whether samples may share a trie.
     """
     tries: list[Trie] = []
     sample = None
     for pair in pairs:
-        if pair.sample_id != sample or len(tries[-1]) + tries[-1].added(pair) > max_tokens:
+        apart = pair.sample_id != sample and not (together and tries)
+        if apart or len(tries[-1]) + tries[-1].added(pair) > max_tokens:
             tries.append(Trie())
         tries[-1].add(pair)
         sample = pair.sample_id

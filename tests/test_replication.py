@@ -9,11 +9,11 @@ import pytest
 from filelock import FileLock
 from toy_loop import write_config
 
-from bench.replication import first, second
+from bench.replication import first, second, third
 from bench.replication.arms import Replication
 from bench.replication.asked import SEARCHED
 from bench.replication.figure import draw
-from bench.replication.plan import MAIN, Arm, Plan
+from bench.replication.plan import MAIN, Arm, Plan, Steps
 from bench.replication.report import over_seeds, report
 from bench.replication.results import FOLDER, Results
 from itool_cli.console import make_console
@@ -32,7 +32,7 @@ def outcomes(*valid: bool, error_class: str = "Parameter Value") -> list[Outcome
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plan", [first.PLAN, second.PLAN], ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", [first.PLAN, second.PLAN, third.PLAN], ids=lambda plan: plan.name)
 def test_every_arm_comes_after_what_it_needs(plan: Plan) -> None:
     done: set[tuple[str, int]] = set()
     for arm in plan.arms:
@@ -50,7 +50,7 @@ def test_every_arm_comes_after_what_it_needs(plan: Plan) -> None:
     assert {wanted.before for wanted in plan.comparisons[:3]} <= {a.name for a in plan.arms}
 
 
-@pytest.mark.parametrize("plan", [first.PLAN, second.PLAN], ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", [first.PLAN, second.PLAN, third.PLAN], ids=lambda plan: plan.name)
 def test_every_arms_settings_and_stages_exist_and_only_tuning_sees_validation_items(plan: Plan) -> None:
     for arm in plan.arms:
         config = load_config(plan.config, [change.format(data="data") for change in arm.changes])
@@ -59,7 +59,7 @@ def test_every_arms_settings_and_stages_exist_and_only_tuning_sees_validation_it
         assert (config.loop.benchmarks == [plan.validation]) == (arm.tier == "tuning")
 
 
-@pytest.mark.parametrize("plan", [first.PLAN, second.PLAN], ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", [first.PLAN, second.PLAN, third.PLAN], ids=lambda plan: plan.name)
 def test_no_arm_changes_what_was_made_before_it_leaves(plan: Plan) -> None:
     """A run refuses other settings of what its stages have used."""
     settings: dict[tuple[str, int], tuple[str, ...]] = {(MAIN, seed): () for seed in plan.seeds}
@@ -83,6 +83,8 @@ def test_the_sizes_of_the_plans_are_their_configs():
     assert (config.data.pool, config.warmup.samples) == (first.POOL, first.WARMUP)
     config = load_config(second.PLAN.config, [])
     assert (config.loop.items, config.eval.fragments) == (second.ITEMS, second.FRAGMENTS)
+    config = load_config(third.PLAN.config, [])
+    assert (config.loop.items, config.eval.fragments) == (0, third.FRAGMENTS)
 
 
 def test_the_losses_of_the_second_plan_take_their_own_parameters():
@@ -202,7 +204,7 @@ def replication(tmp_path: Path) -> Replication:
     held_out.write_text("\n".join(row.replace('"content": "', '"content": "Now ', 1) for row in rows))
     toy = replace(
         first.PLAN, config=config, settings=(f"loop.sources=[{source}, {held_out}:test]",), arms=tuple(arms), rates={},
-        fragments=True,
+        steps=Steps(60, 120),
     )  # fmt: skip
     return Replication(make_console(), tmp_path / "root", toy, data, Results(tmp_path / "results"))
 

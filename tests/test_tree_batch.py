@@ -58,7 +58,8 @@ def learn(model, batches: list[Batch]):
 @given(pairs=trees(), max_tokens=st.sampled_from([1, 40, 1000]))
 def test_losses_and_gradients_are_those_of_one_pair_at_a_time(models, kind, pairs, max_tokens):
     _, expected, gradient = learn(models[kind], pair_batches(pairs, 1))
-    for batches in (tree_batches(pairs, max_tokens), pair_batches(pairs, max_tokens)):
+    together = tree_batches(pairs, max_tokens, together=True)
+    for batches in (tree_batches(pairs, max_tokens), together, pair_batches(pairs, max_tokens)):
         _, losses, found = learn(models[kind], batches)
         assert gradient.abs().max() > 0
         assert torch.allclose(losses, expected, rtol=1e-5, atol=1e-5)
@@ -90,6 +91,9 @@ def test_batches_keep_the_order_and_the_limit(pairs, max_tokens):
         assert all(b.n_pairs == 1 or b.input_ids.numel() <= max_tokens for b in batches)
         if lay_out is tree_batches:  # and no two samples are in one
             assert len(batches) >= len({p.sample_id for p in pairs})
+            shared = tree_batches(pairs, max_tokens, together=True)
+            assert len(shared) <= len(batches)
+            assert all(b.n_pairs == 1 or b.input_ids.numel() <= max_tokens for b in shared)
         lengths = [length for b in batches for length in b.lengths.tolist()]
         assert lengths == [len(step) for p in pairs for step in (p.chosen, p.rejected)]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench.replication import first, second
+from bench.replication import first, second, third
 from bench.replication.arms import Replication
 from bench.replication.figure import draw
 from bench.replication.report import report, write_report
@@ -21,7 +21,7 @@ from bench.shared import shared_data
 from itool_cli.console import make_console
 from itool_cli.figures import save
 
-PLANS = {plan.name: plan for plan in (first.PLAN, second.PLAN)}
+PLANS = {plan.name: plan for plan in (first.PLAN, second.PLAN, third.PLAN)}
 
 
 def main() -> None:

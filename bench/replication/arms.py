@@ -3,7 +3,7 @@
 Everything resumes: a finished arm is passed over, one that was stopped goes on where its last commit was. Where the
 results of earlier arms are kept and their run folders are not, the folders that an arm builds on are made again.
 Several processes share the work: an arm's folder is locked while it is worked on. Left out: what the arms are
-(`first.py`, `second.py`).
+(`first.py`, `second.py`, `third.py`).
 """
 
 import time
@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from bench.replication.asked import ask_fragments_and_ends, by_distance
-from bench.replication.plan import MAIN, Arm, Plan
+from bench.replication.plan import MAIN, Arm, Plan, Steps
 from bench.replication.results import Key, Results
 from itool_cli.run import Loop
 from itool_cli.variants import Variant, do_until, do_variant
@@ -88,7 +88,7 @@ class Replication:
     def _needs(self, arm: Arm) -> set[Key]:
         """The arms without whose results it cannot be done."""
         groups = {arm.rates, arm.parent} & self.plan.rates.keys()
-        rates = {(name, self.plan.seeds[0]) for group in groups for name in self.plan.rates[group]}
+        rates = {(name, self._tuned(group, arm.seed)) for group in groups for name in self.plan.rates[group]}
         if not rates <= self.results.facts.keys():
             return rates  # which arm's run it leaves is not known before
         tokens = {(arm.tokens_of, arm.seed)} if arm.tokens_of else set()
@@ -101,8 +101,8 @@ class Replication:
         facts: dict[str, Any] = {}
         found: dict[str, list[Outcome]] = {}
         if arm.until.startswith("evaluate"):
-            if self.plan.fragments and arm.tier != "tuning":
-                facts["end"] = self._ask_more(arm, run)
+            if self.plan.steps and arm.tier != "tuning":
+                facts["end"] = self._ask_more(arm, run, self.plan.steps)
             found = self._evaluated(arm, run)
         self.results.add(_facts(arm, run) | facts, found)
 
@@ -142,7 +142,7 @@ class Replication:
 
     def _parent(self, arm: Arm) -> str:
         """The name of the arm whose run an arm leaves or goes on in."""
-        return self._best(arm.parent) if arm.parent in self.plan.rates else arm.parent
+        return self._best(arm.parent, arm.seed) if arm.parent in self.plan.rates else arm.parent
 
     def _main(self, seed: int) -> None:
         """Make a seed's main run and import its data, unless that is done."""
@@ -163,14 +163,19 @@ class Replication:
         return parent / "studies" / STUDY / name if arm.leaves else parent
 
     def _rates(self, arm: Arm) -> tuple[str, ...]:
-        """The learning rate that the validation items chose for the arm's group; all seeds take the first one's."""
+        """The learning rate that the validation items chose for the arm's group."""
         if not arm.rates:
             return ()
-        return self.plan.with_rate(arm.rates, self.plan.rates[arm.rates][self._best(arm.rates)])
+        return self.plan.with_rate(arm.rates, self.plan.rates[arm.rates][self._best(arm.rates, arm.seed)])
 
-    def _best(self, group: str) -> str:
-        """The tuning arm of a group that the validation items chose."""
-        best = self.results.best_arm(self.plan.rates[group], self.plan.seeds[0], self.plan.validation)
+    def _tuned(self, group: str, seed: int) -> int:
+        """The seed whose tuning arms choose for a seed: its own where it has some, else the first."""
+        own = {arm.name for arm in self.plan.arms if arm.seed == seed}
+        return seed if own >= self.plan.rates[group].keys() else self.plan.seeds[0]
+
+    def _best(self, group: str, seed: int) -> str:
+        """The tuning arm of a group that the validation items chose for a seed."""
+        best = self.results.best_arm(self.plan.rates[group], self._tuned(group, seed), self.plan.validation)
         assert best is not None, f"the tuning of {group} comes too late in the plan"
         return best
 
@@ -191,13 +196,13 @@ class Replication:
         evaluated = read_evaluated(run, adapter.content if adapter else "base")
         tuning = arm.tier == "tuning"
         found = {e.benchmark: outcomes(e.verdicts) for e in evaluated if e.benchmark.endswith(VALIDATION) == tuning}
-        return found | (by_distance(run, str(policy_id(base, adapter))) if self.plan.fragments and not tuning else {})
+        return found | (by_distance(run, str(policy_id(base, adapter))) if self.plan.steps and not tuning else {})
 
-    def _ask_more(self, arm: Arm, run: Run) -> float:
+    def _ask_more(self, arm: Arm, run: Run, steps: Steps) -> float:
         """Ask the arm's policy for next steps and ends; returns how firmly it ends."""
         adapter = run.adapter(find_model(run.config.model), _round_of(arm.until) + 1)
         with write_run(run.folder, None, []) as writable:
-            return ask_fragments_and_ends(self.console, writable, adapter)
+            return ask_fragments_and_ends(self.console, writable, adapter, steps)
 
     def _stages(self) -> list[str]:
         return stage_names(LoopSettings(rounds=self.plan.rounds))

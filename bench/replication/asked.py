@@ -1,4 +1,4 @@
-"""What a policy of the second part is asked beside benchmarks: next steps at three distances from training, and ends.
+"""What a policy of a later part is asked beside benchmarks: next steps at three distances from training, and ends.
 
 The distances are the samples that the first round searches from, test samples whose functions the training samples
 offer too, and test samples with functions that they do not. Left out: benchmarks (`itool run` asks them), and which
@@ -8,6 +8,7 @@ test samples (`eval.fragments` says how many).
 from rich.console import Console
 
 from bench.ends import mean_end
+from bench.replication.plan import Steps
 from itool_cli.eval_fragments import decide_held_out
 from itool_cli.loaded import Policies
 from itool_data.policy.base import derive_seed
@@ -23,23 +24,21 @@ from itool_eval.fragments import decide, held_out
 
 SEARCHED, SAME, OTHER = "fragments:searched samples", "fragments:same functions", "fragments:other functions"
 DISTANCES = (SEARCHED, SAME, OTHER)
-SEARCHED_SAMPLES = 60  # of those that the first round searches from
-ENDS = 120  # test samples whose closing tokens are scored
 
 
-def ask_fragments_and_ends(console: Console, run: Run, adapter: Adapter | None) -> float:
+def ask_fragments_and_ends(console: Console, run: Run, adapter: Adapter | None, steps: Steps) -> float:
     """Ask what is missing of a policy's next steps; returns the mean log-probability of ends."""
     policies = Policies()
     loaded = policies.load(run, adapter)
     decide_held_out(console, run, loaded.pool, loaded.prompter, "test", run.config.eval.fragments)
     searched = {s.sample_id for s in replay_buffer(training_samples(run), run.config.replay.fraction, run.config.seed)}
-    searched = set(sorted(searched, key=lambda key: derive_seed("searched", key))[:SEARCHED_SAMPLES])
+    searched = set(sorted(searched, key=lambda key: derive_seed("searched", key))[: steps.searched])
     along = [t for t in held_out(run, loaded.pool, loaded.prompter, "train", None) if t.tree_id in searched]
     console.print(f"{SEARCHED}: {len(along)} to decide along")
     for _ in decide(run, loaded.pool, along):
         pass
     tests = sorted(read_samples(run.store, "split = 'test'"), key=lambda s: derive_seed("ends", s.sample_id))
-    end: float = mean_end(loaded.pool, loaded.prompter, tokenise(loaded.prompter, tests[:ENDS])[0])
+    end: float = mean_end(loaded.pool, loaded.prompter, tokenise(loaded.prompter, tests[: steps.ends])[0])
     policies.close()
     return end
 

@@ -56,6 +56,19 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """How much beside benchmarks a policy is asked (`asked.py`).
+
+    Attributes:
+        searched: samples that the first round searches from, along which next steps are asked.
+        ends: test samples whose closing tokens are scored.
+    """
+
+    searched: int
+    ends: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """A replication.
 
@@ -65,14 +78,14 @@ class Plan:
         config: the settings that all arms share.
         settings: further ones of every seed's main run; `{data}` is the data sets' folder.
         rounds: the most that an arm has.
-        seeds: the first of which tunes for all.
+        seeds: the first of which tunes for those that have no tuning arms of their own.
         arms: what matters most first.
         comparisons: the questions.
         rates: the learning rates that are tried for a group, by the name of the arm that does.
         with_rate: the settings that give a group a learning rate.
         validation: the benchmark that rates are chosen by.
         benchmarks: that the others are asked.
-        fragments: whether these are asked for next steps and ends too (`asked.py`).
+        steps: what they are asked for next steps and ends; None: nothing.
     """
 
     name: str
@@ -87,4 +100,4 @@ class Plan:
     with_rate: Callable[[str, float], tuple[str, ...]]
     validation: str
     benchmarks: tuple[str, ...]
-    fragments: bool = False
+    steps: Steps | None = None

@@ -179,7 +179,7 @@ def _classes(plan: Plan, results: Results, benchmark: str) -> str:
 
 def _costs(plan: Plan, results: Results) -> str:
     columns = {"trees": "trees", "tokens_decoded": "tokens decoded", "pairs": "pairs"}
-    if plan.fragments:
+    if plan.steps:
         columns |= {"proved": "proved", "tokens_computed": "computed", "tokens_trained": "trained on", "end": "end"}
     rows = []
     for arm in plan.arms:

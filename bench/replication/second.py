@@ -2,7 +2,7 @@
 
 from bench.replication.asked import DISTANCES
 from bench.replication.first import API_BANK, BFCL, DATA, VALIDATION
-from bench.replication.plan import MAIN, ROOT, Arm, Comparison, Plan, Tier
+from bench.replication.plan import MAIN, ROOT, Arm, Comparison, Plan, Steps, Tier
 
 SEEDS = (1, 2)
 SEAL_TOOLS = "test:seal_tools"
@@ -140,5 +140,5 @@ PLAN = Plan(
     with_rate=with_rate,
     validation=VALIDATION,
     benchmarks=(BFCL, API_BANK, SEAL_TOOLS, *DISTANCES),
-    fragments=True,
+    steps=Steps(searched=60, ends=120),
 )

@@ -8,6 +8,7 @@ linear attention (refused where the policy loads a model), quantised caches, and
 dynamic cache serves.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +19,19 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "itool_shared_prefix"
-LIKE_LENGTH = 1.25  # prefixes of one product differ in length by no more than this factor
+# Prefixes of one product differ in length by no more than this factor, and its slots are neighbours. On a GPU one
+# product over all slots in use costs less than starting several, padding and idle slots included.
+LIKE_LENGTH = {"cpu": 1.25, "cuda": math.inf}
 GROWTH = 64  # tokens; buffers grow in such blocks so that a longer prompt does not copy them every step
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Neighbouring prefix slots of like length, whose rows are worked on in one product.
+    """A run of prefix slots of like length, whose rows are worked on in one product.
 
     Attributes:
         first: the first slot.
-        slots: how many slots.
+        slots: how many slots, idle ones among them included.
         length: tokens of the longest prefix among them.
         width: most rows of one slot.
         rows: [m] the rows that belong to these slots.
@@ -149,23 +152,24 @@ class SharedPrefixCache:
         rows_of: dict[int, list[int]] = {}
         for row, slot in enumerate(slots):
             rows_of.setdefault(slot, []).append(row)
+        device = self._options["device"]
+        like = LIKE_LENGTH[device.type]
         runs: list[list[int]] = []
         for slot in sorted(rows_of):
             length = self.prefix_lengths[slot]
-            if runs and slot == runs[-1][-1] + 1:
+            if runs and (slot == runs[-1][-1] + 1 or like == math.inf):
                 others = [self.prefix_lengths[s] for s in runs[-1]]
-                if max(length, *others) <= LIKE_LENGTH * min(length, *others):
+                if max(length, *others) <= like * min(length, *others):
                     runs[-1].append(slot)
                     continue
             runs.append([slot])
-        device = self._options["device"]
         chunks = []
         for run in runs:
             members = [(row, slot - run[0], cell) for slot in run for cell, row in enumerate(rows_of[slot])]
             rows, places, cells = (torch.tensor(column, device=device) for column in zip(*members, strict=True))
             longest = max(self.prefix_lengths[s] for s in run)
             widest = max(len(rows_of[s]) for s in run)
-            chunks.append(Chunk(run[0], len(run), longest, widest, rows, places, cells))
+            chunks.append(Chunk(run[0], run[-1] - run[0] + 1, longest, widest, rows, places, cells))
         return chunks
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, plan: StepLayout, scale: float) -> Tensor:

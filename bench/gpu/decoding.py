@@ -1,0 +1,71 @@
+"""How fast searches decode with the transformers policy, by the draws at once.
+
+SEARCH_ROWS_tokens        tokens decoded a second in the first seconds of a search
+SEARCH_ROWS_proved        proved pairs a minute, likewise (of trees that were finished)
+SEARCH_ROWS_utilisation   tokens a second of the search / of draws that wait for nothing, at as many rows
+SEARCH_ROWS_gib           memory that the device held at most, weights included
+ROWS_tokens               tokens a second of draws that wait for nothing
+"""
+
+import time
+from collections import deque
+from typing import Any
+
+from bench.gpu.setting import Figures, Setting, timed
+from itool_data.choosing import searchable
+from itool_data.config import Config
+from itool_data.kinds import SearchKind
+from itool_data.policy.base import Request, Usage, generate
+from itool_data.policy.open import open_policy
+from itool_data.prompt import Tokenised
+from itool_data.search.miner import Miner
+from itool_data.search.task import Task
+
+KINDS: tuple[SearchKind, ...] = ("walk", "mcts")
+FREE_TOKENS = 64  # of a draw that waits for nothing
+
+
+def searches(setting: Setting) -> Figures:
+    """Walks and trees at each number of rows."""
+    figures: Figures = {}
+    for rows in setting.sizes.rows:
+        config = setting.run.config
+        model = config.model.model_copy(update={"rows": rows})
+        policy = open_policy(model, setting.base, setting.adapter)
+        chosen, _ = searchable(setting.run, policy, setting.prompter, setting.samples(setting.sizes.searched), "walk")
+        free = _free(policy, chosen[: 2 * rows], setting.device)
+        figures[f"{rows}_tokens"] = free
+        for kind in KINDS:
+            tasks = [Task(t.key, t.sample, tuple(t.prompt), 42, 1, tuple(t.response)) for t in chosen]
+            found = _search(setting, policy, config, tasks, kind)
+            figures |= {f"{kind}_{rows}_{name}": figure for name, figure in found.items()}
+            figures[f"{kind}_{rows}_utilisation"] = found["tokens"] / free  # type: ignore[operator]
+        policy.close()
+    return figures
+
+
+def _free(policy: Any, samples: list[Tokenised], device: str) -> float:
+    """Tokens a second of draws from prompts that are all known beforehand."""
+    policy.reset()
+    requests = [Request(t.key, tuple(t.prompt), [0], FREE_TOKENS, 1.0, ignore_stop=True) for t in samples]
+    seconds, _ = timed(device, lambda: generate(policy, requests))
+    return len(requests) * FREE_TOKENS / seconds
+
+
+def _search(setting: Setting, policy: Any, config: Config, tasks: list[Task], kind: SearchKind) -> Figures:
+    policy.reset()
+    policy.usage = Usage()
+    proved = 0
+
+    def work() -> None:
+        nonlocal proved
+        started = time.monotonic()
+        miner = Miner(policy, setting.prompter, config, None, kind)
+        for trees in miner.run(deque(tasks)):
+            proved += sum(pair.proved for tree in trees for pair in tree.pairs)
+            if time.monotonic() - started > setting.sizes.seconds:
+                break
+
+    seconds, gib = timed(setting.device, work)
+    policy.reset()
+    return {"tokens": policy.usage.decoded / seconds, "proved": 60 * proved / seconds, "gib": gib}

@@ -1,0 +1,101 @@
+"""What the steps of `bench.gpu` share: the sizes for a GPU and for a CPU, the run that they work in, timing, memory."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from itool_data.policy.base import derive_seed
+from itool_data.policy.load import Adapter, BaseModel, choose_device, find_model
+from itool_data.policy.open import open_prompter
+from itool_data.prompt import Prompter, Tokenised, tokenise
+from itool_data.run import Run
+from itool_data.store.samples import read_samples
+
+Figures = dict[str, float | str | None]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much each step does.
+
+    Attributes:
+        answers: samples that are answered greedily, and whose right responses are scored.
+        tokens: of an answer at most.
+        walked: samples whose walks give the pairs to train on.
+        pairs: of these at most.
+        searched: samples that searches may take.
+        seconds: of each search.
+        rows: draws at once.
+        warmup: settings of the warm-up before everything, beside those of the laptop's config.
+    """
+
+    answers: int
+    tokens: int
+    walked: int
+    pairs: int
+    searched: int
+    seconds: float
+    rows: tuple[int, ...]
+    warmup: tuple[str, ...]
+
+
+GPU = Sizes(32, 64, 24, 160, 600, 8.0, (16, 64, 256), ("warmup.micro_batch=8",))
+CPU = Sizes(2, 8, 2, 6, 4, 3.0, (4,), ("warmup.samples=4", "warmup.batch=2"))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A warmed-up run, and what is measured in it.
+
+    Attributes:
+        run: open for writing.
+        sizes: how much.
+    """
+
+    run: Run
+    sizes: Sizes
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+        return choose_device(self.run.config.model)
+
+    @property
+    def base(self) -> BaseModel:
+        """The run's base model."""
+        return find_model(self.run.config.model)
+
+    @property
+    def adapter(self) -> Adapter:
+        """The warm-up's."""
+        found = self.run.adapter(self.base, 1)
+        assert found is not None
+        return found
+
+    @property
+    def prompter(self) -> Prompter:
+        """The run's."""
+        return open_prompter(self.run.config.model, self.base)
+
+    def samples(self, n: int) -> list[Tokenised]:
+        """The first n training samples, in an order of their own."""
+        ordered = sorted(
+            read_samples(self.run.store, "split = 'train'"), key=lambda s: derive_seed("bench", s.sample_id)
+        )
+        return tokenise(self.prompter, ordered[:n])[0]
+
+
+def timed(device: str, work: Callable[[], object]) -> tuple[float, float | None]:
+    """Seconds of some work, and the GiB that the device held at most meanwhile; None on a CPU."""
+    if device == "cpu":
+        started = time.monotonic()
+        work()
+        return time.monotonic() - started, None
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    started = time.monotonic()
+    work()
+    torch.cuda.synchronize()
+    return time.monotonic() - started, torch.cuda.max_memory_allocated() / 2**30
