@@ -9,22 +9,23 @@ network: docs/gpu.md.
 """
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-# torch asks the driver's library, so that the processes forked below may use CUDA.
+# A process that has used CUDA cannot be forked. With this torch only asks the driver's library whether there is a GPU;
+# and what a step imports beyond this it imports itself, for bitsandbytes asks the GPU when it is imported.
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
 import torch
+import transformers.models.llama.modeling_llama  # noqa: F401  (once, for all steps)
 
-from bench.gpu import agreement, decoding, engine, learning
-from bench.gpu.setting import CPU, GPU, Figures, Setting
+from bench.gpu.setting import CPU, GPU, Setting
 from bench.shared import prepared_run
 from itool_data.run import write_run
 
@@ -32,21 +33,22 @@ RESULTS = "bench-gpu.jsonl"
 
 
 class Step(NamedTuple):
-    """A measurement, and the seconds that it may take on a GPU."""
+    """A measurement: the seconds that it may take on a GPU, a module of this folder, and its function."""
 
     name: str
     seconds: float
-    measure: Callable[[Setting], Figures]
+    module: str
+    function: str
 
 
 STEPS = (
-    Step("answers", 60, agreement.answers_and_scores),
-    Step("losses", 60, agreement.losses_and_gradients),
-    Step("searches", 100, decoding.searches),
-    Step("layouts", 45, learning.layouts),
-    Step("against-trl-dpo", 60, learning.against_dpo),
-    Step("against-trl-simpo", 90, learning.against_simpo),
-    Step("vllm", 150, engine.vllm),
+    Step("answers", 60, "agreement", "answers_and_scores"),
+    Step("losses", 60, "agreement", "losses_and_gradients"),
+    Step("searches", 100, "decoding", "searches"),
+    Step("layouts", 45, "learning", "layouts"),
+    Step("against-trl-dpo", 60, "learning", "against_dpo"),
+    Step("against-trl-simpo", 90, "learning", "against_simpo"),
+    Step("vllm", 150, "engine", "vllm"),
 )
 
 
@@ -62,10 +64,6 @@ def main() -> None:
     prepared_run(options.run, (GPU if on_gpu else CPU).warmup)
     results = options.run / RESULTS
     done = {json.loads(line)["step"] for line in results.read_text("utf-8").splitlines()} if results.is_file() else ()
-    # Imported once, for all steps.
-    import peft  # noqa: F401
-    import trl  # noqa: F401
-
     failed = False
     for step in STEPS:
         if step.name in done or (options.only and step.name not in options.only):
@@ -95,7 +93,7 @@ def _child(step: Step, folder: Path, results: Path) -> None:
     started = time.monotonic()
     sizes = GPU if torch.cuda.is_available() else CPU
     with write_run(folder, None, []) as run:
-        figures = step.measure(Setting(run, sizes))
+        figures = getattr(importlib.import_module(f"bench.gpu.{step.module}"), step.function)(Setting(run, sizes))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     rounded = {name: float(f"{f:.4g}") if isinstance(f, float) else f for name, f in figures.items()}
     line = json.dumps({"step": step.name, "device": device, "seconds": round(time.monotonic() - started)} | rounded)

@@ -29,7 +29,7 @@ from itool_eval.compare import Outcome, outcomes
 from itool_eval.predictions import read_evaluated
 
 STUDY = "replication"
-WAIT = 10.0  # seconds before looking again for an arm whose turn it is, while other processes work
+WAIT = 2.0  # seconds before looking again for an arm whose turn it is, while other processes work
 
 
 @dataclass

@@ -11,7 +11,7 @@ ASKED_AGAIN = (
     BENCHMARKS, f"loop.categories=[{CALLS}, irrelevance, live_irrelevance]", "loop.items=0",
     f"eval.fragments={FRAGMENTS}",
 )  # fmt: skip
-PASSES = {"tune-passes-2": 2.0, "tune-passes-4": 4.0}  # each seed chooses its own
+PASSES = {"tune-passes-1": 1.0, "tune-passes-2": 2.0}  # each seed chooses its own
 TUNED = ("walk", "sft", "doubted")
 
 
