@@ -88,12 +88,11 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
             lambda p: meter.update(p.update, p.updates, f"{p.stage}, loss {p.loss:.3f}"),
             settings.validation.candidates or 1,
         )
-    table = Table("stage", "samples", "tokens", "learning rate", "loss at its end", "tokens/s", "time")
+    table = Table("stage", "samples", "tokens", "padding", "learning rate", "loss at its end", "tokens/s", "time")
     for r in results:
+        sizes = str(r.samples), f"{r.tokens:,}", f"{r.padding:.0%}"
         rate = f"{r.tokens / r.seconds:.0f}"
-        table.add_row(
-            r.stage, str(r.samples), f"{r.tokens:,}", f"{r.learning_rate:g}", f"{r.loss:.3f}", rate, duration(r.seconds)
-        )
+        table.add_row(r.stage, *sizes, f"{r.learning_rate:g}", f"{r.loss:.3f}", rate, duration(r.seconds))
     console.print(table)
     # Of equals the last: a model has to answer in calls before there is anything to mine.
     choice = choose(console, run, policies, benchmark, None, candidates, last_of_equals=True)

@@ -55,6 +55,7 @@ class StageResult:
         seconds: that it took.
         adapter: its folder's name.
         curve: each update's `loss`, `learning_rate` and `grad_norm`.
+        padding: share of what went through the model, since the last start.
     """
 
     stage: str
@@ -65,6 +66,7 @@ class StageResult:
     seconds: float
     adapter: str
     curve: list[dict[str, float]]
+    padding: float = 0.0
 
 
 def updates_of(n_examples: int, settings: WarmupSettings) -> int:
@@ -227,6 +229,7 @@ def _train_stage(
                 self.saved = time.monotonic()
                 control.should_save = True
 
+    padding = _Padding()
     rows = [
         {"input_ids": [*e.prompt, *e.response], "labels": [-100] * len(e.prompt) + list(e.response)} for e in examples
     ]
@@ -235,6 +238,8 @@ def _train_stage(
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=min(settings.micro_batch, settings.batch),
         gradient_accumulation_steps=max(1, settings.batch // settings.micro_batch),
+        # In a random order more than half of a pass over several samples is padding.
+        train_sampling_strategy="group_by_length" if settings.micro_batch > 1 else "random",
         bf16=on_gpu,
         max_length=None,
         report_to="none",
@@ -252,6 +257,7 @@ def _train_stage(
     from transformers.trainer_callback import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
+    trainer.data_collator = padding.watch(trainer.data_collator)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     trainer.model.save_pretrained(str(folder / "adapter"))
     # The Trainer's own log reaches back over a kill.
@@ -267,4 +273,28 @@ def _train_stage(
         time.monotonic() - started,
         keep_adapter(folder / "adapter", base, adapters, "warmup").name,
         curve,
+        padding.share,
     )
+
+
+class _Padding:
+    """Counts the tokens of batches, and those of them that are padding."""
+
+    def __init__(self) -> None:
+        self._tokens = self._padding = 0
+
+    @property
+    def share(self) -> float:
+        """Padding / tokens."""
+        return self._padding / max(self._tokens, 1)
+
+    def watch(self, collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The same collator, with what it makes counted."""
+
+        def counted(rows: Any) -> Any:
+            batch = collate(rows)
+            self._tokens += batch["attention_mask"].numel()
+            self._padding += int((batch["attention_mask"] == 0).sum())
+            return batch
+
+        return counted

@@ -1,5 +1,6 @@
 """The transformers policy on a tiny random model, against transformers' own generate and against itself."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from toys import tiny_model
 
 from itool_data.errors import ItoolError
+from itool_data.policy import reading, shared_prefix
 from itool_data.policy.base import PolicyId, Request, derive_seed, generate, uniforms
 from itool_data.policy.transformers import load_policy
 
@@ -15,6 +17,14 @@ from itool_data.policy.transformers import load_policy
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(params=["as on a CPU", "as on a GPU"], autouse=True)
+def ways(request, monkeypatch):
+    """On a GPU prompts are read together, and a step takes all prefixes in one product: the same draws."""
+    if request.param == "as on a GPU":
+        monkeypatch.setitem(reading.READ_TOKENS, "cpu", 4096)
+        monkeypatch.setitem(shared_prefix.LIKE_LENGTH, "cpu", math.inf)
 
 
 def policy(folder, rows=8):
@@ -48,6 +58,17 @@ def test_a_draw_is_the_same_whatever_runs_beside_it_and_however_wide_the_batch(f
     alone = [generate(policy(folder, rows=1), [r])[0] for r in requests]
     for one, two, three in zip(together, narrow, alone, strict=True):
         assert [d.ids for d in one.draws] == [d.ids for d in two.draws] == [d.ids for d in three.draws]
+
+
+def test_prompts_of_any_lengths_are_read_in_one_pass_where_passes_are_dear(folder):
+    mine = policy(folder)
+    lengths: list[tuple[int, ...]] = []
+    mine._model.register_forward_pre_hook(
+        lambda _, __, named: lengths.append(named["input_ids"].shape), with_kwargs=True
+    )
+    generate(mine, [Request(f"{n}", prompt(n, n), [n], 1, 0.0) for n in (3, 40, 11, 7)])
+    together = reading.READ_TOKENS["cpu"] > 1
+    assert lengths == ([(4, 40)] if together else [(1, 3), (1, 7), (1, 11), (1, 40)])
 
 
 def test_a_group_computes_its_prompt_once_and_a_node_one_token_more(folder):

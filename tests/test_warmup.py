@@ -56,6 +56,21 @@ def test_the_first_loss_is_the_mean_over_response_tokens_alone(base, tmp_path):
     assert seen[0].loss == pytest.approx(-sum(expected) / len(expected), rel=1e-4)
 
 
+def test_samples_that_go_through_the_model_together_are_of_like_length_and_give_the_same_loss(base, tmp_path):
+    lengths = [2, 30, 4, 28, 3, 31, 5, 29]
+    stage = [Example(list(range(5, 5 + n)), [20 + i, 21, 2]) for i, n in enumerate(lengths)]
+    settings = SETTINGS.model_copy(update={"batch": 8, "epochs": 1})
+    figures = {}
+    for rows in (1, 4):
+        changed = settings.model_copy(update={"micro_batch": rows})
+        _, (result,), seen = train(base, tmp_path / str(rows), {"easy": stage}, changed)
+        figures[rows] = seen[0].loss, result.padding
+    assert figures[4][0] == pytest.approx(figures[1][0], rel=1e-5)
+    assert figures[1][1] == 0
+    # Of 4 × (31 + 3) and 4 × (5 + 3) tokens; mixed it would be half or more.
+    assert figures[4][1] == pytest.approx(((1 + 2 + 3) + (1 + 2 + 3)) / (4 * 34 + 4 * 8))
+
+
 def test_stages_run_from_easy_to_hard_with_their_rates_and_the_loss_falls(base, tmp_path):
     settings = SETTINGS.model_copy(update={"lr_medium": 5e-3, "lr_hard": 1e-3, "epochs": 8})
     _, results, seen = train(base, tmp_path, settings=settings)

@@ -87,7 +87,7 @@ def _mean(known: list[list[float]], found: list[list[float]]) -> float:
 def losses_and_gradients(setting: Setting) -> Figures:
     """Trees in rows of their own, and together, against one pair at a time."""
     sizes = setting.sizes
-    pairs = proved_pairs(setting.run, setting.base, setting.adapter, sizes.walked, sizes.pairs)
+    pairs = proved_pairs(setting.run, setting.base, setting.adapter, sizes.walked, sizes.compared)
     figures: Figures = {}
     exact: tuple[torch.Tensor, torch.Tensor] | None = None
     for name, settings in PRECISIONS.items():

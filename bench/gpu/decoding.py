@@ -9,13 +9,14 @@ ROWS_tokens               tokens a second of draws that wait for nothing
 
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from bench.gpu.setting import Figures, Setting, timed
 from itool_data.choosing import searchable
 from itool_data.config import Config
 from itool_data.kinds import SearchKind
-from itool_data.policy.base import Request, Usage, generate
+from itool_data.policy.base import Completion, Request, Usage, generate
 from itool_data.policy.open import open_policy
 from itool_data.prompt import Tokenised
 from itool_data.search.miner import Miner
@@ -52,6 +53,26 @@ def _free(policy: Any, samples: list[Tokenised], device: str) -> float:
     return len(requests) * FREE_TOKENS / seconds
 
 
+class _TimeUpError(Exception):
+    pass
+
+
+class _Until:
+    """A policy until a moment."""
+
+    def __init__(self, policy: Any, end: float):
+        self._policy, self._end = policy, end
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+    def step(self) -> list[Completion]:
+        if time.monotonic() > self._end:
+            raise _TimeUpError
+        completions: list[Completion] = self._policy.step()
+        return completions
+
+
 def _search(setting: Setting, policy: Any, config: Config, tasks: list[Task], kind: SearchKind) -> Figures:
     policy.reset()
     policy.usage = Usage()
@@ -59,12 +80,10 @@ def _search(setting: Setting, policy: Any, config: Config, tasks: list[Task], ki
 
     def work() -> None:
         nonlocal proved
-        started = time.monotonic()
-        miner = Miner(policy, setting.prompter, config, None, kind)
-        for trees in miner.run(deque(tasks)):
-            proved += sum(pair.proved for tree in trees for pair in tree.pairs)
-            if time.monotonic() - started > setting.sizes.seconds:
-                break
+        timed_policy = _Until(policy, time.monotonic() + setting.sizes.seconds)
+        with suppress(_TimeUpError):
+            for trees in Miner(timed_policy, setting.prompter, config, None, kind).run(deque(tasks)):
+                proved += sum(pair.proved for tree in trees for pair in tree.pairs)
 
     seconds, gib = timed(setting.device, work)
     policy.reset()

@@ -25,6 +25,7 @@ class Sizes:
         tokens: of an answer at most.
         walked: samples whose walks give the pairs to train on.
         pairs: of these at most.
+        compared: of these, the ones whose losses and gradients are compared.
         searched: samples that searches may take.
         seconds: of each search.
         rows: draws at once.
@@ -35,14 +36,15 @@ class Sizes:
     tokens: int
     walked: int
     pairs: int
+    compared: int
     searched: int
     seconds: float
     rows: tuple[int, ...]
     warmup: tuple[str, ...]
 
 
-GPU = Sizes(32, 64, 24, 160, 600, 8.0, (16, 64, 256), ("warmup.micro_batch=8",))
-CPU = Sizes(2, 8, 2, 6, 4, 3.0, (4,), ("warmup.samples=4", "warmup.batch=2"))
+GPU = Sizes(32, 64, 24, 160, 24, 400, 6.0, (16, 64, 256), ("warmup.micro_batch=8",))
+CPU = Sizes(2, 8, 2, 6, 3, 4, 3.0, (4,), ("warmup.samples=4", "warmup.batch=2"))
 
 
 @dataclass(frozen=True)

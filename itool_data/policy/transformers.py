@@ -32,6 +32,7 @@ from itool_data.policy.base import (
 from itool_data.policy.groups import Group
 from itool_data.policy.load import Adapter, load_model, stop_ids
 from itool_data.policy.memory import keep_freed_memory
+from itool_data.policy.reading import Passage, read
 from itool_data.policy.scoring import score
 from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
 
@@ -159,57 +160,81 @@ class TransformersPolicy:
 
         Only so many prompts are computed at a time that the rows under way, and whoever waits for this step, go on.
         """
-        blocked: list[_Job] = []
         most = self.usage.prefilled + PREFILL_TOKENS[self._model.device.type]
-        while self._waiting and len(self._rows) < self.max_rows and self.usage.prefilled < most:
-            job = self._waiting.popleft()
-            if job.group is None:
+        while True:
+            blocked: list[_Job] = []
+            wanted: dict[str, _Job] = {}  # one of each group: what a second one needs may be part of it
+            tokens = draws = 0
+            while self._waiting and len(self._rows) + draws < self.max_rows and self.usage.prefilled + tokens < most:
+                job = self._waiting.popleft()
                 self._attach(job)
-            if self._start_draws(job):
-                blocked.append(job)
-        self._waiting.extendleft(reversed(blocked))
+                if job.key not in wanted and (unread := self._unread(job)):
+                    wanted[job.key] = job
+                    tokens += unread
+                    draws += len(job.request.seeds)
+                if job.key in wanted or self._start_draws(job):
+                    blocked.append(job)
+            self._waiting.extendleft(reversed(blocked))
+            if not wanted:
+                return
+            self._read(list(wanted.values()))
 
     def _attach(self, job: _Job) -> None:
-        """Find or compute the job's group."""
+        """Find the job's group, if it is there already."""
+        if job.group is not None:
+            return
         prompt = tuple(job.request.prompt)
         group = self._groups.get(job.key)
         if group is not None and prompt[: len(group.prefix)] != group.prefix:
             job.key = f"\x00{job.key}/{job.request.request_id}"  # nothing to reuse: a prefix of its own
-            group = None
-        if group is None:
-            group = self._groups[job.key] = self._prefill(prompt)
-            job.prefilled += len(prompt)
+        elif group is not None:
+            self._join(job, group)
+
+    def _join(self, job: _Job, group: Group) -> None:
         job.group = group
-        job.tail = prompt[len(group.prefix) :]
+        job.tail = tuple(job.request.prompt)[len(group.prefix) :]
         group.queued += 1
 
-    def _prefill(self, prompt: tuple[int, ...]) -> Group:
-        logits, keys_values = self._read(prompt, None)
+    def _unread(self, job: _Job) -> int:
+        """How many tokens have to be computed before the job's draws can start, or a row can compute the last one."""
+        if job.group is None:
+            return len(job.request.prompt)
+        if job.tail in job.group.logits:
+            return 0
+        known = job.group.known(job.tail[:-1])
+        return len(job.tail) - known if known < len(job.tail) - 1 else 0
+
+    def _read(self, jobs: list[_Job]) -> None:
+        """Compute what is unread of jobs of different groups."""
+        passages = []
+        for job in jobs:
+            group, tail = job.group, job.tail
+            if group is None:
+                passages.append(Passage(tuple(job.request.prompt)))
+                continue
+            known, before = group.known(tail[:-1]), self._cache.get_prefix(group.slot)
+            if known:
+                before = torch.cat([before, group.read(tail[:known])], dim=3)
+                self.usage.reused += known
+            passages.append(Passage(tail[known:], before))
+        for job, passage, (logits, keys_values) in zip(jobs, passages, read(self._model, passages), strict=True):
+            self.usage.prefilled += len(passage.ids)
+            job.prefilled += len(passage.ids)
+            if job.group is None:
+                self._join(job, self._new_group(job.key, passage.ids, logits, keys_values))
+            else:
+                job.group.logits[job.tail] = logits
+                job.group.keep(job.tail, keys_values)
+
+    def _new_group(self, key: str, prefix: tuple[int, ...], logits: Tensor, keys_values: Tensor) -> Group:
         if not self._free_slots:
             self._free_slots.append(self._slots)
             self._slots += 1
         self._free_slots.sort(reverse=True)  # low slots first: the batch runs over all slots up to the highest in use
         slot = self._free_slots.pop()
         self._cache.set_prefix(slot, keys_values)
-        return Group(prompt, slot, {(): logits})
-
-    def _read(self, ids: tuple[int, ...], before: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Compute tokens after others; returns the logits after the last, and the tokens' keys and values."""
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=self._config)
-        if before is not None:
-            for layer, (keys, values) in enumerate(before):
-                cache.update(keys[None], values[None], layer)
-        out = self._model(
-            input_ids=torch.tensor([ids], device=self._model.device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        new = [torch.stack([kept[0, :, -len(ids) :] for kept in (layer.keys, layer.values)]) for layer in cache.layers]
-        self.usage.prefilled += len(ids)
-        return out.logits[0, -1].float(), torch.stack(new)
+        group = self._groups[key] = Group(prefix, slot, {(): logits})
+        return group
 
     def _start_draws(self, job: _Job) -> bool:
         """Start as many of the job's draws as there are free rows; return whether some are left to start."""
@@ -231,28 +256,14 @@ class TransformersPolicy:
         """What follows the job's prompt; None while a row computes it."""
         group, tail = job.group, job.tail
         assert group is not None
-        if tail not in group.logits:
-            known = group.known(tail[:-1])
-            if known < len(tail) - 1:
-                self._read_tail(job, known)
-            elif not any(row.draw == -1 and row.job.group is group and row.job.tail == tail for row in self._rows):
-                # One token goes along with the rows that draw.
-                self._open_row(_Row(job, -1, [], [], np.empty(0), tail[-1]), tail[:-1])
-                job.prefilled += 1
-                self.usage.prefilled += 1
+        if tail not in group.logits and not any(
+            row.draw == -1 and row.job.group is group and row.job.tail == tail for row in self._rows
+        ):
+            # One token goes along with the rows that draw.
+            self._open_row(_Row(job, -1, [], [], np.empty(0), tail[-1]), tail[:-1])
+            job.prefilled += 1
+            self.usage.prefilled += 1
         return group.logits.get(tail)
-
-    def _read_tail(self, job: _Job, known: int) -> None:
-        """Compute what the group does not know of the job's tail, in one pass."""
-        group, tail = job.group, job.tail
-        assert group is not None
-        before = self._cache.get_prefix(group.slot)
-        if known:
-            before = torch.cat([before, group.read(tail[:known])], dim=3)
-        group.logits[tail], keys_values = self._read(tail[known:], before)
-        group.keep(tail, keys_values)
-        job.prefilled += len(tail) - known
-        self.usage.reused += known
 
     def _open_row(self, row: _Row, path: tuple[int, ...]) -> None:
         """Give the row a branch that already holds the keys and values of `path`."""
