@@ -185,8 +185,8 @@ def test_next_steps_along_one_sample_are_drawn_together():
 def replication(tmp_path: Path) -> Replication:
     """A replication at toy size: a warm-up, a variant of it, a round, and best-of-N with the search's budget."""
     config = write_config(tmp_path, rounds=1)
-    settings = json.loads(config.read_text())
-    (source,), (benchmark,) = settings["loop"]["sources"], settings["loop"]["benchmarks"]
+    loop = json.loads(config.read_text())["loop"]
+    (source,), (benchmark,) = loop["sources"], loop["benchmarks"]
     arms = [
         Arm("warm-up", 1, "main", "evaluate-0", changes=("warmup.checkpoint_seconds=30",),
             also=("loop.benchmarks=[apibank-own-prompt:{data}]", "loop.items=5")),
@@ -202,8 +202,10 @@ def replication(tmp_path: Path) -> Replication:
     held_out = tmp_path / "held_out.jsonl"
     rows = Path(source).read_text().splitlines()[:3]
     held_out.write_text("\n".join(row.replace('"content": "', '"content": "Now ', 1) for row in rows))
+    # With a pair to validate on, a training this short may keep its first update, whose learning rate is 0.
+    settings = (f"loop.sources=[{source}, {held_out}:test]", "preference.validation=0")
     toy = replace(
-        first.PLAN, config=config, settings=(f"loop.sources=[{source}, {held_out}:test]",), arms=tuple(arms), rates={},
+        first.PLAN, config=config, settings=settings, arms=tuple(arms), rates={},
         steps=Steps(60, 120),
     )  # fmt: skip
     return Replication(make_console(), tmp_path / "root", toy, data, Results(tmp_path / "results"))
