@@ -1,6 +1,8 @@
 """The sources: real files with their counts, bad rows that are named while the rest goes on (BFCL apart)."""
 
+import gzip
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -442,11 +444,63 @@ def test_sources_that_cannot_be_read(source, words):
     assert "\n" not in str(caught.value)
 
 
-def test_a_json_file_must_be_an_array(tmp_path):
-    for text, found in (("{}", "found an object"), ("[1", "invalid JSON")):
-        (tmp_path / "rows.json").write_text(text)
-        with pytest.raises(ItoolError, match=found):
-            list(load(f"toolace:{tmp_path / 'rows.json'}"))
+ROW = {
+    "messages": [{"role": "user", "content": "Say it.\u2028Twice."}, {"role": "assistant", "content": "It\u00e9."}],
+    "tools": [],
+}
+LINES = "\n".join(json.dumps({**ROW, "id": f"r{i}"}, ensure_ascii=False) for i in range(3))
+ARRAY = json.dumps([json.loads(line) for line in LINES.split("\n")], indent=1, ensure_ascii=False)
+PRINTED = "\n".join(json.dumps(json.loads(line), indent=2) for line in LINES.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("a.jsonl", LINES.encode()),
+        ("a.jsonl", LINES.encode("utf-8-sig")),
+        ("a.jsonl", LINES.replace("\n", "\r\n").encode()),
+        ("a.jsonl", f"\n\n{LINES}\n\n".encode()),
+        ("a.jsonl", LINES.encode("utf-16")),
+        ("a.json", ARRAY.encode("utf-16")),
+        ("a.json", ARRAY.encode()),
+        ("a.jsonl", ARRAY.encode()),
+        ("a.jsonl", json.dumps(json.loads(ARRAY)).encode()),
+        ("a.json", LINES.encode()),
+        ("a.json", PRINTED.encode()),
+        ("a.jsonl", PRINTED.encode()),
+        ("a.jsonl", "\n".join(f"[{line}]" for line in LINES.split("\n")).encode()),
+        ("A.JSONL", LINES.encode()),
+        ("a.ndjson", LINES.encode()),
+        ("a.jsonl.gz", gzip.compress(LINES.encode())),
+        ("a.JSON.GZ", gzip.compress(ARRAY.encode("utf-16"))),
+        ("a.jsonl", gzip.compress(LINES.encode())),
+    ],
+)
+def test_rows_are_read_in_whatever_form_the_file_has(tmp_path, name, raw):
+    (tmp_path / name).write_bytes(raw)
+    samples = list(load(str(tmp_path / name)))
+    assert [(s.source_id, s.target, s.messages[0].content) for s in samples] == [
+        (f"r{i}-1", "It\u00e9.", "Say it.\u2028Twice.") for i in range(3)
+    ]
+    assert {s.source for s in samples} == {name[:1]}
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [
+        (b"[1", "expected JSON rows, invalid JSON: Expecting ',' delimiter: line 1"),
+        (b"3", "expected rows, found a number"),
+        (ARRAY.encode()[:-20], "expected JSON rows, invalid JSON"),
+        (gzip.compress(LINES.encode())[:60], "cannot read the data set: Compressed file ended"),
+        (b"\xff\xfe\x00", "invalid UTF-16"),
+        (b"\x89PNG\r\n\x1a\n\x00", "expected JSON rows, invalid UTF-8 at byte 0"),
+    ],
+)
+def test_a_file_that_holds_no_rows_is_one_line(tmp_path, raw, found):
+    (tmp_path / "rows.json").write_bytes(raw)
+    with pytest.raises(ItoolError, match=re.escape(found)) as caught:
+        list(load(f"toolace:{tmp_path / 'rows.json'}"))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_hub_out_of_reach_is_one_line(monkeypatch):

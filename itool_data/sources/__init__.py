@@ -4,12 +4,13 @@
     apibank:PATH  seal_tools:PATH  sharegpt:PATH  toolrl:PATH   from a file in the set's own form
     bfcl[:SHARE]               BFCL v3's single-turn Python items, from the pinned wheel; a share of the training half
                                is set aside for validation
-    PATH.jsonl  PATH.json      a file in the OpenAI form (messages, tools); with :test or :validation it is held out
+    PATH.jsonl  PATH.json      a file in the OpenAI form (messages, tools), .gz too; with :test or :validation it is
+                               held out
     hf:USER/NAME[:SPLIT]       a data set on the Hub in the OpenAI form; the split is train unless given, and those
                                called test and validation are held out
 
 Every target is in the Python call form. A bad row becomes a Reject and the rest goes on; nothing in a row is executed.
-One file a data set holds what its rows look like; `rows.py` reads and sets aside, `tools.py` normalises.
+One file a data set holds what its rows look like; `files.py` reads, `rows.py` sets aside, `tools.py` normalises.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from dataclasses import replace
 from itool_data.errors import ItoolError
 from itool_data.sample import Reject, Sample, Split
 from itool_data.sources import apibank, bfcl, openai_jsonl, seal_tools, sharegpt, toolace, toolrl, xlam
+from itool_data.sources.files import is_rows
 from itool_data.validation import divided
 
 OWN_FORM: dict[str, Callable[[str | None], Iterator[Sample | Reject]]] = {
@@ -54,7 +56,7 @@ def _read(source: str) -> Iterator[Sample | Reject]:
         hub_name, _, split = rest.partition(":")
         return _held_out(openai_jsonl.read_from_hub(hub_name, split or "train"), split)
     path, _, split = source.rpartition(":") if source.endswith((":test", ":validation")) else (source, "", "")
-    if path.endswith((".jsonl", ".json")):
+    if is_rows(path):
         return _held_out(openai_jsonl.read(path), split)
     raise ItoolError(
         f"unknown data source {source!r}; give {', '.join(OWN_FORM)} (with :PATH for a file), bfcl or bfcl:SHARE, "

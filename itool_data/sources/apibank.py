@@ -16,7 +16,8 @@ from pathlib import Path
 from itool_data.dialects import CallSyntaxError, parse
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON, Message, Reject, Sample, Tool, ToolCall
-from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, parse_literal, read_file
+from itool_data.sources.files import read_file
+from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, parse_literal
 from itool_data.sources.tools import check_offered, flat_parameters, render_python, tool
 
 REQUEST = "API-Request: "

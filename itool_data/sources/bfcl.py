@@ -23,7 +23,8 @@ from typing import NamedTuple
 from itool_data import assets
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON, AcceptedCall, Message, Reject, Role, Sample, Split, Tool, ToolCall
-from itool_data.sources.rows import BadRowError, NumberedRow, convert, expect, get, read_lines
+from itool_data.sources.files import read_lines
+from itool_data.sources.rows import BadRowError, NumberedRow, convert, expect, get
 from itool_data.sources.tools import render_python, tool
 
 CATEGORIES = (

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from itool_data.sample import JSON, Message, Reject, Sample, Tool, ToolCall
-from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, read_file, read_hub
+from itool_data.sources.files import read_file, stem
+from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, read_hub
 from itool_data.sources.tools import check_offered, render_python, tool
 
 
@@ -21,7 +22,7 @@ def read(path: str) -> Iterator[Sample | Reject]:
     Raises:
         ItoolError: the file cannot be read.
     """
-    name = Path(path).stem
+    name = stem(path)
     return convert(name, path, read_file(Path(path)), lambda row, line: _read_row(name, row, line))
 
 

@@ -1,15 +1,15 @@
 """Rows of a data set to samples: reading, checking and setting bad rows aside.
 
 A source gives a `RowReader`, a generator over one row that yields a Sample, or a BadRowError for one turn of it, and
-raises BadRowError where the whole row is lost. `convert` runs it over all rows and names what is bad. Left out: what a
-row of any one data set looks like (the other files of this folder) and how tools are normalised (`tools.py`).
+raises BadRowError where the whole row is lost. `convert` runs it over all rows and names what is bad. Left out: the
+forms of files (`files.py`), what a row of any one data set looks like (the other files of this folder) and how tools
+are normalised (`tools.py`).
 """
 
 import ast
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from itool_data.errors import ItoolError
@@ -49,45 +49,6 @@ def convert(source: str, file: str, rows: Iterable[NumberedRow], read_row: RowRe
             yield Reject(source, file, line, "row", "nested too deeply")
 
 
-def read_file(path: Path) -> Iterator[NumberedRow]:
-    """Yield the rows of a .jsonl file (numbered by line) or of a .json array (numbered from 1).
-
-    Raises:
-        ItoolError: the file cannot be read, has another suffix, or a .json file is no array.
-    """
-    if path.suffix == ".jsonl":
-        return read_lines(path)
-    if path.suffix == ".json":
-        return _read_array(path)
-    raise ItoolError(f"{path}: cannot read the suffix {path.suffix!r}; give a .jsonl file or a .json array")
-
-
-def read_lines(path: Path) -> Iterator[NumberedRow]:
-    """Yield the rows of a file with one JSON value a line, numbered by line; blank lines are passed over.
-
-    Raises:
-        ItoolError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, _parsed(line)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _read_array(path: Path) -> Iterator[NumberedRow]:
-    try:
-        array = _parsed(path.read_bytes())
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(array, list):
-        found = array.reason if isinstance(array, BadRowError) else f"found {_kind(array)}"
-        raise ItoolError(f"{path}: expected one JSON array of rows, {found}; write one row a line to a .jsonl file")
-    yield from enumerate(array, 1)
-
-
 def read_hub(name: str, split: str) -> Iterator[NumberedRow]:
     """Yield the rows of a Hugging Face data set, numbered from 1.
 
@@ -117,7 +78,7 @@ def expect(value: JSON, kind: type[T], field: str) -> T:
         BadRowError: it has not.
     """
     if not isinstance(value, kind):
-        raise BadRowError(field, f"expected {_kind(kind())}, found {_kind(value)}")
+        raise BadRowError(field, f"expected {kind_of(kind())}, found {kind_of(value)}")
     return value
 
 
@@ -140,7 +101,7 @@ def parse_json(text: str, field: str) -> JSON:
         BadRowError: the text is no JSON.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=no_constant)
     except ValueError as error:
         raise BadRowError(field, f"invalid JSON: {error}") from error
 
@@ -158,21 +119,6 @@ def parse_literal(text: str, field: str) -> JSON:
         raise BadRowError(field, f"not a Python literal of JSON values: {text.strip()[:60]!r}") from error
 
 
-def _unreadable(path: Path, error: OSError) -> ItoolError:
-    return ItoolError(f"{path}: cannot read the data set: {error.strerror}; check the path")
-
-
-def _parsed(raw: bytes) -> JSON | BadRowError:
-    try:
-        return parse_json(raw.decode("utf-8-sig"), "row")
-    except UnicodeDecodeError as error:
-        return BadRowError("row", f"invalid UTF-8 at byte {error.start}")
-    except BadRowError as bad:
-        return bad
-    except RecursionError:
-        return BadRowError("row", "nested too deeply")
-
-
 def _unstorable(sample: Sample) -> BadRowError | None:
     """Say why a sample could not be written as UTF-8 JSON text: tables hold nothing else."""
     try:
@@ -184,10 +130,12 @@ def _unstorable(sample: Sample) -> BadRowError | None:
     return None
 
 
-def _no_constant(name: str) -> NoReturn:
+def no_constant(name: str) -> NoReturn:
+    """What a JSON parser calls for NaN and infinity."""
     raise ValueError(f"{name} is no JSON value")
 
 
-def _kind(value: JSON) -> str:
+def kind_of(value: JSON) -> str:
+    """What a JSON value is, in words."""
     names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON, Message, Reject, Role, Sample, Tool, ToolCall
-from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, read_file
+from itool_data.sources.files import read_file, stem
+from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json
 from itool_data.sources.tools import check_offered, render_python, tool
 
 CALL = "function_call"
@@ -30,7 +31,7 @@ def read(path: str | None) -> Iterator[Sample | Reject]:
             "sharegpt needs a file in ShareGPT's form with tools, such as data/glaive_toolcall_en_demo.json of "
             "https://github.com/hiyouga/LLaMA-Factory; give sharegpt:PATH"
         )
-    name = Path(path).stem
+    name = stem(path)
     return convert(name, path, read_file(Path(path)), lambda row, line: _read_row(name, row, line))
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from itool_data.dialects import detect_format
 from itool_data.sample import JSON, Message, Reject, Role, Sample, Tool
-from itool_data.sources.rows import BadRowError, convert, expect, get, read_file, read_hub
+from itool_data.sources.files import read_file
+from itool_data.sources.rows import BadRowError, convert, expect, get, read_hub
 from itool_data.sources.tools import check_offered, parse_python, render_python, tool
 
 HUB_NAME = "Team-ACE/ToolACE"

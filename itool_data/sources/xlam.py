@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from itool_data.sample import JSON, Message, Reject, Sample, Tool, ToolCall
-from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, read_file, read_hub
+from itool_data.sources.files import read_file
+from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, read_hub
 from itool_data.sources.tools import check_offered, flat_parameters, render_python, tool
 
 HUB_NAME = "Salesforce/xlam-function-calling-60k"

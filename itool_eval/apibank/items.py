@@ -10,7 +10,8 @@ from pathlib import Path
 from itool_data.errors import ItoolError
 from itool_data.sample import ToolCall
 from itool_data.sources.apibank import REQUEST, read_call
-from itool_data.sources.rows import BadRowError, expect, get, read_file
+from itool_data.sources.files import read_file
+from itool_data.sources.rows import BadRowError, expect, get
 
 
 @dataclass(frozen=True)

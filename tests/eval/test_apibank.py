@@ -27,7 +27,7 @@ def scorer(folder: Path) -> ApiBankScorer:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_gold_call_passes_over_both_denominators(folder: Path, scorer: ApiBankScorer, level: str) -> None:
-    from itool_data.sources.rows import read_file
+    from itool_data.sources.files import read_file
 
     rows = [row for _, row in read_file(folder / LEVELS[level].file)]
     verdicts = [scorer.score(level, f"{row['file']}:{row['id']}", row["expected_output"]) for row in rows]
