@@ -51,9 +51,13 @@ def import_source(console: "Console", run: "Run", source: str, limit: int | None
         source: as `itool data import` takes it.
         limit: stop after so many samples.
         strict: stop at the first bad row.
+
+    Raises:
+        ItoolError: if it has no row that could be used.
     """
     from itool_cli.console import visible
     from itool_cli.progress import Meter
+    from itool_data.errors import ItoolError
     from itool_data.run_samples import import_samples
 
     with Meter(console, f"import {source}", "samples").live() as meter:
@@ -61,6 +65,8 @@ def import_source(console: "Console", run: "Run", source: str, limit: int | None
     console.print(
         f"{source}: {done.new} new samples, {done.known} already there, {len(done.rejects)} bad rows set aside"
     )
+    for note, times in done.notes.most_common():
+        console.print(f"  {visible(note)} ({times:,})")
     for reject in done.rejects[:SHOWN_REJECTS]:
         console.print(f"  {visible(str(reject))}")
     if len(done.rejects) > SHOWN_REJECTS:
@@ -69,6 +75,8 @@ def import_source(console: "Console", run: "Run", source: str, limit: int | None
             f"  … {len(done.rejects) - SHOWN_REJECTS} more, most often: {visible(reasons[0])} ({reasons[1]}); "
             f'itool sql "SELECT * FROM rejects" --run {run.folder}',
         )
+    if done.rejects and not done.new and not done.known:
+        raise ItoolError(f"{source}: no row could be used; the first: {done.rejects[0]}")
 
 
 @app.command()

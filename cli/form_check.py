@@ -40,7 +40,7 @@ def check(
     from itool_data.policy.load import context_of, find_model, stop_ids
     from itool_data.policy.open import choose_form
     from itool_data.run import open_run
-    from itool_data.sample import Sample
+    from itool_data.sample import Reject, Sample
     from itool_data.sources import load
     from itool_data.store.samples import read_samples
 
@@ -59,7 +59,7 @@ def check(
     else:
         items = [item for source in sources or () for item in load(source)]
         samples = [item for item in items if isinstance(item, Sample)]
-        rejects = len(items) - len(samples)
+        rejects = sum(isinstance(item, Reject) for item in items)
     context = context_of(base)
     found = look(samples, prompter, stop_ids(base.path), context)
     console.print(_table(found, context))

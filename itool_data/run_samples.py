@@ -3,6 +3,7 @@
 Left out: what a data set's rows look like (`sources/`), and what is done with the samples (`choosing.py`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from itool_data.overlap import NearDuplicate, near_duplicates
 from itool_data.policy.base import derive_seed
 from itool_data.rejects import key_of, record_rejects, recorded
 from itool_data.run import Run
-from itool_data.sample import Reject, Sample
+from itool_data.sample import Note, Reject, Sample
 from itool_data.sources import load
 from itool_data.store.samples import read_samples, reject_row, sample_row
 from itool_data.store.sql import query
@@ -25,11 +26,12 @@ Report = Callable[[int, int], None]  # done, total
 
 @dataclass
 class Imported:
-    """What an import did: new samples, samples already there, bad rows by their first words."""
+    """What an import did: new samples, samples already there, bad rows, and how often what was left out of rows."""
 
     new: int = 0
     known: int = 0
     rejects: list[Reject] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
 
 
 def import_samples(run: Run, source: str, limit: int | None, strict: bool, report: Report) -> Imported:
@@ -64,6 +66,8 @@ def import_samples(run: Run, source: str, limit: int | None, strict: bool, repor
             done.rejects.append(item)
             if key_of(item) not in reported:
                 rejects.append(reject_row(item, "import"))
+        elif isinstance(item, Note):
+            done.notes[item.text] += 1
         elif item.sample_id in seen:
             done.known += 1
         else:

@@ -103,6 +103,13 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a source left out of a row that it reads; the same words for every such row, so that they can be counted."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Reject:
     """A bad input row: where it came from and what was wrong."""
 
@@ -114,3 +121,6 @@ class Reject:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.field}: {self.reason}"
+
+
+Item = Sample | Note | Reject  # what a source yields

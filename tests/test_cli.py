@@ -66,6 +66,16 @@ def test_import_sets_bad_rows_aside_and_counts_them(itool: Itool, mixed: Path, t
         assert f"{mixed}:{line}: {field}: " in out
 
 
+def test_an_import_of_which_nothing_can_be_used_fails_and_says_why(itool: Itool, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"messages": 3}\n{"prompt": "x"}\n')
+    code, out, err = itool("data", "import", rows, "--run", tmp_path / "run")
+    assert code == 1 and "2 bad rows set aside" in out and "column 'prompt' is not used (1)" in out
+    assert err.strip() == (
+        f"itool: {rows}: no row could be used; the first: {rows}:1: messages: expected a list, found a number"
+    )
+
+
 def test_importing_again_brings_nothing_new(itool: Itool, mixed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     itool("data", "import", mixed, "--run", run)

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from itool_data.errors import ItoolError
-from itool_data.sample import Reject, Sample, Split
+from itool_data.sample import Item, Sample, Split
 from itool_data.sources import apibank, bfcl, openai_jsonl, seal_tools, sharegpt, toolace, toolrl, xlam
 from itool_data.sources.files import is_rows
 from itool_data.validation import divided
 
-OWN_FORM: dict[str, Callable[[str | None], Iterator[Sample | Reject]]] = {
+OWN_FORM: dict[str, Callable[[str | None], Iterator[Item]]] = {
     "toolace": toolace.read,
     "xlam": xlam.read,
     "apibank": apibank.read,
@@ -32,8 +32,8 @@ OWN_FORM: dict[str, Callable[[str | None], Iterator[Sample | Reject]]] = {
 }
 
 
-def load(source: str, validation: float = 0.0) -> Iterator[Sample | Reject]:
-    """Yield a data set's samples, and a Reject for each bad row, lazily and in order.
+def load(source: str, validation: float = 0.0) -> Iterator[Item]:
+    """Yield a data set's samples, a Reject for each bad row, and notes of what was left out, lazily and in order.
 
     Args:
         source: as above.
@@ -48,7 +48,7 @@ def load(source: str, validation: float = 0.0) -> Iterator[Sample | Reject]:
     return (divided(item, validation) if isinstance(item, Sample) else item for item in _read(source))
 
 
-def _read(source: str) -> Iterator[Sample | Reject]:
+def _read(source: str) -> Iterator[Item]:
     name, _, rest = source.partition(":")
     if name in OWN_FORM:
         return OWN_FORM[name](rest or None)
@@ -65,7 +65,7 @@ def _read(source: str) -> Iterator[Sample | Reject]:
     )
 
 
-def _held_out(items: Iterator[Sample | Reject], split: str) -> Iterator[Sample | Reject]:
+def _held_out(items: Iterator[Item], split: str) -> Iterator[Item]:
     """The items of a data set's split, marked if its name says that it is not for training (`test[:100]` too)."""
     name = split.partition("[")[0]
     marked: Split = "test" if name == "test" else "validation" if name == "validation" else "train"

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from itool_data.dialects import CallSyntaxError, parse
 from itool_data.errors import ItoolError
-from itool_data.sample import JSON, Message, Reject, Sample, Tool, ToolCall
+from itool_data.sample import JSON, Item, Message, Sample, Tool, ToolCall
 from itool_data.sources.files import read_file
 from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, parse_literal
-from itool_data.sources.tools import check_offered, flat_parameters, render_python, tool
+from itool_data.sources.schemas import flat_parameters
+from itool_data.sources.tools import check_offered, render_python, tool
 
 REQUEST = "API-Request: "
 SEARCH = "ToolSearcher"
@@ -28,7 +29,7 @@ CALL = re.compile(r"\[(\w+)\((.*)\)\]")
 ASSIGNMENT = re.compile(r"\b(\w++)=(.*?)(?:,\s*(?=\w+=)|$)")
 
 
-def read(path: str | None) -> Iterator[Sample | Reject]:
+def read(path: str | None) -> Iterator[Item]:
     """Yield the samples of one of API-Bank's files.
 
     Raises:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from itool_data import assets
 from itool_data.errors import ItoolError
-from itool_data.sample import JSON, AcceptedCall, Message, Reject, Role, Sample, Split, Tool, ToolCall
+from itool_data.sample import JSON, AcceptedCall, Item, Message, Role, Sample, Split, Tool, ToolCall
 from itool_data.sources.files import read_lines
 from itool_data.sources.rows import BadRowError, NumberedRow, convert, expect, get
 from itool_data.sources.tools import render_python, tool
@@ -46,7 +46,7 @@ ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assi
 LIVE_ID = re.compile(r"(.+)_\d+-(\d+)-\d+")
 
 
-def read(validation: float = 0.0) -> Iterator[Sample | Reject]:
+def read(validation: float = 0.0) -> Iterator[Item]:
     """Yield all items of the eight categories.
 
     Args:
@@ -75,7 +75,7 @@ def validation_share(text: str) -> float:
     return share
 
 
-def read_category(data: Path, category: str, validation: float = 0.0) -> Iterator[Sample | Reject]:
+def read_category(data: Path, category: str, validation: float = 0.0) -> Iterator[Item]:
     """Yield the items of one category from a BFCL data folder.
 
     Args:

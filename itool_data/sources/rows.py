@@ -1,9 +1,9 @@
 """Rows of a data set to samples: reading, checking and setting bad rows aside.
 
-A source gives a `RowReader`, a generator over one row that yields a Sample, or a BadRowError for one turn of it, and
-raises BadRowError where the whole row is lost. `convert` runs it over all rows and names what is bad. Left out: the
-forms of files (`files.py`), what a row of any one data set looks like (the other files of this folder) and how tools
-are normalised (`tools.py`).
+A source gives a `RowReader`, a generator over one row that yields a Sample, a Note of what it left out, or a
+BadRowError for one turn of it, and raises BadRowError where the whole row is lost. `convert` runs it over all rows and
+names what is bad. Left out: the forms of files (`files.py`), what a row of any one data set looks like (the other files
+of this folder) and how tools are normalised (`tools.py`).
 """
 
 import ast
@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import NoReturn, TypeVar
 
 from itool_data.errors import ItoolError
-from itool_data.sample import JSON, Reject, Sample
+from itool_data.sample import JSON, Item, Note, Reject, Sample
 
 T = TypeVar("T")
 
@@ -28,25 +28,32 @@ class BadRowError(Exception):
 
 
 NumberedRow = tuple[int, JSON | BadRowError]
-RowReader = Callable[[dict[str, JSON], int], Iterator[Sample | BadRowError]]
+RowReader = Callable[[dict[str, JSON], int], Iterator[Sample | Note | BadRowError]]
 
 
-def convert(source: str, file: str, rows: Iterable[NumberedRow], read_row: RowReader) -> Iterator[Sample | Reject]:
-    """Yield the samples of all rows in order, and a Reject for each bad row or turn."""
+def convert(source: str, file: str, rows: Iterable[NumberedRow], read_row: RowReader) -> Iterator[Item]:
+    """Yield the samples and notes of all rows in order, and a Reject for each bad row or turn."""
     for line, row in rows:
         try:
             if isinstance(row, BadRowError):
                 raise row
             for item in read_row(expect(row, dict, "row"), line):
-                bad = item if isinstance(item, BadRowError) else _unstorable(item)
-                if bad:
+                bad = _unstorable(item) if isinstance(item, Sample) else item
+                if isinstance(bad, BadRowError):
                     yield Reject(source, file, line, bad.field, bad.reason)
-                elif isinstance(item, Sample):
+                elif not isinstance(item, BadRowError):
                     yield item
         except BadRowError as bad:
             yield Reject(source, file, line, bad.field, bad.reason)
         except RecursionError:
             yield Reject(source, file, line, "row", "nested too deeply")
+
+
+def unused_columns(row: dict[str, JSON], known: frozenset[str]) -> Iterator[Note]:
+    """A note of every column that nothing is done with; those that only other rows fill say nothing."""
+    for name, value in row.items():
+        if name not in known and value is not None:
+            yield Note(f"column {name!r} is not used")
 
 
 def read_hub(name: str, split: str) -> Iterator[NumberedRow]:

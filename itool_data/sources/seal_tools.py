@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from itool_data.errors import ItoolError
-from itool_data.sample import JSON, Message, Reject, Sample, Tool, ToolCall
+from itool_data.sample import JSON, Item, Message, Sample, Tool, ToolCall
 from itool_data.sources.files import read_file
 from itool_data.sources.rows import BadRowError, convert, expect, get, parse_literal
-from itool_data.sources.tools import check_offered, flat_parameters, render_python, tool
+from itool_data.sources.schemas import flat_parameters
+from itool_data.sources.tools import check_offered, render_python, tool
 
 
-def read(path: str | None) -> Iterator[Sample | Reject]:
+def read(path: str | None) -> Iterator[Item]:
     """Yield the samples of a file in Seal-Tools' fine-tuning form.
 
     Raises:

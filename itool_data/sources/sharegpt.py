@@ -1,26 +1,36 @@
-"""ShareGPT's form with tools, as LLaMA-Factory writes it (Glaive's tool calls, for one).
+"""ShareGPT's form with tools, as LLaMA-Factory writes it (Glaive's tool calls, for one) and as Hermes does.
 
-A row is {conversations: [{from: human|gpt|function_call|observation|system, value}], tools}: `tools` is JSON text of a
-list of {name, description, parameters}, a call's value JSON text of {name, arguments} or of a list of them. Every reply
-and every call is a sample.
+A row is {conversations: [{from: human|gpt|function_call|observation|system|tool, value}], tools, system}: `tools` is a
+list of functions or JSON text of it, `system` the text before the conversation. A call is a turn of its own, JSON text
+of {name, arguments} or of a list of them, or stands as text in a reply (`turns.py`); a reply's value may be an object
+too. Every reply and every call is a sample, unless it says that it is not to be learnt. Where there is no column of
+tools, Hermes's list of them in the system text is read, and that text, which says how to write calls in a form that is
+not the run's, is left out.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from itool_data.errors import ItoolError
-from itool_data.sample import JSON, Message, Reject, Role, Sample, Tool, ToolCall
+from itool_data.sample import JSON, Item, Message, Note, Role, Sample, Tool, ToolCall
 from itool_data.sources.files import read_file, stem
-from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json
-from itool_data.sources.tools import check_offered, render_python, tool
+from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, unused_columns
+from itool_data.sources.tools import check_offered, tool
+from itool_data.sources.turns import NOT_LEARNT, Turn, call_of, has_thought, learnt, read_turn
 
 CALL = "function_call"
 ROLES: dict[str, Role] = {
-    "human": "user", "gpt": "assistant", CALL: "assistant", "observation": "tool", "system": "system",
+    "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", CALL: "assistant",
+    "observation": "tool", "tool": "tool", "function_response": "tool", "system": "system",
 }  # fmt: skip
+COLUMNS = frozenset({"conversations", "tools", "system", "id"})
+TOOLS_IN_TEXT = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
+RESPONSE = re.compile(r"\s*<tool_response>(.*)</tool_response>\s*", re.DOTALL)
+SYSTEM_LEFT = "system texts that list the functions are left out"
 
 
-def read(path: str | None) -> Iterator[Sample | Reject]:
+def read(path: str | None) -> Iterator[Item]:
     """Yield the replies and calls of a file in ShareGPT's form.
 
     Raises:
@@ -35,51 +45,81 @@ def read(path: str | None) -> Iterator[Sample | Reject]:
     return convert(name, path, read_file(Path(path)), lambda row, line: _read_row(name, row, line))
 
 
-def _read_row(source: str, row: dict[str, JSON], line: int) -> Iterator[Sample | BadRowError]:
-    listed = expect(parse_json(get(row, "tools", str) or "[]", "tools"), list, "tools")
-    tools = tuple(_tool(item, f"tools[{i}]") for i, item in enumerate(listed))
+def _read_row(source: str, row: dict[str, JSON], line: int) -> Iterator[Sample | Note | BadRowError]:
+    yield from unused_columns(row, COLUMNS)
+    turns = [expect(turn, dict, f"conversations[{i}]") for i, turn in enumerate(get(row, "conversations", list))]
+    tools = _tools(row, [text for turn in turns if isinstance(text := turn.get("value"), str)])
     history: list[Message] = []
-    for i, turn in enumerate(get(row, "conversations", list)):
-        field = f"conversations[{i}]"
-        speaker = get(expect(turn, dict, field), "from", str, field)
-        text = get(turn, "value", str, field)
+    if row.get("system"):
+        turns = [{"from": "system", "value": row["system"]}, *turns]
+    first = len(turns) - len(row["conversations"])
+    for i, turn in enumerate(turns, -first):
+        field = f"conversations[{i}]" if i >= 0 else "system"
+        speaker = _said(turn, ("from", "role"), field)
+        text = _said(turn, ("value", "content"), field)
         if speaker not in ROLES:
             raise BadRowError(f"{field}.from", f"expected one of {', '.join(ROLES)}, found {speaker!r}")
-        calls = _calls(text, f"{field}.value") if speaker == CALL else ()
-        text = render_python(calls, f"{field}.value") if calls else text
-        if ROLES[speaker] == "assistant":
+        role = ROLES[speaker]
+        if role == "system" and TOOLS_IN_TEXT.search(text):
+            yield Note(SYSTEM_LEFT)
+            continue
+        if role == "tool" and (wrapped := RESPONSE.fullmatch(text)):
+            text = wrapped[1].strip()
+        if role == "assistant":
+            where = f"{field}.value"
             try:
-                yield _sample(source, f"{line}-{i}", tuple(history), tools, text, calls, f"{field}.value")
+                listed = _calls(text, where) if speaker == CALL else ()
+                said = read_turn("" if listed else text, listed, has_thought(turn), tools, where)
+                if speaker == CALL and not said.calls:
+                    raise BadRowError(where, "no call")
+                if learnt(turn):
+                    yield _sample(source, f"{line}-{i}", tuple(history), tools, said, where)
+                    yield from map(Note, said.notes)
+                else:
+                    yield Note(NOT_LEARNT)
+                text = said.text
             except BadRowError as bad:
                 # The turn itself is lost, but those after it still follow from what was said.
                 yield bad
-        history.append(Message(ROLES[speaker], text))
+        history.append(Message(role, text))
+
+
+def _said(turn: dict[str, JSON], keys: tuple[str, str], field: str) -> str:
+    """A turn's speaker, or its text, by the first of two names that it has."""
+    return get(turn, next((key for key in keys if key in turn), keys[0]), str, field)
 
 
 def _sample(
-    source: str,
-    source_id: str,
-    history: tuple[Message, ...],
-    tools: tuple[Tool, ...],
-    text: str,
-    calls: tuple[ToolCall, ...],
-    field: str,
+    source: str, source_id: str, history: tuple[Message, ...], tools: tuple[Tool, ...], turn: Turn, field: str
 ) -> Sample:
-    if not history or not text.strip():
+    if not history or not turn.text.strip():
         raise BadRowError(field, "empty" if history else "no message before the turn")
-    check_offered(calls, tools, field)
-    return Sample(source, source_id, history, tools, text, calls)
+    check_offered(turn.calls, tools, field)
+    return Sample(source, source_id, history, tools, turn.text, turn.calls)
+
+
+def _calls(text: str, field: str) -> tuple[ToolCall, ...]:
+    """The calls of a turn that is one, as JSON; none: they are written in another way."""
+    try:
+        value = parse_json(text, field)
+    except BadRowError:
+        return ()
+    items = value if isinstance(value, list) else [value]
+    named = all(isinstance(item, dict) and "name" in item for item in items)
+    return tuple(call_of(item, field) for item in items) if named else ()
+
+
+def _tools(row: dict[str, JSON], texts: list[str]) -> tuple[Tool, ...]:
+    written, inside = row.get("tools"), "tools"
+    if not written and (found := next(filter(None, map(TOOLS_IN_TEXT.search, texts)), None)):
+        written, inside = found[1], "tools in the system text"
+    if isinstance(written, str) and written.strip():
+        written = parse_json(written, inside)
+    items = expect(written or [], list, inside)
+    return tuple(_tool(item, f"{inside}[{i}]") for i, item in enumerate(items))
 
 
 def _tool(item: JSON, field: str) -> Tool:
     item = expect(item, dict, field)
+    item = get(item, "function", dict, field) if item.get("function") is not None else item
     return tool(item.get("name"), item.get("description"), item.get("parameters"), field)
-
-
-def _calls(text: str, field: str) -> tuple[ToolCall, ...]:
-    value = parse_json(text, field)
-    listed = value if isinstance(value, list) else [value]
-    return tuple(
-        ToolCall(get(expect(item, dict, field), "name", str, field), get(item, "arguments", dict, field))
-        for item in listed
-    )

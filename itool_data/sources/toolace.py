@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from itool_data.dialects import detect_format
-from itool_data.sample import JSON, Message, Reject, Role, Sample, Tool
+from itool_data.sample import JSON, Item, Message, Role, Sample, Tool
 from itool_data.sources.files import read_file
 from itool_data.sources.rows import BadRowError, convert, expect, get, read_hub
 from itool_data.sources.tools import check_offered, parse_python, render_python, tool
@@ -22,7 +22,7 @@ TIME = re.compile(r"(?:The current time is|Today is) [^.\[{]+")
 ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "tool": "tool"}
 
 
-def read(path: str | None) -> Iterator[Sample | Reject]:
+def read(path: str | None) -> Iterator[Item]:
     """Yield the assistant turns of a local file in ToolACE's form, or of the data set on the Hub.
 
     Raises:

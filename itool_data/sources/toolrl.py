@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from itool_data.errors import ItoolError
-from itool_data.sample import JSON, Message, Reject, Role, Sample, Tool, ToolCall
+from itool_data.sample import JSON, Item, Message, Role, Sample, Tool, ToolCall
 from itool_data.sources.files import read_file
 from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json
-from itool_data.sources.tools import check_offered, flat_parameters, render_python, tool
+from itool_data.sources.schemas import flat_parameters
+from itool_data.sources.tools import check_offered, render_python, tool
 
 TOOL = re.compile(r"^\d+\. Name: (.*)\nDescription: ((?:.|\n)*?)\nParameters: (\{.*\})$", re.MULTILINE)
 THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
@@ -22,7 +23,7 @@ PART = re.compile(r"<(user|tool_call|obs|response)>(.*?)</\1>", re.DOTALL)
 ROLES: dict[str, Role] = {"user": "user", "tool_call": "assistant", "obs": "tool", "response": "assistant"}
 
 
-def read(path: str | None) -> Iterator[Sample | Reject]:
+def read(path: str | None) -> Iterator[Item]:
     """Yield the samples of a file in the form of ToolRL's SFT set.
 
     Raises:

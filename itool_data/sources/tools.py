@@ -13,6 +13,7 @@ from itool_data.dialects import parse, render
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON, Tool, ToolCall
 from itool_data.sources.rows import BadRowError, expect, get
+from itool_data.sources.schemas import parameters_schema, without_filled_nulls
 
 JSON_TYPES = {
     "dict": "object", "dictionary": "object", "object": "object", "hashmap": "object",
@@ -28,16 +29,17 @@ GENERIC = re.compile(r"(\w+)\s*[\[(](.*)[\])]", re.DOTALL)
 
 
 def tool(name: JSON, description: JSON, parameters: JSON, field: str) -> Tool:
-    """Make a Tool of what a data set says; no description and no parameters (null) are allowed.
+    """Make a Tool of what a data set says; no description and no parameters are allowed (`schemas.py`).
 
     Raises:
         BadRowError: the name is no text or empty, or the schema is not one of an object.
     """
     if not expect(name, str, f"{field}.name"):
         raise BadRowError(f"{field}.name", "empty")
-    schema = normalise(expect(parameters or {}, dict, f"{field}.parameters"), f"{field}.parameters")
+    schema = normalise(parameters_schema(parameters, f"{field}.parameters"), f"{field}.parameters")
+    kind = schema.get("type", "object")
     standard = {
-        "type": schema.get("type", "object"),
+        "type": "object" if isinstance(kind, list) and "object" in kind else kind,
         "properties": schema.get("properties") or {},
         "required": expect(schema.get("required") or [], list, f"{field}.parameters.required"),
     }
@@ -45,11 +47,6 @@ def tool(name: JSON, description: JSON, parameters: JSON, field: str) -> Tool:
     if schema["type"] != "object":
         raise BadRowError(f"{field}.parameters.type", f"expected an object's schema, found {schema['type']!r}")
     return Tool(name, expect(description or "", str, f"{field}.description"), schema)
-
-
-def flat_parameters(parameters: dict[str, JSON], required: Sequence[str]) -> dict[str, JSON]:
-    """Wrap the form {name: {type, description}} as a schema of an object."""
-    return {"type": "object", "properties": parameters, "required": list(required)}
 
 
 def normalise(schema: dict[str, JSON], field: str) -> dict[str, JSON]:
@@ -126,6 +123,12 @@ def render_python(calls: Sequence[ToolCall], field: str) -> str:
         return render(calls, "python")
     except ItoolError as error:
         raise BadRowError(field, str(error)) from error
+
+
+def without_filled(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> tuple[ToolCall, ...]:
+    """The calls without nulls that only say that nothing was said (`schemas.without_filled_nulls`)."""
+    schemas = {tool.name: tool.parameters for tool in tools}
+    return tuple(ToolCall(c.name, without_filled_nulls(c.arguments, schemas.get(c.name))) for c in calls)
 
 
 def check_offered(calls: Sequence[ToolCall], tools: Sequence[Tool], field: str) -> None:

@@ -7,16 +7,16 @@ such as `str, optional` or `List[int]`. A parameter is required if its type does
 from collections.abc import Iterator
 from pathlib import Path
 
-from itool_data.sample import JSON, Message, Reject, Sample, Tool, ToolCall
+from itool_data.sample import JSON, Item, Message, Sample, Tool, ToolCall
 from itool_data.sources.files import read_file
 from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, read_hub
-from itool_data.sources.tools import check_offered, flat_parameters, render_python, tool
+from itool_data.sources.schemas import from_flat
+from itool_data.sources.tools import check_offered, render_python, tool
 
 HUB_NAME = "Salesforce/xlam-function-calling-60k"
-OPTIONAL = ", optional"
 
 
-def read(path: str | None) -> Iterator[Sample | Reject]:
+def read(path: str | None) -> Iterator[Item]:
     """Yield the samples of a local file in xLAM's form, or of the (gated) data set on the Hub.
 
     Raises:
@@ -43,15 +43,9 @@ def _list(row: dict[str, JSON], key: str) -> list[JSON]:
 
 def _tool(item: JSON, field: str) -> Tool:
     item = expect(item, dict, field)
-    properties = {}
-    required = []
-    for name, said in expect(item.get("parameters") or {}, dict, f"{field}.parameters").items():
-        inside = f"{field}.parameters.{name}"
-        kind = get(expect(said, dict, inside), "type", str, inside)
-        properties[name] = {**said, "type": kind.removesuffix(OPTIONAL)}
-        if "default" not in said and not kind.endswith(OPTIONAL):
-            required.append(name)
-    return tool(item.get("name"), item.get("description"), flat_parameters(properties, required), field)
+    inside = f"{field}.parameters"
+    parameters = from_flat(expect(item.get("parameters") or {}, dict, inside), inside)
+    return tool(item.get("name"), item.get("description"), parameters, field)
 
 
 def _call(item: JSON, field: str) -> ToolCall:
