@@ -249,8 +249,9 @@ def _launch(folder: Path, round_: int, again: bool, processes: int) -> None:
     """`itool train preference` in several processes; each brings the whole command and the first one alone writes."""
     from itool_data.errors import ItoolError
 
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes)]
-    command += ["-m", "itool_cli.main", "train", "preference", "--run", str(folder), "--round", str(round_)]
+    # Not `accelerate launch`: that takes the user's own default config, and a port that may be in use.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command += ["-m", "itool_cli.main", "--", "train", "preference", "--run", str(folder), "--round", str(round_)]
     status = subprocess.run([*command, *(["--again"] if again else [])]).returncode
     if status:
         raise ItoolError(f"preference-{round_}: {processes} processes ended with status {status}; see above")

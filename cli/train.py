@@ -1,5 +1,6 @@
 """`itool train`: `warmup` (easy-to-hard SFT, after which a model answers in calls), `preference` (on step pairs)."""
 
+import hashlib
 import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +55,7 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
     from itool_data.policy.load import choose_device, find_model, policy_id
     from itool_data.policy.open import open_prompter
     from itool_data.rejects import record_rejects
+    from itool_data.run import DEPENDS, identity
     from itool_data.warmup_samples import warmup_stages
     from itool_train.warmup import Example, curve_rows, warm_up
 
@@ -75,7 +77,9 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
         f"{settings.warmup.epochs} epochs, {tokens:,} tokens"
     )
     # Checkpoints of other data or settings must not be gone on from, so the folder is named by them.
-    work = run.folder / "work" / f"warmup-{settings.hash('model', 'data', 'validation', 'warmup')}-{tokens}"
+    samples = hashlib.sha256(repr({name: [(e.prompt, e.response) for e in es] for name, es in stages.items()}).encode())
+    own = identity(settings, *DEPENDS["warmup"])
+    work = run.folder / "work" / f"warmup-{own}-{samples.hexdigest()[:12]}"
     with Meter(console, "warm-up", "updates").live() as meter:
         candidates, results = warm_up(
             base,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from itool_data.chat_template import DATE
@@ -176,7 +176,7 @@ class WarmupSettings(Section):
     )
     epochs: Positive = Field(3, description="passes over each stage")
     batch: Positive = Field(64, description="sequences an update")
-    micro_batch: Positive = Field(1, description="sequences a forward pass")
+    micro_batch: Positive = Field(1, description="sequences a forward pass, of which an update has a whole number")
     lr_easy: float = Field(5e-5, gt=0, description="learning rate of the easy stage")
     lr_medium: float = Field(2e-5, gt=0, description="learning rate of the medium stage")
     lr_hard: float = Field(1e-5, gt=0, description="learning rate of the hard stage")
@@ -185,6 +185,15 @@ class WarmupSettings(Section):
     alpha: Positive = Field(32, description="LoRA alpha")
     max_tokens: Positive = Field(4096, description="longer samples are set aside, and counted")
     checkpoint_seconds: float = Field(60.0, ge=0, description="roughly how much training a kill may cost")
+
+    @field_validator("micro_batch")
+    @classmethod
+    def _divides(cls, rows: int, info: ValidationInfo) -> int:
+        """Else an update would have another number of sequences than it is told."""
+        batch = info.data.get("batch", rows)
+        if rows < batch and batch % rows:
+            raise PydanticCustomError("divides", "must divide warmup.batch, {batch}", {"batch": batch})
+        return rows
 
 
 class ReplaySettings(Section):

@@ -4,6 +4,7 @@ Settings may change until something was made with them: a stage's commit fixes t
 command with other values there is refused, naming each difference, unless it is forced. Left out: what the stages do.
 """
 
+import hashlib
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from itool_data.config import Config
 from itool_data.config_file import load_config
 from itool_data.errors import ItoolError
 from itool_data.policy.load import Adapter, BaseModel, find_adapter
+from itool_data.sample import canonical_json
 from itool_data.store.tables import Commit, Store
 
 # The sections of the settings that each operation's results depend on.
@@ -52,6 +54,10 @@ FREE = {
     ("preference", "report_to"),
     ("eval", "fragments"),
 }
+# Settings of the form in which a model is asked.
+FORM = tuple(
+    f"model.{key}:" for key in ("format", "tools", "system", "chat_template", "template_kwargs", "dialect", "date")
+)
 
 
 @dataclass(frozen=True)
@@ -155,8 +161,7 @@ def write_run(folder: Path, config: Path | None, overrides: list[str], force: bo
         _write(holder, json.dumps(me))
         store = _store(folder, before)
         store.recover()
-        if not force:
-            _refuse_changes(folder, before, settings, store)
+        _refuse_changes(folder, before, settings, store, force)
         if settings.tables != before.tables:
             store = _store(folder, settings)
             store.recover()
@@ -179,10 +184,26 @@ def differences(old: Config, new: Config, sections: set[str]) -> list[str]:
     return found
 
 
-def _refuse_changes(folder: Path, old: Config, new: Config, store: Store) -> None:
+def identity(config: Config, *sections: str) -> str:
+    """12 hex digits over the seed and the settings of sections, but for where, how fast and how much."""
+    data = config.model_dump()
+    chosen = {name: {k: v for k, v in data[name].items() if (name, k) not in FREE} for name in sections}
+    return hashlib.sha256(canonical_json({"seed": config.seed, **chosen}).encode()).hexdigest()[:12]
+
+
+def _refuse_changes(folder: Path, old: Config, new: Config, store: Store, force: bool) -> None:
     log = store.log()
-    used = {section for commit in log for section in DEPENDS[commit.operation]}
+    # A training that stopped left nothing that depends on its settings, and is to be done again with others.
+    used = {section for commit in log if "stopped" not in commit.info for section in DEPENDS[commit.operation]}
     changed = differences(old, new, used)
+    if force:
+        # What was measured and searched in one form would be taken for the other's.
+        changed = [change for change in changed if change.startswith(FORM)]
+        if not changed:
+            return
+        raise ItoolError(
+            f"{folder}: made in another form ({'; '.join(changed)}), which --force cannot change; use a new run folder"
+        )
     if log and old.tables != new.tables:
         changed.append(f"tables: {old.tables or folder / 'tables'} -> {new.tables or folder / 'tables'}")
     if changed:

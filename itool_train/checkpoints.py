@@ -27,6 +27,15 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(max(complete, key=lambda c: int(c.name.rpartition("-")[2]))) if complete else None
 
 
+def best_at(checkpoint: str | None) -> int | None:
+    """The update whose adapter was the best so far when a checkpoint was written; None before any."""
+    if checkpoint is None:
+        return None
+    state = json.loads((Path(checkpoint) / "trainer_state.json").read_text(encoding="utf-8"))
+    best: int | None = state["best_global_step"]
+    return best
+
+
 def even_points(updates: int, n: int) -> frozenset[int]:
     """The updates at n even shares of a training, its end included."""
     return frozenset(max(1, round(updates * i / n)) for i in range(1, n + 1))

@@ -28,7 +28,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from itool_data.config import PreferenceSettings
 from itool_data.errors import ItoolError
-from itool_train.checkpoints import even_points, is_due, save_adapter
+from itool_train.checkpoints import best_at, even_points, is_due, last_checkpoint, save_adapter
 from itool_train.collate import Batch, pair_batches, step_logprobs
 from itool_train.losses import WITH_REFERENCE, hyperparameters
 from itool_train.objective import FIGURES, Totals, contributions, means, totals
@@ -255,10 +255,13 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         self.state.best_metric, self.state.best_global_step = value, update
         if not self.is_world_process_zero():
             return
-        own = self._work / f"candidate-{update}"
-        save_adapter(self.model, own)
+        save_adapter(self.model, self._work / f"candidate-{update}")
+        if self._schedule.points:
+            return
+        # Who goes on from the last checkpoint has the one that was the best there.
+        needed = {f"candidate-{best}" for best in (update, best_at(last_checkpoint(self._work)))}
         for other in self._work.glob("candidate-*"):
-            if other != own and not self._schedule.points:
+            if other.name not in needed:
                 shutil.rmtree(other)
 
     def log(self, logs: Log, start_time: float | None = None) -> None:

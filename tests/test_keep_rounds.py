@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import prefork
 import pytest
 from outcomes import Itool, one_line
 from test_run_loop import ask, count, killed, stages
@@ -129,17 +128,10 @@ def test_a_run_killed_after_a_training_does_not_train_again(
     assert len(asked(folder)) == len(asked(mined)) + 2 and set(asked(folder).values()) == set(answers.values())
 
 
-def launched(folder: Path, round_: int, again: bool, processes: int) -> None:
-    """Start processes as accelerate does where there are GPUs; without any, it starts one, whatever it is told."""
-    words = ("train", "preference", "--run", folder, "--round", round_, *(["--again"] if again else []))
-    prefork.together(folder.parent, processes, prefork.command, *words)
-
-
 def test_several_processes_train_and_one_asks(
     itool: Itool, mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = run_until(mined, "mine-1", tmp_path / "run")
-    monkeypatch.setattr("itool_cli.run._launch", launched)
     monkeypatch.setattr("itool_train.pair_trainer.PairTrainer.fit", None)  # of this process
     words = (*sets([*HARM, "loop.processes=2"]), "--until", "preference-1")
     code, out, err = itool("run", "--run", folder, *words)
@@ -149,14 +141,6 @@ def test_several_processes_train_and_one_asks(
     assert itool("run", "--run", folder, *words, "--from", "preference-1")[0] == 0
     again = training(folder, "preference", 1)
     assert again.version > first.version and again.info == first.info
-
-
-def test_a_launched_process_that_was_alone_has_asked_already(itool: Itool, mined: Path, tmp_path: Path) -> None:
-    folder = run_until(mined, "mine-1", tmp_path / "run")
-    words = (*sets([*HARM, "loop.processes=2"]), "--until", "preference-1")
-    code, _, err = itool("run", "--run", folder, *words)
-    assert code == 0, err
-    assert [c.operation for c in open_run(folder).store.log()].count("preference") == 1
 
 
 def test_a_refused_round_is_finished_and_trained_again_where_that_is_asked_for(

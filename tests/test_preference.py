@@ -23,6 +23,7 @@ from itool_data.policy.transformers import load_policy
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
 from itool_train import objective, pair_trainer, preference
+from itool_train.checkpoints import best_at, last_checkpoint
 from itool_train.collate import step_logprobs
 from itool_train.losses import simpo
 from itool_train.step_pairs import StepPair, divide, ordered_updates
@@ -199,6 +200,23 @@ def test_a_killed_training_goes_on_inside_the_epoch_with_the_same_curve(tmp_path
     assert curve(cut) == pytest.approx(curve(whole), abs=1e-6)
     ends = [r["loss"] for r in rows(whole, "split = 'validation'")]
     assert [r["loss"] for r in rows(cut, "split = 'validation'")] == pytest.approx(ends, abs=1e-6)
+
+
+def test_the_best_adapter_at_the_last_checkpoint_is_there_until_the_next_one(tmp_path, monkeypatch):
+    folder = make_run(tmp_path / "run", None, "preference.epochs=4", "preference.lr=0.01")
+    due = iter([False, False, False, True])  # one checkpoint, after the first validation
+    monkeypatch.setattr(pair_trainer, "is_due", lambda since, seconds: next(due, False))
+    seen: list[tuple[int, list[str]]] = []
+
+    def look(progress: preference.Progress) -> None:
+        (work,) = (folder / "work").glob("preference-*")
+        if checkpoint := last_checkpoint(work):
+            seen.append((best_at(checkpoint), sorted(c.name for c in work.glob("candidate-*"))))
+
+    with write_run(folder, None, []) as run:
+        pair_run.train(run, look)
+    assert seen and all(f"candidate-{best}" in kept for best, kept in seen)
+    assert max(len(kept) for _, kept in seen) == 2, "a better one came and the checkpoint's stayed"
 
 
 def test_two_processes_train_as_one_does(tmp_path):

@@ -12,7 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from itool_data.config_file import load_config
 from itool_data.errors import ItoolError
-from itool_data.run import open_run, write_run
+from itool_data.run import DEPENDS, identity, open_run, write_run
 from itool_data.store.schema import SCHEMAS
 
 HOLDER = """
@@ -98,9 +98,29 @@ def test_settings_that_results_depend_on_are_fixed_by_the_first_commit(
         assert "--force" in str(refused.value)
         assert "\n" not in str(refused.value)
         assert open_run(tmp_path).config == load_config(None, []), "a refusal changes nothing"
+    if change.startswith("model.tools"):  # what there is would be taken for the other form's
+        with pytest.raises(ItoolError, match="another form"), write_run(tmp_path, None, [change], force=True):
+            pass
+        return
     with write_run(tmp_path, None, [change], force=bool(named)) as run:
         assert run.config == load_config(None, [change])
     assert open_run(tmp_path).config == load_config(None, [change])
+
+
+def test_a_training_that_stopped_fixes_no_settings(tmp_path: Path) -> None:
+    with write_run(tmp_path, None, ["preference.lr=1"]) as run:
+        run.store.commit("preference", {}, stopped="the loss is not a number; lower preference.lr")
+    with write_run(tmp_path, None, ["preference.lr=0.1"]) as run:
+        run.store.commit("preference", {}, adapter="a", content="b")
+    with pytest.raises(ItoolError, match=r"preference\.lr"), write_run(tmp_path, None, ["preference.lr=0.2"]):
+        pass
+
+
+@pytest.mark.parametrize(("change", "same"), [("model.rows=7", True), ("warmup.checkpoint_seconds=9", True),
+                                              ("warmup.rank=8", False), ("seed=7", False)])  # fmt: skip
+def test_what_a_killed_training_goes_on_from_is_named_by_what_it_depends_on(change: str, same: bool) -> None:
+    names = [identity(load_config(None, changes), *DEPENDS["warmup"]) for changes in ([], [change])]
+    assert (names[0] == names[1]) == same
 
 
 def test_every_difference_is_named(tmp_path: Path) -> None:
@@ -151,6 +171,7 @@ BAD_OVERRIDES = [
     ("reward.literal_order=7", ["reward.literal_order", "boolean", "got 7"]),
     ("model.name=7", ["model.name", "string", "got 7"]),
     ("model.device=tpu", ["model.device", "'auto', 'cpu' or 'cuda'", "got 'tpu'"]),
+    ("warmup.micro_batch=3", ["warmup.micro_batch", "must divide warmup.batch, 64", "got 3"]),
     ("mcts.widht=4", ["mcts.widht", "not a setting"]),
     ("mtcs.width=4", ["mtcs", "not a setting"]),
     ("mcts=4", ["mcts", "got 4"]),
