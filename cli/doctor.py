@@ -197,7 +197,7 @@ def _defaults(found: Findings, gpus: list[float]) -> None:
     if gpus and not any(map(_installed, VLLM)):
         found.advice.append("vLLM generates faster on a GPU: pip install vllm, then --policy vllm")
     if not gpus:
-        found.advice.append("configs/laptop.yaml holds the settings for the embedded model on a CPU")
+        found.advice.append("itool run laptop: the settings for the embedded model on a CPU")
 
 
 def _table(rows: list[tuple[str, str, str]]) -> "Table":

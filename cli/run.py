@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    config: Annotated[Path | None, typer.Argument(help="Settings (YAML), such as configs/laptop.yaml.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="Settings: a YAML file, or one of ours by its name, such as laptop.")
+    ] = None,
     config_option: ConfigFile = None,
     folder: Annotated[
         Path | None,
@@ -45,9 +47,12 @@ def run(
     from itool_data.run import write_run
 
     config = config or config_option
-    folder = folder or (Path("runs") / config.stem if config else None)
+    if config and not folder:
+        folder = Path("runs") / (config.stem if config.suffix in (".yaml", ".yml") else config.name)
     if folder is None or (config is None and not (folder / "config.yaml").is_file()):
-        raise ItoolError("itool run needs --config FILE (such as configs/laptop.yaml), or --run DIR of an earlier run")
+        raise ItoolError(
+            "itool run needs settings (such as laptop, or a file of your own), or --run DIR of an earlier run"
+        )
     console = make_console()
     with write_run(folder, config, overrides or [], force) as opened:
         names = stage_names(opened.config.loop)

@@ -1,8 +1,10 @@
 """Settings from a YAML file, which may extend another, with `key.path=value` overrides (`--set`) on top.
 
-Left out: the settings themselves (`config.py`).
+The files of `configs/` are installed too, and are meant by their names: `laptop`, `paper/llama-3.1-8b`. Left out: the
+settings themselves (`config.py`).
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from itool_data.errors import ItoolError
 
 
 def load_config(path: Path | None, overrides: list[str]) -> Config:
-    """Read settings from a YAML file and apply `key.path=value` overrides.
+    """Read settings from a YAML file, or one of ours by its name, and apply `key.path=value` overrides.
 
     A file may begin with `extends: OTHER`, a path beside it, whose settings hold where it says nothing itself.
 
@@ -38,10 +40,12 @@ def load_config(path: Path | None, overrides: list[str]) -> Config:
 
 def _read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A file's settings on top of those that it extends; `below` are the files that led here."""
+    if not path.is_file():
+        path = _own().get(path.as_posix(), path)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
-        raise ItoolError(f"{path}: no such config file; see configs/ for examples") from None
+        raise ItoolError(f"{path}: no such config file; give a YAML file, or one of ours, such as laptop") from None
     except OSError as error:
         raise ItoolError(f"{path}: cannot read the config: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -64,6 +68,14 @@ def _read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
         inherited = settings.get(key)
         settings[key] = inherited | value if isinstance(inherited, dict) and isinstance(value, dict) else value
     return settings
+
+
+def _own() -> dict[str, Path]:
+    """The configs that come with the package, by their names."""
+    spec = find_spec("itool_configs")
+    folders = [Path(folder) for folder in (spec.submodule_search_locations if spec else None) or ()]
+    found = {file.relative_to(folder).with_suffix(""): file for folder in folders for file in folder.rglob("*.yaml")}
+    return {name.as_posix(): file for name, file in sorted(found.items())}
 
 
 def _assign(data: dict[str, Any], key: str, text: str) -> None:
