@@ -33,10 +33,17 @@ class Reply:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a prompt gets no reply: it does not fit the context, or a server takes exception to it."""
+    """Why a prompt gets no reply: it does not fit the context, or a server takes exception to it.
+
+    Attributes:
+        reason: in one line.
+        finish: which of the two.
+        failed: no verdict on the prompt: a server failed on it, again and again.
+    """
 
     reason: str
     finish: Literal["context", "refused"] = "context"
+    failed: bool = False
 
 
 class Chat(Protocol):

@@ -28,7 +28,7 @@ from itool_data.policy.base import (
     ending,
 )
 from itool_data.policy.load import Adapter, BaseModel, load_tokenizer, policy_id
-from itool_data.policy.served import Served, listing, serve_adapter, served_models
+from itool_data.policy.served import Models, Served, serve_adapter, served_models
 from itool_data.policy.server import OPENING_PATIENCE, Ask, Refused, Server
 
 PATH = "/completions"
@@ -256,15 +256,15 @@ def open_server_policy(settings: ModelSettings, base: BaseModel, adapter: Adapte
 _NO_MINING = "does not give {}, so its models can be evaluated but not mined; vLLM gives it"
 
 
-def _find_base(server: Server, models: list[Served], settings: ModelSettings, base: BaseModel) -> Served:
+def _find_base(server: Server, models: Models, settings: ModelSettings, base: BaseModel) -> Served:
     """The base model among a server's; by its own name or place, or by the name that the settings give it."""
     own = {settings.served_name} if settings.served_name else {settings.name, base.name, str(base.path)}
-    for model in models:
+    for model in models.listed:
         if not model.parent and (model.name in own or (model.root in own and not settings.served_name)):
             return model
     wanted = settings.served_name or base.name
     raise ItoolError(
-        f"{server.base_url}: serves {listing(models)}, and none of it is {wanted}; set model.served_name to the name "
+        f"{server.base_url}: serves {models}, and none of it is {wanted}; set model.served_name to the name "
         "under which it serves the run's base model"
     )
 
