@@ -114,3 +114,11 @@ class Reject:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.field}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """An item of work (by its key) on which the policy cannot work, and why."""
+
+    key: str
+    reject: Reject

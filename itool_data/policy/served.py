@@ -11,7 +11,7 @@ from typing import Any
 
 from itool_data.errors import ItoolError
 from itool_data.policy.load import Adapter, adapter_hash
-from itool_data.policy.server import OPENING_PATIENCE, Ask, Refused, Server, UnansweredError
+from itool_data.policy.server import OPENING_PATIENCE, Ask, FailingError, Refused, Server
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def served_models(server: Server) -> Models:
         ItoolError: it cannot be reached.
     """
     try:
-        (answer,) = server.ask([Ask("/models", None, _read_models)], OPENING_PATIENCE)
-    except UnansweredError as error:
+        answer = server.ask(Ask("/models", None, _read_models), OPENING_PATIENCE)
+    except FailingError as error:
         if not error.refused.status:
             raise
         answer = error.refused

@@ -25,7 +25,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ class Refused:
     failed: bool = False
 
 
-class UnansweredError(ItoolError):
+class FailingError(ItoolError):
     """A request failed for as long as the patience lasts."""
 
     def __init__(self, message: str, refused: Refused):
@@ -171,18 +171,24 @@ class Server:
             future.cancel()
         self._under_way.clear()
 
-    def ask(self, asks: Sequence[Ask], patience: float = math.inf) -> list[Any]:
-        """Send requests and wait for the answers to all of them, each what its `read` made of it or `Refused`.
+    def ask(self, ask: Ask, patience: float = math.inf) -> Any:
+        """Send a request on which no other depends, and wait for what its `read` makes of the answer, or `Refused`.
 
         Args:
-            asks: the requests.
-            patience: seconds that failed ones are tried again, if that is less than the settings allow.
+            ask: the request.
+            patience: seconds that it is tried again, if that is less than the settings allow.
 
         Raises:
-            UnansweredError: a request failed for longer.
+            FailingError: it failed for longer.
         """
-        patience = min(patience, self._patience)
-        futures = [asyncio.run_coroutine_threadsafe(self._answer(ask, patience), _loop()) for ask in asks]
+        return self._wait([self._answer(ask, min(patience, self._patience))])[0]
+
+    def ask_all(self, asks: Sequence[Ask]) -> list[Any]:
+        """Send requests and wait for the answers to all of them, as `submit` and `step` do."""
+        return self._wait([self._settle(ask) for ask in asks])
+
+    def _wait(self, answers: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+        futures = [asyncio.run_coroutine_threadsafe(answer, _loop()) for answer in answers]
         try:
             return [future.result() for future in futures]
         finally:
@@ -193,7 +199,7 @@ class Server:
         """Have the server load the adapter under its name (vLLM, where it allows that); returns why it does not."""
         assert self.adapter
         name, path = self.adapter
-        (answer,) = self.ask([Ask("/load_lora_adapter", {"lora_name": name, "lora_path": path}, _nothing)])
+        answer = self.ask(Ask("/load_lora_adapter", {"lora_name": name, "lora_path": path}, _nothing))
         return answer if isinstance(answer, Refused) else None
 
     async def _settle(self, ask: Ask) -> Any:
@@ -204,7 +210,7 @@ class Server:
         """
         try:
             answer = await self._answer(ask, self._patience)
-        except UnansweredError as failure:
+        except FailingError as failure:
             if not await self._works():
                 raise
             return await self._last_try(ask, failure.refused)
@@ -219,7 +225,7 @@ class Server:
         wanted = time.monotonic()
         async with self._asking_witness:
             if self._worked < wanted and self._witness is not None:
-                with suppress(UnansweredError):
+                with suppress(FailingError):
                     answer = await self._answer(self._witness, min(OPENING_PATIENCE, self._patience))
                     if not isinstance(answer, Refused) or answer.too_long:
                         self._worked = time.monotonic()
@@ -228,7 +234,7 @@ class Server:
     async def _last_try(self, ask: Ask, refused: Refused) -> Any:
         try:
             return await self._answer(ask, 0.0)
-        except UnansweredError:
+        except FailingError:
             return refused
 
     async def _answer(self, ask: Ask, patience: float) -> Any:
@@ -301,12 +307,12 @@ class Server:
             text = f"{text} (it does not accept {known})" if text else f"it does not accept {known}"
         return f": {text}" if text else ""
 
-    def _given_up(self, failure: _Passing, patience: float) -> UnansweredError:
+    def _given_up(self, failure: _Passing, patience: float) -> FailingError:
         if failure.after is not None and failure.after > patience:
             waited = f"and asks to wait {failure.after:.0f} s (Retry-After), more than model.patience allows"
         else:
             waited = f"and did so for {patience:g} s (model.patience)"
-        return UnansweredError(
+        return FailingError(
             f"{self.base_url}: {failure.what}, {waited}; see to the server, then the same command goes on "
             "from what was committed",
             Refused(failure.status, f"the server {failure.what}, {waited}", failed=True),
