@@ -185,15 +185,21 @@ def _behaviour(
 def _search(
     console: "Console", run: "Run", pool: "Pool", wanted: "Sequence[Task]", search: "SearchKind", plan: "Plan"
 ) -> dict[str, float]:
+    from itool_cli.console import visible
     from itool_cli.progress import Meter
     from itool_data import mining
+    from itool_data.jobs import Found
 
+    aside: list[str] = []
     fact = dict.fromkeys(("trees", "requests", "pairs"), 0.0)
     before = pool.usage.decoded
     with Meter(console, "search", "trees").live() as meter:
         meter.update(0, len(wanted))
         for finished in mining.mine(run, pool, wanted, search):
             for tree in finished:
+                if not isinstance(tree, Found):
+                    aside.append(tree.reject.reason)
+                    continue
                 fact["trees"] += 1
                 fact["requests"] += tree.requests
                 fact["pairs"] += tree.pairs
@@ -202,5 +208,7 @@ def _search(
             behind = decoded / max(plan.decode_tokens, 1)
             share = max(min(behind, BELIEVED), fact["trees"] / len(wanted))
             note = f"{fact['pairs']:.0f} pairs, {decoded:,} tokens"
-            meter.update(int(fact["trees"]), len(wanted), note, share)
+            meter.update(int(fact["trees"]) + len(aside), len(wanted), note, share)
+    if aside:
+        console.print(f"{len(aside)} samples set aside (table rejects), the first: {visible(aside[0])}")
     return fact

@@ -20,7 +20,7 @@ from itool_data.prompt import Prompter, Tokenised, tokenise
 from itool_data.rejects import not_fitting, of_sample, record_rejects
 from itool_data.run import Run
 from itool_data.run_samples import Report, training_samples
-from itool_data.sample import Reject, Sample
+from itool_data.sample import GivenUp, Reject, Sample
 from itool_data.selection import replay_buffer, scores
 from itool_data.store.sql import query
 from itool_data.workers.pool import Pool
@@ -132,12 +132,15 @@ def _keep(
     run: Run,
     operation: str,
     made_by: dict[str, Any],
-    measured: Iterator[list[T]],
+    measured: Iterator[list[T | GivenUp]],
     rows: Callable[[T], dict[str, list[Row]]],
     total: int,
     report: Report,
 ) -> None:
-    """Commit what is measured every few seconds, and when the caller stops (Ctrl-C included)."""
+    """Commit what is measured every few seconds, and when the caller stops (Ctrl-C included).
+
+    Samples that the policy cannot be measured on are recorded in `rejects`.
+    """
     waiting: dict[str, list[Row]] = {}
     done, last = 0, time.monotonic()
 
@@ -150,6 +153,9 @@ def _keep(
     try:
         for results in measured:
             for result in results:
+                if isinstance(result, GivenUp):
+                    record_rejects(run, operation, [result.reject])
+                    continue
                 for name, some in rows(result).items():
                     waiting.setdefault(name, []).extend(some)
             done += len(results)

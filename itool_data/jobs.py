@@ -17,6 +17,8 @@ from itool_data.kinds import SearchKind
 from itool_data.pass_rate import Drawing, PassRate, pass_rates
 from itool_data.perplexity import CHUNK, Score, score_samples
 from itool_data.prompt import Tokenised
+from itool_data.rejects import of_sample
+from itool_data.sample import GivenUp
 from itool_data.search.miner import Miner, tree_rows
 from itool_data.search.task import Task
 from itool_data.store.schema import SCHEMAS
@@ -42,7 +44,7 @@ class ScoreSession:
     def __init__(self, desk: Desk):
         self._desk = desk
 
-    def run(self, waiting: deque[Tokenised]) -> Iterator[list[Score]]:
+    def run(self, waiting: deque[Tokenised]) -> Iterator[list[Score | GivenUp]]:
         """Score what waits, a chunk at a time."""
         return score_samples(self._desk.policy, self._desk.prompter, waiting)
 
@@ -68,7 +70,7 @@ class DrawSession:
         # Some draws always wait, so that no row of the policy is empty while a sample waits for its longest draw.
         self.appetite = max(1, 2 * desk.policy.max_rows // job.drawing.draws)
 
-    def run(self, waiting: deque[Tokenised]) -> Iterator[list[PassRate]]:
+    def run(self, waiting: deque[Tokenised]) -> Iterator[list[PassRate | GivenUp]]:
         """Draw what waits; yields at every step of the policy."""
         return pass_rates(self._desk.policy, self._desk.prompter, self._drawing, self.appetite, waiting)
 
@@ -105,12 +107,15 @@ class SearchSession:
         self._miner = Miner(desk.policy, desk.prompter, job.config, desk.judge(job.config, job.search), job.search)
         self.appetite = self._miner.most_open
 
-    def run(self, waiting: deque[Task]) -> Iterator[list[Found]]:
+    def run(self, waiting: deque[Task]) -> Iterator[list[Found | GivenUp]]:
         """Search what waits; yields at every step of the policy."""
         job, desk = self._job, self._desk
         for trees in self._miner.run(waiting):
-            found = []
+            found: list[Found | GivenUp] = []
             for tree in trees:
+                if tree.given_up:
+                    found.append(GivenUp(tree.task.tree_id, of_sample(tree.task.sample, tree.given_up)))
+                    continue
                 rows = tree_rows([tree], desk.policy.policy_id, desk.prompter, job.config, job.search)
                 streams = {name: _pack(name, rows[name]) for name in rows}
                 found.append(Found(tree.task.tree_id, tree.requests, len(tree.pairs), streams))

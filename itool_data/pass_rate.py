@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from itool_data.match import response_matches
-from itool_data.policy.base import Draw, Policy, Request, derive_seed
+from itool_data.policy.base import Draw, Policy, Request, UnansweredError, derive_seed
 from itool_data.prompt import Prompter, Tokenised
-from itool_data.sample import Sample
+from itool_data.rejects import of_sample
+from itool_data.sample import GivenUp, Sample
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Drawing:
 
 def pass_rates(
     policy: Policy, prompter: Prompter, drawing: Drawing, most: int, waiting: deque[Tokenised]
-) -> Iterator[list[PassRate]]:
+) -> Iterator[list[PassRate | GivenUp]]:
     """Draw whole responses and check them.
 
     Args:
@@ -49,7 +50,7 @@ def pass_rates(
         waiting: what is to be drawn; more may be appended meanwhile.
 
     Yields:
-        At every step of the policy the samples finished in it, mostly none.
+        At every step of the policy the samples finished in it, mostly none; one that it cannot draw for is given up.
     """
     under_way: dict[str, Sample] = {}
     while waiting or under_way:
@@ -65,7 +66,12 @@ def pass_rates(
                     temperature=drawing.temperature,
                 )
             )
-        yield [_rate(under_way.pop(c.request_id), c.draws, prompter) for c in policy.step()]
+        try:
+            completions = policy.step()
+        except UnansweredError as error:
+            yield [GivenUp(error.request_id, of_sample(under_way.pop(error.request_id), error.reason))]
+        else:
+            yield [_rate(under_way.pop(c.request_id), c.draws, prompter) for c in completions]
 
 
 def _rate(sample: Sample, draws: Sequence[Draw], prompter: Prompter) -> PassRate:

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from itool_data.fragments import Fragment, gold_fragments
-from itool_data.policy.base import Policy
+from itool_data.policy.base import Policy, UnansweredError
 from itool_data.prompt import Prompter, Tokenised
+from itool_data.rejects import of_sample
+from itool_data.sample import GivenUp
 
 MAX_NLL = 700.0  # exp() of more overflows a float64
 CHUNK = 16  # samples scored between two reports of progress
@@ -33,7 +35,7 @@ def perplexity(logprobs: Sequence[float]) -> float:
     return math.exp(min(-sum(logprobs) / len(logprobs), MAX_NLL))
 
 
-def score_samples(policy: Policy, prompter: Prompter, waiting: deque[Tokenised]) -> Iterator[list[Score]]:
+def score_samples(policy: Policy, prompter: Prompter, waiting: deque[Tokenised]) -> Iterator[list[Score | GivenUp]]:
     """Score samples by Eq. 4 on their response tokens only.
 
     Args:
@@ -42,12 +44,27 @@ def score_samples(policy: Policy, prompter: Prompter, waiting: deque[Tokenised])
         waiting: what is to be scored; more may be appended meanwhile.
 
     Yields:
-        The scores of the next few samples.
+        The scores of the next few samples; a sample that the policy cannot score is given up.
     """
     while waiting:
         chunk = [waiting.popleft() for _ in range(min(CHUNK, len(waiting)))]
-        logprobs = policy.score([t.prompt for t in chunk], [t.response for t in chunk])
-        yield [
-            Score(t.key, len(lps), -sum(lps) / len(lps), perplexity(lps), tuple(gold_fragments(t, lps, prompter.form)))
-            for t, lps in zip(chunk, logprobs, strict=True)
-        ]
+        try:
+            yield _scores(policy, prompter, chunk)
+        except UnansweredError:
+            for one in chunk:  # alone, so that one costs itself only
+                yield [_score_or_reject(policy, prompter, one)]
+
+
+def _score_or_reject(policy: Policy, prompter: Prompter, one: Tokenised) -> Score | GivenUp:
+    try:
+        return _scores(policy, prompter, [one])[0]
+    except UnansweredError as error:
+        return GivenUp(one.key, of_sample(one.sample, error.reason))
+
+
+def _scores(policy: Policy, prompter: Prompter, chunk: Sequence[Tokenised]) -> list[Score | GivenUp]:
+    logprobs = policy.score([t.prompt for t in chunk], [t.response for t in chunk])
+    return [
+        Score(t.key, len(lps), -sum(lps) / len(lps), perplexity(lps), tuple(gold_fragments(t, lps, prompter.form)))
+        for t, lps in zip(chunk, logprobs, strict=True)
+    ]

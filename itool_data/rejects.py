@@ -27,7 +27,7 @@ def of_sample(sample: Sample, reason: str) -> Reject:
 
 def record_rejects(run: Run, stage: str, rejects: Sequence[Reject], **info: object) -> None:
     """Record what a stage set aside in `rejects`, each place and field once; `info` goes to the log."""
-    known = recorded(run, stage)
+    known = recorded(run, stage) if rejects else set()
     rows = [reject_row(reject, stage) for reject in rejects if key_of(reject) not in known]
     if rows:
         run.store.commit(stage, {"rejects": rows}, **info)

@@ -123,4 +123,12 @@ class Reject:
         return f"{self.file}:{self.line}: {self.field}: {self.reason}"
 
 
+@dataclass(frozen=True)
+class GivenUp:
+    """An item of work (by its key) on which the policy cannot work, and why."""
+
+    key: str
+    reject: Reject
+
+
 Item = Sample | Note | Reject  # what a source yields

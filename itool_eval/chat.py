@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from itool_data.dialects import DIALECTS, OWN, CallSyntaxError, parse, render
 from itool_data.errors import ItoolError
-from itool_data.policy.base import FinishReason, Policy, PolicyId, Request, Usage
+from itool_data.policy.base import FinishReason, Policy, PolicyId, Request, UnansweredError, Usage
 from itool_data.prompt import Prompter, UnsayableError
 from itool_data.sample import Tool, ToolCall
 from itool_eval.conversation import Prompt, Said
@@ -33,10 +33,17 @@ class Reply:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a prompt gets no reply: it does not fit the context, or a server takes exception to it."""
+    """Why a prompt gets no reply: it does not fit the context, or a server takes exception to it.
+
+    Attributes:
+        reason: in one line.
+        finish: which of the two.
+        failed: no verdict on the prompt: a server failed on it, again and again.
+    """
 
     reason: str
     finish: Literal["context", "refused"] = "context"
+    failed: bool = False
 
 
 class Chat(Protocol):
@@ -129,8 +136,13 @@ class PolicyChat:
         if self._refused:
             refused, self._refused = self._refused, []
             return refused
+        try:
+            completions = self._policy.step()
+        except UnansweredError as error:
+            del self._asked[error.request_id]
+            return [(error.request_id, Refusal(error.reason, "refused", failed=True))]
         replies: list[tuple[str, Reply | Refusal]] = []
-        for completion in self._policy.step():
+        for completion in completions:
             (draw,) = completion.draws
             prompt, length = self._asked.pop(completion.request_id)
             said = self._read(self._prompter.decode(draw.ids), prompt)

@@ -37,10 +37,17 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Said:
-    """What a model replied: a text, or native calls with the text before them."""
+    """What a model replied: a text, or native calls with the text before them.
+
+    Attributes:
+        text: as it came.
+        calls: name and arguments as JSON text.
+        ids: those that a server gave the calls, "" for none; empty where nobody gives any.
+    """
 
     text: str
-    calls: tuple[tuple[str, str], ...] = ()  # name and arguments as JSON text
+    calls: tuple[tuple[str, str], ...] = ()
+    ids: tuple[str, ...] = ()
 
     @property
     def result(self) -> str | NativeCalls:

@@ -18,8 +18,8 @@ from itool_data.policy.base import Described, derive_seed
 from itool_data.prompt import Prompter, Tokenised, tokenise
 from itool_data.rejects import of_sample, record_rejects
 from itool_data.run import Run
-from itool_data.sample import Sample, Split
-from itool_data.search.miner import Miner
+from itool_data.sample import Reject, Sample, Split
+from itool_data.search.miner import Miner, Tree
 from itool_data.search.task import Task
 from itool_data.store.samples import read_samples
 from itool_data.store.sql import query
@@ -30,10 +30,11 @@ STAGE = "eval"
 
 @dataclass(frozen=True)
 class Decided:
-    """A sample's decisions, as rows of `decisions`."""
+    """A sample's decisions, as rows of `decisions`, or why the policy cannot make any."""
 
     key: str
     rows: list[dict[str, Any]]
+    reject: Reject | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,13 @@ class DecideSession:
     def run(self, waiting: deque[Task]) -> Iterator[list[Decided]]:
         """Decide along what waits; yields at every step of the policy."""
         for trees in self._miner.run(waiting):
-            yield [Decided(t.task.key, [_row(f, t.task.sample, self._policy) for f in t.fragments]) for t in trees]
+            yield [self._decided(tree) for tree in trees]
+
+    def _decided(self, tree: Tree) -> Decided:
+        sample = tree.task.sample
+        if tree.given_up:
+            return Decided(tree.task.key, [], of_sample(sample, tree.given_up))
+        return Decided(tree.task.key, [_row(f, sample, self._policy) for f in tree.fragments])
 
 
 def held_out(run: Run, policy: Described, prompter: Prompter, split: Split, limit: int | None) -> list[Task]:
@@ -109,6 +116,7 @@ def decide(run: Run, pool: Pool, tasks: Sequence[Task]) -> Iterator[list[Decided
     try:
         for finished in pool.run(DecideJob(run.config), tasks):
             rows += [row for decided in finished for row in decided.rows]
+            record_rejects(run, STAGE, [decided.reject for decided in finished if decided.reject])
             if time.monotonic() - last > run.config.mine.commit_seconds:
                 commit()
             yield finished

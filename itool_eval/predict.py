@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from itool_data.policy.base import PolicyId, Usage
 from itool_data.prompt import ToolStyle
-from itool_data.rejects import record_rejects
+from itool_data.rejects import key_of, record_rejects, recorded
 from itool_data.run import Run
 from itool_data.sample import Reject, Sample
 from itool_data.sources.bfcl import split_of
@@ -25,6 +25,7 @@ from itool_eval.benchmarks import Benchmark, Question, open_benchmark, version_o
 from itool_eval.chat import Chat, PolicyChat, Refusal, Reply
 from itool_eval.conversation import Conversation, Prompt
 from itool_eval.predictions import Answer, prediction_row
+from itool_eval.server_chat import ServerChat
 from itool_eval.verdicts import Verdict
 
 # Conversations begun at once, for each reply that the chat works on at once.
@@ -117,9 +118,9 @@ class Answerer(Protocol):
 
 
 class OneChat:
-    """A chat that is no policy of ours, as an answerer."""
+    """A server's chat as an answerer."""
 
-    def __init__(self, chat: Chat):
+    def __init__(self, chat: ServerChat):
         self._chat = chat
 
     @property
@@ -135,7 +136,9 @@ class OneChat:
     def run(self, job: "AnswerJob", items: Sequence[Asked]) -> Iterator[list[Ended]]:
         """Ask every item."""
         try:
-            yield from AnswerSession(job, self._chat).run(deque(items))
+            session = AnswerSession(job, self._chat)
+            self._chat.call_witness(session.first_prompt(job.witness or items[-1]), job.max_tokens)
+            yield from session.run(deque(items))
         finally:
             self._chat.reset()
 
@@ -172,20 +175,29 @@ def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
 def prepare(run: Run, policy: str, benchmark: Benchmark, questions: Sequence[Question]) -> list[Asked]:
     """Find those questions that a policy has not answered yet; it need not be loaded for that.
 
-    The longest come first: neighbours of like length waste least of a batch, and no long one is left for the end.
+    The longest come first: neighbours of like length waste least of a batch, and no long one is left for the end. Those
+    that were set aside before come after all others, so that they keep nothing from being asked.
     """
-    answered = {
-        Asked(row["category"], row["item"], row["position"])
-        for row in query(
-            run.store,
-            "SELECT category, item, position FROM predictions WHERE benchmark = ? AND policy = ?",
-            None,
-            [benchmark.name, policy],
-        ).to_pylist()
-    }
+    answered, aside = _answered(run, policy, benchmark), recorded(run, "eval")
     asked = {Asked(q.category, q.id, q.position): q for q in questions}
     missing = {one: _length(next(q.begin())) for one, q in asked.items() if one not in answered}
-    return sorted(missing, key=lambda one: (-missing[one], one.category, one.position, one.id))
+
+    def place(one: Asked) -> tuple[Any, ...]:
+        was_aside = key_of(_reject(benchmark, one, "")) in aside
+        return was_aside, -missing[one], one.category, one.position, one.id
+
+    return sorted(missing, key=place)
+
+
+def _answered(run: Run, policy: str, benchmark: Benchmark) -> set[Asked]:
+    """The items that a policy has answered."""
+    sql = "SELECT category, item, position FROM predictions WHERE benchmark = ? AND policy = ?"
+    rows = query(run.store, sql, None, [benchmark.name, policy]).to_pylist()
+    return {Asked(row["category"], row["item"], row["position"]) for row in rows}
+
+
+def _reject(benchmark: Benchmark, one: Asked, reason: str) -> Reject:
+    return Reject(benchmark.name, one.category, one.position, one.id, reason)
 
 
 def _length(prompt: Prompt) -> int:
@@ -219,7 +231,8 @@ def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[A
         if ended:
             run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(answerer.policy_id))
 
-    job = AnswerJob(benchmark.source, run.config.model.tools, run.config.eval.max_tokens, benchmark.samples)
+    witness = min(_answered(run, str(answerer.policy_id), benchmark), key=lambda one: one.key, default=None)
+    job = AnswerJob(benchmark.source, run.config.model.tools, run.config.eval.max_tokens, benchmark.samples, witness)
     try:
         for finished in answerer.run(job, asked):
             answered = [ended for ended in finished if isinstance(ended, Answered)]
@@ -245,12 +258,14 @@ class AnswerJob:
         tools: how the run's own prompt writes functions.
         max_tokens: upper bound on a reply.
         samples: of the run that are its items; they go along, as a worker may be where the run's tables are not.
+        witness: an item that was answered before, for a server to be tried with; None: there is none.
     """
 
     source: str
     tools: ToolStyle
     max_tokens: int
     samples: tuple[Sample, ...] = ()
+    witness: Asked | None = None
     name = "item"
 
     def start(self, desk: Desk) -> "AnswerSession":
@@ -268,6 +283,10 @@ class AnswerSession:
         self._questions = cache(lambda category: {(q.id, q.position): q for q in benchmark.questions(category)})
         self._chat = chat
         self._max_tokens = job.max_tokens
+
+    def first_prompt(self, one: Asked) -> Prompt:
+        """What an item's conversation begins with."""
+        return next(self._questions(one.category)[one.id, one.position].begin())
 
     def run(self, waiting: deque[Asked]) -> Iterator[list[Ended]]:
         """Hold the conversations of the waiting items; yields at every step of the chat what ended in it."""
@@ -304,17 +323,18 @@ class AnswerSession:
     def _take(self, talk: _Talk, reply: Reply | Refusal) -> Ended | None:
         """Give a conversation its reply; returns its end, or None while it goes on."""
         question, benchmark = talk.question, self._benchmark
-        key = Asked(question.category, question.id, question.position).key
-        if isinstance(reply, Refusal) and not talk.replies:
-            reject = Reject(benchmark.name, question.category, question.position, question.id, reply.reason)
-            return SetAside(key, reject)
+        one = Asked(question.category, question.id, question.position)
+        if isinstance(reply, Refusal) and (reply.failed or not talk.replies):
+            return SetAside(one.key, _reject(benchmark, one, reply.reason))
         answer = _broken_off(talk, reply) if isinstance(reply, Refusal) else _told(talk, reply)
         if answer is None:
             return None
         scorer = benchmark.scorer(question.category)
         verdict = scorer.score(question.category, question.id, answer.result)
         calls = scorer.calls(question.category, answer.result)
-        return Answered(key, verdict, prediction_row(benchmark.name, str(self._chat.policy_id), answer, calls, verdict))
+        return Answered(
+            one.key, verdict, prediction_row(benchmark.name, str(self._chat.policy_id), answer, calls, verdict)
+        )
 
 
 def _told(talk: _Talk, reply: Reply) -> Answer | None:

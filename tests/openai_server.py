@@ -27,8 +27,8 @@ from itool_data.sources import load
 
 Ids = tuple[int, ...]
 LOWEST = -9999.0  # JSON has no infinity
-# A text, or native calls as (name, arguments as JSON text).
-Said = str | list[tuple[str, str]]
+# A text, or native calls as (name, arguments as JSON text), or the whole answer.
+Said = str | list[tuple[str, str]] | dict[str, Any]
 
 
 class RefusedError(Exception):
@@ -156,6 +156,8 @@ class OpenAIServer:
         length = sum(len(str(message["content"])) for message in body["messages"])
         self._fits(length, body.get("max_tokens", 1))
         said = self.chat(body)
+        if isinstance(said, dict):
+            return said
         message: dict[str, Any] = {"role": "assistant", "content": said if isinstance(said, str) else None}
         if not isinstance(said, str):
             message["tool_calls"] = [

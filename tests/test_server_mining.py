@@ -22,8 +22,11 @@ from toy_loop import write_config
 
 from itool_cli.main import app
 from itool_data.policy.load import Adapter, adapter_hash, find_model, write_identity
+from itool_data.policy.open import open_prompter
 from itool_data.policy.served import adapter_name
 from itool_data.run import open_run, write_run
+from itool_data.sample import Sample
+from itool_data.sources import load
 from itool_data.store.sql import query
 from itool_data.store.tables import Store
 
@@ -209,6 +212,33 @@ def test_a_server_that_stays_away_ends_in_one_line_and_keeps_what_is_finished(
     proxy.plan = lambda number, body: None
     assert mine(itool, run, proxy.url)[0] == 0
     assert kept < trees(run) and mined(run) == expected
+
+
+@pytest.mark.parametrize("what", ["scored", "drawn"])
+def test_a_sample_on_which_the_server_always_fails_is_set_aside_and_the_others_are_mined(
+    itool: Itool, toy: Toy, tmp_path: Path, proxied, expected: Rows, what: str
+) -> None:
+    trees = {tree["sample_id"]: tree for tree in expected["trees"]}
+    samples = [s for s in load(json.loads(toy.config.read_text())["loop"]["sources"][0]) if isinstance(s, Sample)]
+    bad = next(sample for sample in samples if sample.sample_id in trees)
+    prompt = open_prompter(open_settings(toy), find_model(open_settings(toy))).prompt_ids(bad)
+
+    def fail(number: int, body: bytes) -> Fault | None:
+        asked = json.loads(body)
+        is_it = list(asked["prompt"][: len(prompt)]) == list(prompt) and (what == "scored" or "seed" in asked)
+        return Fault("status", 500) if is_it else None
+
+    proxy = proxied(fail)
+    run = prepare(itool, toy, tmp_path / "run")
+    code, out, err = mine(itool, run, proxy.url, "--set", "model.patience=0.5")
+    assert not code, err
+    (reject,) = query(open_run(run).store, "SELECT stage, field, reason FROM rejects").to_pylist()
+    assert bad.sample_id in reject["field"] and "HTTP 500: overloaded" in reject["reason"]
+    assert reject["stage"] == ("perplexity" if what == "scored" else "mine")
+    assert ("1 samples set aside" in out) == (what == "drawn")
+    found = {tree["sample_id"]: tree for tree in mined(run)["trees"]}
+    del trees[bad.sample_id]
+    assert bad.sample_id not in found and {i: found[i] for i in trees} == trees
 
 
 @pytest.fixture(scope="module")

@@ -164,6 +164,20 @@ def check_sequence(prompt: Sequence[int], continuation: Sequence[int], context: 
         )
 
 
+class UnansweredError(ItoolError):
+    """A policy cannot work on one request, and can on others: a server that refuses it, or fails on it every time.
+
+    Attributes:
+        request_id: of the request, "" where log-probabilities were asked for.
+        reason: why.
+    """
+
+    def __init__(self, message: str, request_id: str, reason: str):
+        super().__init__(message)
+        self.request_id = request_id
+        self.reason = reason
+
+
 class Described(Protocol):
     """What is known of a policy without asking it anything: of the policy itself, or of several equal ones."""
 
@@ -189,7 +203,11 @@ class Policy(Described, Protocol):
         ...
 
     def step(self) -> list[Completion]:
-        """Move every request under way on by at most one token a draw; return those that are finished."""
+        """Move every request under way on by at most one token a draw; return those that are finished.
+
+        Raises:
+            UnansweredError: it drops a request on which it cannot work; the others go on at the next step.
+        """
         ...
 
     def release(self, group: str) -> None:
@@ -213,7 +231,11 @@ class Policy(Described, Protocol):
         ...
 
     def score(self, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Return the log-probability at temperature 1 of each continuation token after its prompt."""
+        """Return the log-probability at temperature 1 of each continuation token after its prompt.
+
+        Raises:
+            UnansweredError: it cannot work on one of them.
+        """
         ...
 
 

@@ -21,6 +21,7 @@ from itool_data.policy.base import (
     Gathering,
     PolicyId,
     Request,
+    UnansweredError,
     Usage,
     check_prompt,
     check_sequence,
@@ -28,7 +29,7 @@ from itool_data.policy.base import (
     ending,
 )
 from itool_data.policy.load import Adapter, BaseModel, load_tokenizer, policy_id
-from itool_data.policy.served import Served, listing, serve_adapter, served_models
+from itool_data.policy.served import Models, Served, serve_adapter, served_models
 from itool_data.policy.server import OPENING_PATIENCE, Ask, Refused, Server
 
 PATH = "/completions"
@@ -103,6 +104,7 @@ class ServerPolicy:
         # A scored sequence is all prompt to the server, which draws one token more.
         self._context = context - 1
         self._drawings: dict[str, _Drawing] = {}
+        self._unanswered: list[UnansweredError] = []  # to be raised by the next steps
 
     @property
     def policy_id(self) -> PolicyId:
@@ -134,20 +136,29 @@ class ServerPolicy:
             seed, drawing.asked = derive_seed(seed, drawing.pieces), min(PIECE, drawing.room - len(drawing.ids))
         body = self.body([*request.prompt, *drawing.ids], drawing.asked, request.temperature)
         body |= {"seed": seed % _SEEDS, "logprobs": 0, "return_token_ids": True, "ignore_eos": request.ignore_stop}
+        asked = drawing.asked
         key = f"{request.request_id}\x00{drawing.index}"
         self._drawings[key] = drawing
-        self._server.submit(key, Ask(PATH, body, _read_draw))
+        self._server.submit(key, Ask(PATH, body, lambda answer: _read_draw(answer, asked)))
 
     def step(self) -> list[Completion]:
-        """Wait for draws, not for long; return the requests that are finished."""
+        """Wait for draws, not for long; return the requests that are finished.
+
+        Raises:
+            UnansweredError: the server works, but does not complete a request, which is dropped.
+        """
+        if self._unanswered:
+            raise self._unanswered.pop()
         finished = []
         for key, drawn in self._server.step():
-            drawing = self._drawings.pop(key)
+            drawing = self._drawings.pop(key, None)
+            if drawing is None:  # of a request that was dropped
+                continue
             job = drawing.job
             if isinstance(drawn, Refused):
-                raise ItoolError(
-                    f"{self._server.base_url}: refuses to complete {job.request.request_id}: {drawn.reason}"
-                )
+                self._drawings = {k: other for k, other in self._drawings.items() if other.job is not job}
+                self._unanswered.append(self._does_not("complete", drawn, job.request.request_id))
+                continue
             draw = drawing.add(drawn)
             if draw is None:
                 self._ask_for_tokens(drawing)
@@ -159,6 +170,10 @@ class ServerPolicy:
         self.usage.steps += 1
         return finished
 
+    def _does_not(self, what: str, refused: Refused, request_id: str = "") -> UnansweredError:
+        message = f"{self._server.base_url}: does not {what} {request_id or 'a prompt'}: {refused.reason}"
+        return UnansweredError(message, request_id, refused.reason)
+
     def release(self, group: str) -> None:
         """Nothing is kept here; the server's cache forgets by itself."""
 
@@ -166,6 +181,7 @@ class ServerPolicy:
         """Drop every request under way; the server is told by the closed connections."""
         self._server.reset()
         self._drawings.clear()
+        self._unanswered.clear()
 
     def use(self, adapter: Adapter | None) -> bool:
         """It cannot."""
@@ -183,6 +199,7 @@ class ServerPolicy:
 
         Raises:
             ItoolError: if a prompt is empty, or prompt and continuation do not fit the context.
+            UnansweredError: the server works, but does not score a prompt.
         """
         options: dict[tuple[int, ...], list[int]] = {}
         whole: list[int] = []
@@ -193,13 +210,13 @@ class ServerPolicy:
             else:
                 whole.append(i)
         asks = [self._options(prompt, [continuations[i][0] for i in found]) for prompt, found in options.items()]
-        answers = self._server.ask(asks)
+        answers = self._server.ask_all(asks)
         for i in whole:
             # One at a time, which costs little as a prefill fills the machine: several in one batch end vLLM 0.32 on a
             # CPU where it serves adapters.
-            answers += self._server.ask([self._whole(prompts[i], continuations[i])])
+            answers += self._server.ask_all([self._whole(prompts[i], continuations[i])])
         if refused := next((a for a in answers if isinstance(a, Refused)), None):
-            raise ItoolError(f"{self._server.base_url}: refuses to score a prompt: {refused.reason}")
+            raise self._does_not("score", refused)
         self.usage.scored += sum(map(len, options)) + sum(len(prompts[i]) + len(continuations[i]) for i in whole)
         scores: list[list[float]] = [[] for _ in prompts]
         for found, logprobs in zip(options.values(), answers, strict=False):
@@ -256,15 +273,15 @@ def open_server_policy(settings: ModelSettings, base: BaseModel, adapter: Adapte
 _NO_MINING = "does not give {}, so its models can be evaluated but not mined; vLLM gives it"
 
 
-def _find_base(server: Server, models: list[Served], settings: ModelSettings, base: BaseModel) -> Served:
+def _find_base(server: Server, models: Models, settings: ModelSettings, base: BaseModel) -> Served:
     """The base model among a server's; by its own name or place, or by the name that the settings give it."""
     own = {settings.served_name} if settings.served_name else {settings.name, base.name, str(base.path)}
-    for model in models:
+    for model in models.listed:
         if not model.parent and (model.name in own or (model.root in own and not settings.served_name)):
             return model
     wanted = settings.served_name or base.name
     raise ItoolError(
-        f"{server.base_url}: serves {listing(models)}, and none of it is {wanted}; set model.served_name to the name "
+        f"{server.base_url}: serves {models}, and none of it is {wanted}; set model.served_name to the name "
         "under which it serves the run's base model"
     )
 
@@ -276,17 +293,19 @@ def _probe(server: Server, policy: ServerPolicy, base: BaseModel) -> None:
     """
     asked = {"top_k": 1, "logprobs": 0, "return_token_ids": True}
     # One attempt: an answer without token ids is no failure that would pass.
-    (answer,) = server.ask([Ask(PATH, policy.body(PROBE, 1, _HOT) | asked, _read_any)], OPENING_PATIENCE)
+    probe = Ask(PATH, policy.body(PROBE, 1, _HOT) | asked, _read_any)
+    answer = server.ask(probe, OPENING_PATIENCE)
     if isinstance(answer, Refused):
         raise ItoolError(
             f"{server.base_url}: does not complete a prompt as vLLM does, so it cannot be mined: {answer.reason}"
         )
     try:
-        drawn = _read_draw(answer)
+        drawn = _read_draw(answer, 1)
     except (ValueError, LookupError, TypeError):
         raise ItoolError(
             f"{server.base_url}: {_NO_MINING.format('token ids and log-probabilities (return_token_ids, logprobs)')}"
         ) from None
+    server.call_witness(probe)
     expected = load_tokenizer(base)(PROBE, add_special_tokens=False)["input_ids"]
     if list(drawn.prompt) != list(expected):
         raise ItoolError(
@@ -304,16 +323,19 @@ def _probe(server: Server, policy: ServerPolicy, base: BaseModel) -> None:
 
 
 def _read_any(answer: Any) -> Any:
-    return answer
+    """An answer that completes something, whatever it says of it."""
+    return answer if answer["choices"][0] else None
 
 
-def _read_draw(answer: Any) -> _Drawn:
-    """A draw of a completion; fails where it is none, as one that the server aborted."""
+def _read_draw(answer: Any, asked: int) -> _Drawn:
+    """A draw of a completion of at most `asked` tokens; fails where it is none, as one that the server aborted."""
     choice, usage = answer["choices"][0], answer.get("usage") or {}
     ids, logprobs = tuple(map(int, choice["token_ids"])), tuple(map(float, choice["logprobs"]["token_logprobs"]))
-    finish: FinishReason | str = choice["finish_reason"]
-    if not ids or len(ids) != len(logprobs) or finish not in ("stop", "length"):
-        raise ValueError(f"{len(ids)} token ids, {len(logprobs)} log-probabilities, finish_reason {finish!r}")
+    told = choice["finish_reason"]
+    if not ids or len(ids) != len(logprobs) or told in ("abort", "error"):
+        raise ValueError(f"{len(ids)} token ids, {len(logprobs)} log-probabilities, finish_reason {told!r}")
+    # A reason of the server's own: it ended where it need not.
+    finish: FinishReason = told if told in ("stop", "length") else "stop" if len(ids) < asked else "length"
     prompt = tuple(map(int, choice["prompt_token_ids"]))
     reused = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
     return _Drawn(Draw(ids, logprobs, finish), prompt, len(prompt) - reused, reused)

@@ -11,7 +11,7 @@ from typing import Any
 
 from itool_data.errors import ItoolError
 from itool_data.policy.load import Adapter, adapter_hash
-from itool_data.policy.server import OPENING_PATIENCE, Ask, Refused, Server
+from itool_data.policy.server import OPENING_PATIENCE, Ask, FailingError, Refused, Server
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,53 @@ class Served:
     context: int
 
 
-def served_models(server: Server) -> list[Served]:
-    """The models that a server lists; none if it lists nothing.
+@dataclass(frozen=True)
+class Models:
+    """A server's models as far as it lists them.
+
+    Attributes:
+        listed: none where it does not say.
+        instead: what it says in place of a list, "" where there is one.
+    """
+
+    listed: tuple[Served, ...]
+    instead: str = ""
+
+    def __str__(self) -> str:
+        """The models' names for an error message."""
+        names = ", ".join(model.name for model in self.listed)
+        return names or "no model that it lists" + (f" ({self.instead})" if self.instead else "")
+
+
+def served_models(server: Server) -> Models:
+    """The models that a server lists; many list none, and can be asked all the same by who knows a name.
 
     Raises:
-        ItoolError: it cannot be reached, or does not accept the key.
+        ItoolError: it cannot be reached.
     """
-    (answer,) = server.ask([Ask("/models", None, _read_models)], OPENING_PATIENCE)
-    return [] if isinstance(answer, Refused) else answer
+    try:
+        answer = server.ask(Ask("/models", None, _read_models), OPENING_PATIENCE)
+    except FailingError as error:
+        if not error.refused.status:
+            raise
+        answer = error.refused
+    return Models((), answer.reason) if isinstance(answer, Refused) else Models(answer)
 
 
-def _read_models(answer: Any) -> list[Served]:
-    return [
-        Served(str(m["id"]), str(m.get("root") or ""), str(m.get("parent") or ""), int(m.get("max_model_len") or 0))
-        for m in answer["data"]
-    ]
+def _read_models(answer: Any) -> tuple[Served, ...]:
+    """The models of a list that may be bare, and may hold entries that are none."""
+    models = answer["data"] if isinstance(answer, dict) else answer
+    return tuple(_served(model) for model in models if isinstance(model, dict) and model.get("id"))
+
+
+def _served(model: dict[str, Any]) -> Served:
+    context = model.get("max_model_len")
+    return Served(
+        str(model["id"]),
+        str(model.get("root") or ""),
+        str(model.get("parent") or ""),
+        context if isinstance(context, int) else 0,
+    )
 
 
 def adapter_name(adapter: Adapter) -> str:
@@ -53,7 +85,7 @@ def adapter_name(adapter: Adapter) -> str:
     return f"itool-{adapter.content}"
 
 
-def serve_adapter(server: Server, adapter: Adapter, models: list[Served]) -> str:
+def serve_adapter(server: Server, adapter: Adapter, models: Models) -> str:
     """See to it that the server serves an adapter; returns its name there.
 
     Args:
@@ -67,7 +99,7 @@ def serve_adapter(server: Server, adapter: Adapter, models: list[Served]) -> str
     """
     name, path = adapter_name(adapter), adapter.path.resolve()
     server.adapter = (name, str(path))
-    known = next((model for model in models if model.name == name), None)
+    known = next((model for model in models.listed if model.name == name), None)
     if known is None:
         refused = server.load_adapter()
         if refused is not None:
@@ -75,7 +107,8 @@ def serve_adapter(server: Server, adapter: Adapter, models: list[Served]) -> str
                 f"{server.base_url}: does not serve this run's adapter and does not load it ({refused.reason}); start "
                 f"vLLM with --enable-lora --lora-modules {name}={path}"
             )
-        if name not in {model.name for model in served_models(server)}:
+        now = served_models(server).listed
+        if now and name not in {model.name for model in now}:
             raise ItoolError(f"{server.base_url}: said that it loaded the adapter {name}, but does not list it")
     elif (Path(known.root) / "adapter_model.safetensors").is_file() and adapter_hash(
         Path(known.root)
@@ -85,8 +118,3 @@ def serve_adapter(server: Server, adapter: Adapter, models: list[Served]) -> str
             f"--lora-modules {name}={path}"
         )
     return name
-
-
-def listing(models: list[Served]) -> str:
-    """The models' names for an error message."""
-    return ", ".join(model.name for model in models) or "no model that it lists"

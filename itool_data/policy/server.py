@@ -2,11 +2,20 @@
 
 The requests run in one event loop in a thread of its own, so that they go on while the caller works, and can be dropped
 at any time. What may pass is tried again: 429 and 5xx (after the time that Retry-After names), timeouts, broken
-connections, answers that are cut off or hold not what was asked for. What the server takes exception to is not.
+connections, answers that are cut off or hold not what was asked for. What the server takes exception to is not. A
+request that waits to be sent again lets others go first.
+
+One bad request is told from a server that is down by a witness: the request that was answered last, or, before there is
+one, a request that the caller names. When a request is refused, or has failed for as long as the patience lasts, the
+witness is sent again. If it is not answered either, the server is down (or takes no requests like these), and the run
+ends with nothing set aside. If it is, the server works: a request that failed is sent once more, since the server may
+have come back only now, and what is not answered then is the caller's to set aside. A prompt that is too long needs no
+witness.
 
 httpx2, which huggingface_hub brings along, and not the package `openai`: that retries and honours Retry-After too, but
 gives up within seconds, does not see a cut-off body as a failure, and knows neither token ids nor adapters, which are
-vLLM's own fields. Left out: streaming, and what the requests hold (`openai.py`, `itool_eval.server_chat`).
+vLLM's own fields. Left out: streaming, what a server means by an error (`server_errors.py`), and what the requests hold
+(`openai.py`, `itool_eval.server_chat`).
 """
 
 import asyncio
@@ -14,11 +23,11 @@ import math
 import os
 import queue
 import random
-import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,6 +38,7 @@ import httpx2
 
 from itool_data.config import ModelSettings
 from itool_data.errors import ItoolError
+from itool_data.policy.server_errors import ServerError, error_in, error_of
 
 KEY = "OPENAI_API_KEY"
 ROWS = 64  # requests at once
@@ -36,9 +46,8 @@ STEP_SECONDS = 1.0  # a step returns after so long, finished requests or not
 CONNECT_SECONDS = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a request is tried again; doubled each time
 OPENING_PATIENCE = 10.0  # a server that is not there when a command starts is soon given up
-_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-_TOO_LONG = re.compile(r"context.?(length|size|window)|max_model_len|too long|too many tokens", re.IGNORECASE)
 _SHOWN = 300  # characters of what a server says
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
 Read = Callable[[Any], Any]
 
@@ -56,20 +65,37 @@ class Ask(NamedTuple):
 
 @dataclass(frozen=True)
 class Refused:
-    """A request that the server does not take and would not take again."""
+    """A request that a working server does not answer.
+
+    Attributes:
+        status: of its last answer, 0 if there was none.
+        reason: in the server's words.
+        too_long: the prompt is, or the reply that was asked for with it.
+        failed: it was tried again until the patience ended; otherwise the server takes exception to it.
+    """
 
     status: int
     reason: str
-    too_long: bool  # for the model's context
+    too_long: bool = False
+    failed: bool = False
+
+
+class FailingError(ItoolError):
+    """A request failed for as long as the patience lasts."""
+
+    def __init__(self, message: str, refused: Refused):
+        super().__init__(message)
+        self.refused = refused
 
 
 class _Passing(Exception):  # noqa: N818 - it is no error yet
     """A failure that may pass; `after`: the seconds that the server asks to wait."""
 
-    def __init__(self, what: str, after: float | None = None):
+    def __init__(self, what: str, after: float | None = None, status: int = 0):
         super().__init__(what)
         self.what = what
         self.after = after
+        self.status = status
 
 
 class Server:
@@ -97,6 +123,9 @@ class Server:
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=self.rows),
         )
         self._gate = asyncio.Semaphore(self.rows)
+        self._witness: Ask | None = None
+        self._asking_witness = asyncio.Lock()
+        self._worked = 0.0  # when the witness was last answered
         self._under_way: dict[str, Future[Any]] = {}
         self._ended: queue.SimpleQueue[tuple[str, Future[Any]]] = queue.SimpleQueue()
 
@@ -105,16 +134,20 @@ class Server:
         """Host and port, as rows name the server."""
         return self.base_url.partition("//")[2].partition("/")[0]
 
+    def call_witness(self, ask: Ask) -> None:
+        """Name a request that the server is likely to answer, for the time before it has answered any."""
+        self._witness = ask
+
     def submit(self, key: str, ask: Ask) -> None:
         """Send a request; `step` returns its answer with its key."""
-        future = self._under_way[key] = self._start(ask, self._patience)
+        future = self._under_way[key] = asyncio.run_coroutine_threadsafe(self._settle(ask), _loop())
         future.add_done_callback(lambda ended: self._ended.put((key, ended)))
 
     def step(self) -> list[tuple[str, Any]]:
         """Wait for answers, not for long; return those that came, each what its `read` made of it or `Refused`.
 
         Raises:
-            ItoolError: a request failed for longer than the patience lasts; every answer before was returned.
+            ItoolError: the server is down, or refuses all requests like these; every answer before was returned.
         """
         wait = STEP_SECONDS
         answers: list[tuple[str, Any]] = []
@@ -138,17 +171,24 @@ class Server:
             future.cancel()
         self._under_way.clear()
 
-    def ask(self, asks: Sequence[Ask], patience: float = math.inf) -> list[Any]:
-        """Send requests and wait for the answers to all of them, each what its `read` made of it or `Refused`.
+    def ask(self, ask: Ask, patience: float = math.inf) -> Any:
+        """Send a request on which no other depends, and wait for what its `read` makes of the answer, or `Refused`.
 
         Args:
-            asks: the requests.
-            patience: seconds that failed ones are tried again, if that is less than the settings allow.
+            ask: the request.
+            patience: seconds that it is tried again, if that is less than the settings allow.
 
         Raises:
-            ItoolError: a request failed for longer.
+            FailingError: it failed for longer.
         """
-        futures = [self._start(ask, min(patience, self._patience)) for ask in asks]
+        return self._wait([self._answer(ask, min(patience, self._patience))])[0]
+
+    def ask_all(self, asks: Sequence[Ask]) -> list[Any]:
+        """Send requests and wait for the answers to all of them, as `submit` and `step` do."""
+        return self._wait([self._settle(ask) for ask in asks])
+
+    def _wait(self, answers: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+        futures = [asyncio.run_coroutine_threadsafe(answer, _loop()) for answer in answers]
         try:
             return [future.result() for future in futures]
         finally:
@@ -159,28 +199,60 @@ class Server:
         """Have the server load the adapter under its name (vLLM, where it allows that); returns why it does not."""
         assert self.adapter
         name, path = self.adapter
-        (answer,) = self.ask([Ask("/load_lora_adapter", {"lora_name": name, "lora_path": path}, _nothing)])
+        answer = self.ask(Ask("/load_lora_adapter", {"lora_name": name, "lora_path": path}, _nothing))
         return answer if isinstance(answer, Refused) else None
 
-    def _start(self, ask: Ask, patience: float) -> Future[Any]:
-        return asyncio.run_coroutine_threadsafe(self._answer(ask, patience), _loop())
+    async def _settle(self, ask: Ask) -> Any:
+        """What comes of a request: its answer, or why a working server does not answer it.
+
+        Raises:
+            ItoolError: the server does not work.
+        """
+        try:
+            answer = await self._answer(ask, self._patience)
+        except FailingError as failure:
+            if not await self._works():
+                raise
+            return await self._last_try(ask, failure.refused)
+        if not isinstance(answer, Refused):
+            self._witness = ask
+        elif not answer.too_long and not await self._works():
+            raise ItoolError(f"{self.base_url}: refuses requests: {answer.reason}")
+        return answer
+
+    async def _works(self) -> bool:
+        """Whether the witness is answered now; asked once for all who want to know it at the same time."""
+        wanted = time.monotonic()
+        async with self._asking_witness:
+            if self._worked < wanted and self._witness is not None:
+                with suppress(FailingError):
+                    answer = await self._answer(self._witness, min(OPENING_PATIENCE, self._patience))
+                    if not isinstance(answer, Refused) or answer.too_long:
+                        self._worked = time.monotonic()
+            return self._worked >= wanted
+
+    async def _last_try(self, ask: Ask, refused: Refused) -> Any:
+        try:
+            return await self._answer(ask, 0.0)
+        except FailingError:
+            return refused
 
     async def _answer(self, ask: Ask, patience: float) -> Any:
         """Send a request again and again until it is answered, refused, or the patience is at its end."""
         pause, until = FIRST_PAUSE, 0.0
-        async with self._gate:
-            while True:
-                try:
+        while True:
+            try:
+                async with self._gate:
                     return await self._once(ask)
-                except _Passing as failure:
-                    now = time.monotonic()
-                    until = until or now + patience
-                    if now >= until or now + (failure.after or 0.0) > until:
-                        raise self._given_up(failure, patience) from None
-                    own = min(random.uniform(pause / 2, pause), until - now)
-                    wait = own if failure.after is None else failure.after
-                await asyncio.sleep(wait)
-                pause = min(2 * pause, LONGEST_PAUSE)
+            except _Passing as failure:
+                now = time.monotonic()
+                until = until or now + patience
+                if now >= until or now + (failure.after or 0.0) > until:
+                    raise self._given_up(failure, patience) from None
+                own = min(random.uniform(pause / 2, pause), until - now)
+                wait = own if failure.after is None else failure.after
+            await asyncio.sleep(wait)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _once(self, ask: Ask) -> Any:
         url = self.base_url + ask.path
@@ -195,21 +267,23 @@ class Server:
             raise _Passing(f"does not answer within {self._timeout:g} s (model.timeout)") from None
         except httpx2.RequestError:
             raise _Passing("breaks connections off") from None
-        status = response.status_code
-        if status in _AGAIN:
-            raise _Passing(f"answers HTTP {status}{self._told(response)}", _retry_after(response.headers))
-        if status in (401, 403):
-            known = f"the key in {KEY}" if self._key else f"requests without a key; set {KEY} in the environment"
-            raise ItoolError(f"{self.base_url}: answers HTTP {status}: it does not accept {known}")
         if not response.is_success:
-            told = self._told(response)
-            # A long text's end may be where the reason is.
-            refused = Refused(status, f"HTTP {status}{told}", bool(_TOO_LONG.search(response.text)))
-            return await self._refused(ask, refused)
-        try:
-            return ask.read(None if ask.read is _nothing else response.json())
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise _Passing(f"gives answers that cannot be used ({type(error).__name__}: {error})") from None
+            told, where = error_of(response.status_code, response.text), f"HTTP {response.status_code}"
+        else:
+            answer = None
+            try:
+                answer = None if ask.read is _nothing else response.json()
+                return ask.read(answer)
+            except _UNREADABLE as error:
+                in_it = error_in(answer)
+                if in_it is None:
+                    what = f"gives answers that cannot be used ({type(error).__name__}: {error})"
+                    raise _Passing(what, status=response.status_code) from None
+                told, where = in_it, f"HTTP {response.status_code} with an error"
+        reason = where + self._shown(told)
+        if told.may_pass:
+            raise _Passing(f"answers {reason}", _retry_after(response.headers), told.status)
+        return await self._refused(ask, Refused(told.status, reason, told.too_long))
 
     async def _refused(self, ask: Ask, refused: Refused) -> Refused:
         """A refusal; one that comes because the server has lost the adapter loads it and is no refusal."""
@@ -222,28 +296,26 @@ class Server:
             raise ItoolError(f"{self.base_url}: has lost the adapter {name} and does not load it: {again.reason}")
         raise _Passing(f"has lost the adapter {name}")
 
-    def _told(self, response: httpx2.Response) -> str:
+    def _shown(self, told: ServerError) -> str:
         """What a server says about an error, on one line, without the key that it may repeat."""
-        try:
-            body = response.json()
-            error = body.get("error", body)
-            text = error if isinstance(error, str) else error.get("message") or error.get("detail") or ""
-        except (ValueError, AttributeError):
-            text = response.text
-        text = " ".join(str(text).split())
+        text = " ".join(told.words.split())
         if self._key:
             text = text.replace(self._key, "…")
-        printable = "".join(c for c in text[:_SHOWN] if c.isprintable())
-        return f": {printable}" if printable else ""
+        text = "".join(c for c in text[:_SHOWN] if c.isprintable())
+        if told.status in (401, 403):
+            known = f"the key in {KEY}" if self._key else f"requests without a key; set {KEY} in the environment"
+            text = f"{text} (it does not accept {known})" if text else f"it does not accept {known}"
+        return f": {text}" if text else ""
 
-    def _given_up(self, failure: _Passing, patience: float) -> ItoolError:
+    def _given_up(self, failure: _Passing, patience: float) -> FailingError:
         if failure.after is not None and failure.after > patience:
             waited = f"and asks to wait {failure.after:.0f} s (Retry-After), more than model.patience allows"
         else:
             waited = f"and did so for {patience:g} s (model.patience)"
-        return ItoolError(
+        return FailingError(
             f"{self.base_url}: {failure.what}, {waited}; see to the server, then the same command goes on "
-            "from what was committed"
+            "from what was committed",
+            Refused(failure.status, f"the server {failure.what}, {waited}", failed=True),
         )
 
 

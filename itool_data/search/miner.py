@@ -1,19 +1,20 @@
 """Many trees over one policy: keeps it busy, answers each tree's coroutine, and turns finished trees into rows.
 
 A tree's result depends on its own seeds alone, so how many are open and in which order they are answered changes
-nothing but the time. Left out: where rows go (`itool_data.store`) and which samples are searched (`perplexity.py`).
+nothing but the time. A tree on which the policy cannot work is given up, and the others go on. Left out: where rows go
+(`itool_data.store`) and which samples are searched (`perplexity.py`).
 """
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from itool_data.config import Config
 from itool_data.fragments import Fragment, fragment_row
 from itool_data.kinds import SearchKind
-from itool_data.policy.base import Completion, Policy, PolicyId, Request
+from itool_data.policy.base import Completion, Policy, PolicyId, Request, UnansweredError
 from itool_data.prompt import Prompter
 from itool_data.search.mcts import best_of_n, mcts, sample_responses
 from itool_data.search.pairs import PairSet, best_and_worst, extract_pairs, most_and_least_probable
@@ -28,13 +29,18 @@ _GROW = {"mcts": mcts, "sample": sample_responses, "best-of-n": best_of_n}
 
 
 Growing = Generator[Request | Assess | Score, Answer, Grown]
+Q = TypeVar("Q", Assess, Score)
 
 
 @dataclass
 class Tree:
-    """A finished search and what it cost; the pairs are those that are kept."""
+    """A finished search and what it cost; the pairs are those that are kept.
+
+    One that was given up has a reason for that, and nothing that is of use.
+    """
 
     task: Task
+    given_up: str = ""
     root: Node = field(default_factory=Node)
     found: PairSet = field(default_factory=PairSet)
     pairs: list[Proved] = field(default_factory=list)
@@ -106,10 +112,19 @@ class Miner:
                 self._start(waiting.popleft())
             if not self._open and not self._finished:
                 return
-            for completion in self._policy.step():
-                self._answer(completion)
-            self._assess()
-            self._score()
+            try:
+                for completion in self._policy.step():
+                    self._answer(completion)
+            except UnansweredError as error:
+                self._give_up(self._open[_tree_of(error.request_id)], error.reason)
+            asked, self._asked = self._asked, []
+            while asked:  # an answer may lead to the next question
+                self._together(self._assess, asked)
+                asked, self._asked = self._asked, []
+            # A few, and draws go on between them.
+            to_score, self._to_score = self._to_score[:SCORED_AT_ONCE], self._to_score[SCORED_AT_ONCE:]
+            if to_score:
+                self._together(self._score, to_score)
             finished, self._finished = self._finished, []
             yield finished
 
@@ -126,7 +141,7 @@ class Miner:
         return Grown(root, self._pairs(root))
 
     def _answer(self, completion: Completion) -> None:
-        opened = self._open[completion.request_id.partition("/")[0]]
+        opened = self._open[_tree_of(completion.request_id)]
         tree = opened.tree
         tree.requests += 1
         tree.prefilled += completion.prefilled
@@ -134,28 +149,34 @@ class Miner:
         tree.decoded += sum(len(draw.ids) for draw in completion.draws)
         self._resume(opened, completion)
 
-    def _assess(self) -> None:
-        """Put all waiting self-evaluations to the judge together."""
-        while self._asked:
-            assert self._judge is not None
-            asked, self._asked = self._asked, []
-            before = self._judge.usage.scored
-            answers = iter(
-                self._judge.confidences(
-                    [(o.tree.task.sample, r, s) for o, a in asked for r, s in zip(a.responses, a.seeds, strict=True)]
-                )
-            )
-            tokens = self._judge.usage.scored - before
-            total = sum(len(a.responses) for _, a in asked)
-            for opened, assess in asked:
-                opened.tree.judged += round(tokens * len(assess.responses) / total)
-                self._resume(opened, [next(answers) for _ in assess.responses])
+    def _together(self, put: Callable[[list[tuple[_Open, Q]]], None], asked: list[tuple[_Open, Q]]) -> None:
+        """Put several trees' questions at once; where there is no answer, each alone, so that only one is given up."""
+        try:
+            put(asked)
+        except UnansweredError as error:
+            if len(asked) == 1:
+                self._give_up(asked[0][0], error.reason)
+                return
+            for one in asked:
+                self._together(put, [one])
 
-    def _score(self) -> None:
-        """Put a few of what waits for log-probabilities to the policy; draws go on between them."""
-        asked, self._to_score = self._to_score[:SCORED_AT_ONCE], self._to_score[SCORED_AT_ONCE:]
-        if not asked:
-            return
+    def _assess(self, asked: list[tuple[_Open, Assess]]) -> None:
+        """Put self-evaluations to the judge."""
+        assert self._judge is not None
+        before = self._judge.usage.scored
+        answers = iter(
+            self._judge.confidences(
+                [(o.tree.task.sample, r, s) for o, a in asked for r, s in zip(a.responses, a.seeds, strict=True)]
+            )
+        )
+        tokens = self._judge.usage.scored - before
+        total = sum(len(a.responses) for _, a in asked)
+        for opened, assess in asked:
+            opened.tree.judged += round(tokens * len(assess.responses) / total)
+            self._resume(opened, [next(answers) for _ in assess.responses])
+
+    def _score(self, asked: list[tuple[_Open, Score]]) -> None:
+        """Ask the policy for log-probabilities."""
         before = self._policy.usage.scored
         answers = self._policy.score([a.prompt for _, a in asked], [a.continuation for _, a in asked])
         tokens = self._policy.usage.scored - before
@@ -185,6 +206,14 @@ class Miner:
         proofs = [prove(pair, tree.root, sample, form) for pair in pairs]
         tree.pairs = [p for p in proofs if p.proved or not self._config.pairs.proved]
         tree.found.dropped.unproved = len(tree.found.pairs) - len(tree.pairs)
+        self._close(tree)
+
+    def _give_up(self, opened: _Open, reason: str) -> None:
+        opened.growth.close()
+        opened.tree.given_up = reason
+        self._close(opened.tree)
+
+    def _close(self, tree: Tree) -> None:
         del self._open[tree.task.tree_id]
         self._policy.release(tree.task.tree_id)
         self._finished.append(tree)
@@ -194,6 +223,10 @@ class Miner:
             return most_and_least_probable(root)
         extract = extract_pairs if self._search == "mcts" else best_and_worst
         return extract(root, lambda n: self._prompter.decode(n.step), self._config.pairs)
+
+
+def _tree_of(request_id: str) -> str:
+    return request_id.partition("/")[0]
 
 
 def tree_rows(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from itool_data.config import Config
 from itool_data.kinds import SearchKind
-from itool_data.policy.base import Policy, Request, generate
+from itool_data.policy.base import Policy, Request, UnansweredError, generate
 from itool_data.prompt import Tokenised
 from itool_data.search.miner import Miner, Tree
 from itool_data.search.task import Task
@@ -89,7 +89,18 @@ def measure_rates(policy: Policy, prompts: Sequence[Sequence[int]]) -> Rates:
         policy: to measure; it must have nothing under way.
         prompts: those to come, as token ids; a few, evenly chosen, are used.
     """
-    chosen = prompts[:: max(1, len(prompts) // RATE_PROMPTS)][:RATE_PROMPTS]
+    chosen = list(prompts[:: max(1, len(prompts) // RATE_PROMPTS)][:RATE_PROMPTS])
+    while True:
+        try:
+            return _rates(policy, chosen)
+        except UnansweredError as error:  # the search will set that one aside
+            policy.reset()
+            if len(chosen) == 1:
+                raise
+            del chosen[int(error.request_id.rpartition("/")[2] or 0)]
+
+
+def _rates(policy: Policy, chosen: Sequence[Sequence[int]]) -> Rates:
     policy.score([chosen[0][:32]], [chosen[0][:2]])  # the first call pays for threads and buffers
 
     def seconds(draws: int, tokens: int) -> tuple[float, int]:
@@ -117,7 +128,7 @@ def try_trees(desk: Desk, config: Config, tasks: Sequence[Task], search: SearchK
     finished: list[Tree] = []
     miner = Miner(desk.policy, desk.prompter, config, desk.judge(config, search), search)
     for trees in miner.run(deque(chosen)):
-        finished += trees
+        finished += [tree for tree in trees if not tree.given_up]
         if time.monotonic() - started > TRIAL_SECONDS:
             break
     seen = finished + miner.under_way

@@ -63,13 +63,13 @@ class MultiTurnDriver:
             while len(turns[-1]) <= MAX_STEPS:
                 said = yield Prompt(list(messages), form.tools(functions))
                 turns[-1].append(said.result)
-                step = len(messages)
-                messages.append(form.reply(said, step))
+                reply = form.reply(said, len(messages))
+                messages.append(reply)
                 calls = form.calls(said)
                 if not calls:
                     break
                 results = zip(calls, world().execute(calls), strict=True)
-                messages += [form.returned(step, i, call, result) for i, (call, result) in enumerate(results)]
+                messages += [form.returned(reply, i, call, result) for i, (call, result) in enumerate(results)]
             else:
                 break
         return turns
@@ -113,7 +113,7 @@ class _AsText:
         except DecodeError:
             return []
 
-    def returned(self, step: int, index: int, call: str, result: str) -> Message:
+    def returned(self, reply: Message, index: int, call: str, result: str) -> Message:
         return {"role": "tool", "name": call, "content": result}
 
 
@@ -133,11 +133,15 @@ class _Natively:
         return native.tools(functions, Language.PYTHON)
 
     def reply(self, said: Said, step: int) -> Message:
+        if said.calls and not self.calls(said):
+            # Nothing was called, and a server that reads arguments would refuse the rest of the conversation for them.
+            written = "\n".join(f"{name}({arguments})" for name, arguments in said.calls)
+            return {"role": "assistant", "content": f"{said.text}\n{written}".strip()}
         message: Message = {"role": "assistant", "content": said.text}
         if said.calls:
             message["tool_calls"] = [
-                {"id": _id(step, i), "type": "function", "function": {"name": name, "arguments": arguments}}
-                for i, (name, arguments) in enumerate(said.calls)
+                {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
+                for id_, (name, arguments) in zip(_ids(said, step), said.calls, strict=True)
             ]
         return message
 
@@ -148,10 +152,16 @@ class _Natively:
         except DecodeError:
             return []
 
-    def returned(self, step: int, index: int, call: str, result: str) -> Message:
-        return {"role": "tool", "tool_call_id": _id(step, index), "content": result}
+    def returned(self, reply: Message, index: int, call: str, result: str) -> Message:
+        return {"role": "tool", "tool_call_id": reply["tool_calls"][index]["id"], "content": result}
 
 
-def _id(step: int, index: int) -> str:
-    """What ties a result to its call; the step is the place of the reply among the messages."""
-    return f"call{step:04d}{index:02d}"
+def _ids(said: Said, step: int) -> list[str]:
+    """What ties results to a reply's calls: the server's ids, and ours where it gives none or one twice.
+
+    Ours have nine letters and digits, as Mistral's models want them; the step is the reply's place among the messages.
+    """
+    ids: list[str] = []
+    for i, given in enumerate(said.ids or [""] * len(said.calls)):
+        ids.append(given if given and given not in ids else f"c{step:05d}{i:03d}")
+    return ids
