@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from itool_data.config import Config
@@ -127,7 +128,7 @@ def open_run(folder: Path, config: Path | None = None, overrides: list[str] | No
     """
     if not (folder / "config.yaml").is_file():
         raise ItoolError(f"{folder}: no run here; make one with `itool data import SOURCE --run {folder}`")
-    settings = load_config(config or folder / "config.yaml", overrides or [])
+    settings = load_config(config, overrides or []) if config else _own_settings(folder, overrides or [])
     return Run(folder, settings, _store(folder, settings))
 
 
@@ -155,8 +156,9 @@ def write_run(folder: Path, config: Path | None, overrides: list[str], force: bo
     with held:
         # Settings first: a key that a command line holds by mistake is refused before the command is written down.
         own = folder / "config.yaml"
-        settings = load_config(config or (own if own.is_file() else None), overrides)
-        before = load_config(own, []) if own.is_file() else settings
+        made = own.is_file()
+        settings = load_config(config, overrides) if config or not made else _own_settings(folder, overrides)
+        before = _own_settings(folder, []) if made else settings
         me = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv[1:]), "since": _now()}
         _write(holder, json.dumps(me))
         store = _store(folder, before)
@@ -167,6 +169,17 @@ def write_run(folder: Path, config: Path | None, overrides: list[str], force: bo
             store.recover()
         _write(own, settings.to_yaml())
         yield Run(folder, settings, store)
+
+
+def _own_settings(folder: Path, overrides: list[str]) -> Config:
+    """A run's own settings; one from before there was `model.format` has the form that there was then."""
+    path = folder / "config.yaml"
+    settings = load_config(path, overrides)  # says what is wrong with the file
+    model = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("model") or {}
+    # A run writes its settings whole; where only some are there, a person wrote them.
+    if "format" in model or not {"name", "policy", "device", "rows", "tools"} <= model.keys():
+        return settings
+    return load_config(path, ["model.format=own", *overrides])
 
 
 def _store(folder: Path, settings: Config) -> Store:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import yaml
 from deltalake import DeltaTable, write_deltalake
 
 from itool_data.config_file import load_config
@@ -121,6 +122,20 @@ def test_a_training_that_stopped_fixes_no_settings(tmp_path: Path) -> None:
 def test_what_a_killed_training_goes_on_from_is_named_by_what_it_depends_on(change: str, same: bool) -> None:
     names = [identity(load_config(None, changes), *DEPENDS["warmup"]) for changes in ([], [change])]
     assert (names[0] == names[1]) == same
+
+
+def test_a_run_from_before_there_were_native_forms_keeps_its_own(tmp_path: Path) -> None:
+    with write_run(tmp_path, None, []) as run:
+        run.store.commit("warmup", {})
+    settings = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert settings["model"].pop("format") == "auto"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert open_run(tmp_path).config.model.format == "own"
+    with pytest.raises(ItoolError, match="own -> native"), write_run(tmp_path, None, ["model.format=native"]):
+        pass
+    with write_run(tmp_path, None, []) as run:
+        assert run.config.model.format == "own"
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["model"]["format"] == "own"
 
 
 def test_every_difference_is_named(tmp_path: Path) -> None:
