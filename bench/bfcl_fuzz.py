@@ -195,7 +195,7 @@ def main() -> None:
     }
     for scorer in scorers:  # reads the items, so that no output waits for them
         for category in scorer.categories:
-            scorer.knows(category, "")
+            scorer.copies(category, "")
     scorers[1].score("multi_turn_base", "multi_turn_base_0", [[], [], [], []])
     begin = time.perf_counter()
     summary: dict[str, Any] = {}

@@ -228,27 +228,32 @@ def score(
     benchmark: Annotated[Scorable, typer.Argument(help="Whose rules.")],
     results: Annotated[
         Path,
-        typer.Argument(help='A JSONL file of {"id", "category", "result"}, or a folder of official result files.'),
+        typer.Argument(
+            help='A JSONL file of {"id", "category", "result"}, an official result file or a folder of them.'
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the verdicts go, a JSON line each.")],
     report_quirks: Quirks = False,
 ) -> None:
     """Score outputs from anywhere; needs no model and no run."""
     from itool_cli.console import make_console
-    from itool_cli.eval_tables import show_quirks, show_rejects, show_scores
+    from itool_cli.eval_tables import show_forms, show_quirks, show_rejects, show_repeated, show_scores
     from itool_eval.benchmarks import NATIVE, bfcl_scorers, summarise, version_of
     from itool_eval.bfcl.score_file import score_results, write_verdicts
 
     console = make_console()
     version = version_of(benchmark.value)
     assert version
-    scored = score_results(results, bfcl_scorers(version, benchmark.value in NATIVE), version)
+    native_calls = benchmark.value in NATIVE
+    scored = score_results(results, bfcl_scorers(version, native_calls), version, native_calls)
     write_verdicts(scored.verdicts, out)
     show_rejects(console, scored.rejects)
-    if scored.verdicts:
+    show_forms(console, benchmark.value, scored)
+    show_repeated(console, str(results), scored.repeated)
+    if scored.verdicts and scored.comparable:
         show_scores(console, summarise(benchmark.value, scored.verdicts), scored.verdicts)
-    if report_quirks:
-        show_quirks(console, version, scored.verdicts)
+        if report_quirks:
+            show_quirks(console, version, scored.verdicts)
     console.print(f"{len(scored.verdicts)} verdicts: {out}", soft_wrap=True)
 
 
@@ -288,10 +293,10 @@ def compare(
 ) -> None:
     """Pair two policies item by item and decision by decision: what was fixed, what was broken, can that be chance."""
     from itool_cli.console import make_console
-    from itool_cli.eval_tables import show_comparison, show_decision_changes
+    from itool_cli.eval_tables import show_comparison, show_decision_changes, show_repeated
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
-    from itool_eval.compare import Outcome, compare, outcomes, read_outcomes
+    from itool_eval.compare import Outcome, compare, outcomes, read_outcomes, repeated
     from itool_eval.decisions import read_decisions
     from itool_eval.predictions import any_evaluated, read_evaluated
 
@@ -299,7 +304,9 @@ def compare(
         """Outcomes by benchmark (those of a file, which does not name its benchmark, under ""); decisions by split."""
         folder, _, policy = source.partition("::")
         if not Path(folder).is_dir():
-            return {"": read_outcomes(Path(source))}, {}
+            found_in_file = read_outcomes(Path(source))
+            show_repeated(console, source, repeated(found_in_file))
+            return {"": found_in_file}, {}
         run = open_run(Path(folder))
         decided = read_decisions(run, policy)
         own = bool(policy)  # a run's validation samples are asked of too many policies to guess whose answers are meant
@@ -310,6 +317,7 @@ def compare(
         by_benchmark = {evaluated.benchmark: outcomes(evaluated.verdicts) for evaluated in found}
         return by_benchmark, {decisions.split: decisions.outcomes for decisions in decided}
 
+    console = make_console()
     (left, decided), (right, decided_after) = load(before), load(after)
     items = {
         one or other: compare(left[one], right[other])
@@ -325,7 +333,6 @@ def compare(
     }
     if not items and not decisions:
         raise ItoolError(f"{before} and {after} have no item in common; compare outputs of the same benchmark")
-    console = make_console()
     for name, comparison in items.items():
         if name:
             console.rule(name)

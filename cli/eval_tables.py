@@ -4,7 +4,7 @@ Left out: every number, which `itool_eval` computes.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -13,8 +13,10 @@ from rich.text import Text
 from itool_data.sample import Reject
 from itool_eval.benchmarks import summarise
 from itool_eval.bfcl.categories import Version
+from itool_eval.bfcl.forms import NATIVE, PYTHON
 from itool_eval.bfcl.items import data_folder
 from itool_eval.bfcl.quirks import QuirkFinder, without
+from itool_eval.bfcl.score_file import Scored
 from itool_eval.compare import Change, Comparison
 from itool_eval.decisions import ALL, Decisions
 from itool_eval.errors import ErrorClass, error_table
@@ -24,6 +26,7 @@ from itool_eval.summary import Score, Summary
 from itool_eval.verdicts import Verdict
 
 SHOWN_REJECTS = 5
+SHOWN_REPEATED = 5
 BAR = 30  # characters of a bar that stands for all outputs
 PAPER = (
     "Table 1 of the paper is an earlier scoring era (A, September to October 2024: executed categories, another "
@@ -151,6 +154,43 @@ def show_rejects(console: Console, rejects: Sequence[Reject]) -> None:
         fields = Counter(reject.field for reject in rejects[SHOWN_REJECTS:])
         counts = ", ".join(f"{field} {n}" for field, n in fields.most_common())
         console.print(f"  … {sum(fields.values())} more, by what is wrong: {counts}")
+
+
+def show_forms(console: Console, benchmark: str, scored: Scored) -> None:
+    """Say how many results call in a form that is not read, and where these are most, that there is no score."""
+    if not scored.forms:
+        return
+    total, right = len(scored.verdicts), sum(verdict.valid for verdict in scored.verdicts)
+    forms, unread = ", ".join(f"{form} {n}" for form, n in scored.forms.most_common()), scored.forms.total()
+    console.print(
+        f"{unread} of {total} results make their calls in a form that {benchmark} does not read ({forms})."
+        " By its rules they make no call, but the official handler of their model may read them.",
+        markup=False,
+    )
+    if scored.comparable:
+        return
+    base = benchmark.removesuffix("-fc")
+    way_out = {PYTHON: f"; {base} reads calls as Python text", NATIVE: f"; {base}-fc reads native calls"}
+    known = way_out.get(scored.forms.most_common(1)[0][0], "; docs/bfcl.md §4 says which forms are read")
+    console.print(
+        f"Not comparable, so no score is shown ({right} of {total} are right by the rules of {benchmark}){known}.",
+        markup=False,
+    )
+
+
+def show_repeated(console: Console, source: str, repeated: Mapping[tuple[str, str], int]) -> None:
+    """Name the ids that come more often than the data has them."""
+    if not repeated:
+        return
+    named = ", ".join(f"{item_id} {n} times" for (_, item_id), n in list(repeated.items())[:SHOWN_REPEATED])
+    more = f" and {len(repeated) - SHOWN_REPEATED} more" if len(repeated) > SHOWN_REPEATED else ""
+    ids = f"{len(repeated)} ids come" if len(repeated) > 1 else "1 id comes"
+    console.print(
+        f"{source}: {ids} more often than the data has it ({named}{more}). Every line counts in what follows, so it is "
+        "a share of lines, not of items; keep one line an id for a score.",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _show_errors(console: Console, verdicts: Sequence[Verdict]) -> None:

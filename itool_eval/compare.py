@@ -56,6 +56,12 @@ def read_outcomes(path: Path) -> list[Outcome]:
     return found
 
 
+def repeated(found: Iterable[Outcome]) -> dict[tuple[str, str], int]:
+    """How often an id comes that comes more than once, by category and id; the data that is scored has each once."""
+    times = Counter((outcome.category, outcome.id) for outcome in found)
+    return {key: n for key, n in times.items() if n > 1}
+
+
 @dataclass(frozen=True)
 class Change:
     """The paired counts of some items, before and after.

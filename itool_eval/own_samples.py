@@ -41,9 +41,9 @@ class SampleScorer:
         self.categories = sorted({sample.source for sample in samples})
         self._samples = {sample.sample_id: sample for sample in samples}
 
-    def knows(self, category: str, item_id: str) -> bool:
-        """Whether a sample of this id is among them."""
-        return item_id in self._samples
+    def copies(self, category: str, item_id: str) -> int:
+        """How many samples have an id; 0: it is not known."""
+        return int(item_id in self._samples)
 
     def score(self, category: str, item_id: str, result: object) -> Verdict:
         """Decide on one reply to a known sample."""

@@ -1,4 +1,4 @@
-"""`itool eval`: files and folders scored, a run's answers stored, resumed, shown, compared and exported."""
+"""`itool eval`: a run's answers stored, resumed, shown, compared and exported (files: `eval/test_cli_score.py`)."""
 
 import contextlib
 import json
@@ -112,33 +112,6 @@ def filled(tmp_path: Path, bfcl: Benchmark) -> Path:
 def test_help_imports_nothing_heavy(itool: Command) -> None:
     for name in ("run", "score", "show", "compare", "export"):
         assert "Usage" in itool("eval", name, "--help")
-
-
-def test_score_a_file_names_bad_lines_and_writes_verdicts(itool: Command, tmp_path: Path, bfcl: Benchmark) -> None:
-    rows = [
-        {"id": "simple_0", "category": "simple", "result": GOOD},
-        {"id": "simple_0", "category": "simple", "result": "[f(a=1)]"},
-        {"id": "live_simple_106-63-0", "category": "live_simple", "result": "no"},
-        *({"id": "simple_x", "category": "simple", "result": GOOD} for _ in range(7)),
-    ]
-    results, out = tmp_path / "results.jsonl", tmp_path / "verdicts.jsonl"
-    results.write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    said = itool("eval", "score", "bfcl-v3", results, "--out", out, "--report-quirks")
-    assert "7 lines cannot be scored" in said and "results.jsonl" in said and "simple_x" in said
-    assert "2 more, by what is wrong: id 2" in said
-    assert "era C" in said and "50.00" in said and "only some items run" in said
-    assert "Tool Name" in said and "no call attempted 1" in said
-    assert "no answer can pass" in said and "live_simple_106-63-0" in said
-    assert [json.loads(line)["valid"] for line in out.read_text("utf-8").splitlines()] == [True, False, False]
-
-
-def test_score_a_folder_of_official_files(itool: Command, tmp_path: Path, bfcl: Benchmark) -> None:
-    folder = tmp_path / "result" / "model"
-    folder.mkdir(parents=True)
-    (folder / "BFCL_v3_simple_result.json").write_text(json.dumps({"id": "simple_0", "result": GOOD}), "utf-8")
-    said = itool("eval", "score", "bfcl-v3", tmp_path, "--out", tmp_path / "v.jsonl")
-    assert "1 verdicts" in said and "100.00" in said
-    assert "cannot be read" in itool("eval", "score", "bfcl-v3", "absent", "--out", tmp_path / "v.jsonl", code=1)
 
 
 def test_answers_are_stored_whole_and_resumed(tmp_path: Path, bfcl: Benchmark) -> None:

@@ -1,11 +1,15 @@
 """SQL over a version of a run's tables: DuckDB views on that version's own Parquet files, never a glob.
 
 Files on an object store are read through delta-rs, as Arrow data sets, of which DuckDB takes the columns and rows that
-it needs. Left out: writing, and anything across runs (attach the files yourself: `Store.files`).
+it needs. A statement can read these tables and nothing else: DuckDB may open their files only, and a statement that
+could write to them is none that is run. Left out: writing, and anything across runs (attach the files yourself:
+`Store.files`).
 """
 
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -20,6 +24,16 @@ from itool_data.store.tables import Commit, Store, log_table
 
 # Errors of the statement itself; any other may come from a damaged file, and only then are all files looked at.
 MISTAKES = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+# A pivot over the values of a column is two statements to DuckDB, and so is what it is part of: a COPY, for one.
+PIVOTS = ("PIVOT", "PIVOT_WIDER", "SELECT", "FROM", "WITH")
+ASK = "ask with SELECT, DESCRIBE, SUMMARIZE or SHOW TABLES"
+# Extensions would be looked for outside, and a Python variable of this module is no table.
+CLOSED = (
+    "SET enable_external_access = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET python_enable_replacements = false",
+)
 
 
 def query(store: Store, sql: str, as_of: int | None = None, parameters: list[Any] | None = None) -> pa.Table:
@@ -34,7 +48,7 @@ def query(store: Store, sql: str, as_of: int | None = None, parameters: list[Any
         parameters: values for `?` in the statement.
 
     Raises:
-        ItoolError: if the statement is wrong, with DuckDB's own first line.
+        ItoolError: if the statement is wrong, with DuckDB's own first line, or asks for more than rows of the tables.
     """
     commits = store.log(as_of)
     files = store.files(commits[-1] if commits else None)
@@ -43,9 +57,17 @@ def query(store: Store, sql: str, as_of: int | None = None, parameters: list[Any
     except MISTAKES as error:
         raise ItoolError(f"SQL: {_first_line(error)}") from None
     except duckdb.Error as error:
-        damaged = [file for paths in files.values() for file in paths if not _readable(file, store.filesystem)]
+        # Refused is what is none of the tables' files, and one of them that is lost.
+        refused = isinstance(error, duckdb.PermissionException)
+        damaged = [
+            file
+            for paths in files.values()
+            for file in paths
+            if not (Path(file).exists() if refused else _readable(file, store.filesystem))
+        ]
         if not damaged:
-            raise ItoolError(f"SQL: {_first_line(error)}") from None
+            hint = "; only the run's own tables can be read (SHOW TABLES lists them)" if refused else ""
+            raise ItoolError(f"SQL: {_first_line(error)}{hint}") from None
     for file in damaged:
         print(f"warning: {file} is damaged and left out; restore it from a copy to get its rows back", file=sys.stderr)
     whole = {name: [f for f in paths if f not in damaged] for name, paths in files.items()}
@@ -63,6 +85,11 @@ def _run(
     parameters: list[Any] | None,
 ) -> pa.Table:
     with duckdb.connect() as connection:
+        _check(connection, sql)
+        own_files = [] if filesystem is not None else [file for paths in files.values() for file in paths]
+        connection.execute(f"SET allowed_paths = [{_quoted(own_files)}]")
+        for setting in CLOSED:
+            connection.execute(setting)
         for name, schema in SCHEMAS.items():
             seen = TABLES[name].seen
             whole = f"all_{name}" if seen else name
@@ -70,7 +97,7 @@ def _run(
                 # DuckDB would need an extension to read them itself.
                 connection.register(whole, dataset(files[name], schema, format="parquet", filesystem=filesystem))
             elif files[name]:
-                listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files[name])
+                listed = _quoted(files[name])
                 rows = f"SELECT * FROM read_parquet([{listed}])"
                 # Files are in the order of their commits, forwards or backwards, so the oldest is at an end.
                 if any(_lacks_columns(file, schema) for file in {files[name][0], files[name][-1]}):
@@ -83,10 +110,30 @@ def _run(
             if seen:
                 connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM "{whole}" {seen}')
         connection.register("log", log_table(commits))
-        result = connection.sql(sql, params=parameters or [])
-        if result is None:
-            raise ItoolError("SQL: the statement gives no rows; ask with SELECT, DESCRIBE or SHOW TABLES")
-        return result.to_arrow_table()
+        connection.execute("SET lock_configuration = true")
+        return connection.sql(sql, params=parameters or []).to_arrow_table()
+
+
+def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Let through one statement that asks for rows."""
+    statements = connection.extract_statements(sql)
+    if not statements:
+        raise ItoolError(f"SQL: an empty statement gives no rows; {ASK}")
+    if len(statements) > 1:
+        raise ItoolError(f"SQL: {len(statements)} statements; give one at a time")
+    try:
+        kind = statements[0].type
+    except ValueError:  # one that DuckDB's Python side has no name for, such as UPDATE EXTENSIONS
+        kind = duckdb.StatementType.INVALID
+    offset = next(offset for offset, token in duckdb.tokenize(sql) if token == duckdb.token_type.keyword)
+    word = re.split(r"\W", sql.encode()[offset:].decode(), maxsplit=1)[0].upper()  # offsets count bytes
+    if kind == duckdb.StatementType.SELECT or (kind == duckdb.StatementType.MULTI and word in PIVOTS):
+        return
+    raise ItoolError(f"SQL: {word} is refused, as the tables can only be read; {ASK}, and write rows with --out FILE")
+
+
+def _quoted(files: Sequence[str]) -> str:
+    return ", ".join("'" + file.replace("'", "''") + "'" for file in files)
 
 
 def _lacks_columns(file: str, schema: pa.Schema) -> bool:

@@ -48,9 +48,9 @@ class ApiBankScorer:
             lambda category: {item.id: item for item in load_items(folder, category)}
         )
 
-    def knows(self, category: str, item_id: str) -> bool:
-        """Whether a level has a sample."""
-        return item_id in self.items(category)
+    def copies(self, category: str, item_id: str) -> int:
+        """How many samples of a level have an id; 0: it is not known."""
+        return int(item_id in self.items(category))
 
     def score(self, category: str, item_id: str, result: object) -> Verdict:
         """Decide on one reply to a known sample.

@@ -45,9 +45,9 @@ class MultiTurnScorer:
         self._items = cache(lambda name: {item.id: item for item in load_multi_turn_items(data, name)})
         self._simulators = cache(lambda: Simulators(data))
 
-    def knows(self, category: str, item_id: str) -> bool:
-        """Whether a category has an item."""
-        return item_id in self._items(category)
+    def copies(self, category: str, item_id: str) -> int:
+        """How many items of a category have an id; 0: it is not known."""
+        return int(item_id in self._items(category))
 
     def score(self, category: str, item_id: str, result: object) -> Verdict:
         """Decide on one conversation of a known item: a list of turns, each a list of the replies' texts.

@@ -39,11 +39,13 @@ def tools(functions: Iterable[dict[str, JSON]], language: Language) -> tuple[dic
 
 
 def decode(result: object) -> list[Call]:
-    """Read a result's calls; their order is the reply's.
+    """Read a result's calls; their order is the reply's. An empty reply is an empty list of calls, as officially.
 
     Raises:
         DecodeError: it is a text, or the arguments of a call are not JSON.
     """
+    if result == "":
+        return []
     if not isinstance(result, list):
         raise DecodeError("no native call")
     calls = []

@@ -1,19 +1,22 @@
 """Outputs from a file or a folder of official result files -> verdicts, one line each in the same order.
 
-A line that cannot be scored is named and set aside, the rest goes on. Left out: what decides (`single_turn.py`), and
-what the verdicts add up to (`aggregate.py`).
+A line that cannot be scored is named and set aside, the rest goes on. With the verdicts comes what a score over them
+would hide: results in a form that is not read here, and ids that come too often. Left out: what decides
+(`single_turn.py`), and what the verdicts add up to (`aggregate.py`).
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from itool_data.errors import ItoolError
 from itool_data.sample import Reject
-from itool_eval.bfcl.categories import Version
+from itool_eval.bfcl.categories import CATEGORIES, Checker, Version
+from itool_eval.bfcl.forms import other_form
 from itool_eval.bfcl.items import id_number
 from itool_eval.errors import first_class
 from itool_eval.verdicts import Verdict
@@ -24,21 +27,37 @@ class Scorer(Protocol):
 
     categories: list[str]
 
-    def knows(self, category: str, item_id: str) -> bool:
-        """Whether a category has an item."""
+    def copies(self, category: str, item_id: str) -> int:
+        """How many items of a category have an id; 0: it is not known."""
         ...
 
     def score(self, category: str, item_id: str, result: object) -> Verdict:
         """Decide on one result of a known item; raises ItoolError for one that cannot be scored."""
         ...
 
+    def calls(self, category: str, result: object) -> Sequence[Any] | None:
+        """The calls (name and arguments each) that a result makes, None if it cannot be read."""
+        ...
+
 
 @dataclass
 class Scored:
-    """The verdicts on some outputs, in their order, and what was set aside."""
+    """The verdicts on some outputs, in their order, and what is the matter with the outputs.
+
+    Attributes:
+        verdicts: one an output.
+        rejects: lines that cannot be scored.
+        forms: how many results make their calls in which form that is not read; they are wrong, or abstain, by the
+            rules, though the official handler of their model may read them.
+        comparable: whether most results, of those where a call is wanted, are in the form that is read.
+        repeated: how often an id comes that comes more often than the data has it, by category and id.
+    """
 
     verdicts: list[Verdict] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    forms: Counter[str] = field(default_factory=Counter)
+    comparable: bool = True
+    repeated: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,30 +69,45 @@ class _Line:
     category: str | None = None
 
 
-def score_results(results: Path, scorers: Iterable[Scorer], version: Version) -> Scored:
+def score_results(results: Path, scorers: Iterable[Scorer], version: Version, native_calls: bool = False) -> Scored:
     """Score every output of a JSONL file or of a folder of official result files.
 
     Args:
-        results: a file of lines {"id", "category", "result"}, or a folder that holds official result files
-            (`BFCL_v3_<category>_result.json`, lines {"id", "result"}) of one model.
+        results: a file of lines {"id", "category", "result"}, an official result file
+            (`BFCL_v3_<category>_result.json`, lines {"id", "result"}), or a folder that holds some of one model.
         scorers: who decides; each category goes to the first one that scores it.
-        version: whose official files to read; those of other versions are left alone.
+        version: whose official files to read; those of other versions in a folder are left alone.
+        native_calls: the scorers read native calls, not calls as text.
 
     Raises:
-        ItoolError: there is nothing to read, or the folder holds two files of one category.
+        ItoolError: there is nothing to read, it is of another version, or the folder holds two files of one category.
     """
     by_category: dict[str, Scorer] = {}
     for scorer in scorers:
         for category in scorer.categories:
             by_category.setdefault(category, scorer)
     scored = Scored()
+    # All results and those in another form, each by whether a call is wanted there.
+    results_by, unread_by = Counter[bool](), Counter[bool]()
     for line in _lines(results, version.prefix):
         if not line.text.strip():
             continue
         try:
-            scored.verdicts.append(_score_line(line, by_category))
+            verdict, result = _score_line(line, by_category)
         except _BadLineError as error:
             scored.rejects.append(Reject("bfcl results", line.file.name, line.number, error.field, error.reason))
+            continue
+        scored.verdicts.append(verdict)
+        wants_call = CATEGORIES[version][verdict.category].checker is not Checker.IRRELEVANCE
+        results_by[wants_call] += 1
+        form = other_form(result, native_calls)
+        if form and not by_category[verdict.category].calls(verdict.category, result):
+            scored.forms[form] += 1
+            unread_by[wants_call] += 1
+    wanted = results_by[True] > 0  # where no call is wanted at all, all results decide
+    scored.comparable = 2 * unread_by[wanted] <= results_by[wanted]
+    times = Counter((verdict.category, verdict.id) for verdict in scored.verdicts)
+    scored.repeated = {(c, i): n for (c, i), n in times.items() if n > by_category[c].copies(c, i)}
     return scored
 
 
@@ -119,6 +153,9 @@ def write_official_results(results: Iterable[tuple[str, str, Any]], folder: Path
     return files
 
 
+_OFFICIAL = re.compile(r"(?P<prefix>BFCL_v\d+)_(?P<category>\w+?)_result")
+
+
 class _BadLineError(Exception):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)
@@ -127,13 +164,24 @@ class _BadLineError(Exception):
 
 
 def _lines(results: Path, prefix: str) -> Iterator[_Line]:
-    for file, category in _official_files(results, prefix) if results.is_dir() else [(results, None)]:
+    found = _official_files(results, prefix) if results.is_dir() else [(results, _category_of(results, prefix))]
+    for file, category in found:
         try:
             with file.open("rb") as lines:
                 for number, text in enumerate(lines, 1):
                     yield _Line(file, number, text, category)
         except OSError as error:
             raise ItoolError(f"{file}: cannot be read ({error.strerror}); give a JSONL file or a folder") from error
+
+
+def _category_of(file: Path, prefix: str) -> str | None:
+    """The category in an official result file's name; None for a file of another name."""
+    name = _OFFICIAL.search(file.name)
+    if name and name["prefix"] != prefix:
+        raise ItoolError(
+            f"{file}: a result file of {name['prefix']}, not of {prefix}; score it by that version's rules"
+        )
+    return name["category"] if name else None
 
 
 def _official_files(folder: Path, prefix: str) -> list[tuple[Path, str | None]]:
@@ -150,7 +198,8 @@ def _official_files(folder: Path, prefix: str) -> list[tuple[Path, str | None]]:
     return [(file, category) for category, file in found.items()]
 
 
-def _score_line(line: _Line, by_category: dict[str, Scorer]) -> Verdict:
+def _score_line(line: _Line, by_category: dict[str, Scorer]) -> tuple[Verdict, object]:
+    """The verdict on a line, and its result."""
     try:
         row = json.loads(line.text)
     except (ValueError, RecursionError) as error:
@@ -164,10 +213,10 @@ def _score_line(line: _Line, by_category: dict[str, Scorer]) -> Verdict:
     if category not in by_category:
         raise _BadLineError("category", f"{category!r} is not one that is scored here ({', '.join(by_category)})")
     scorer = by_category[category]
-    if not scorer.knows(category, item_id):
+    if not scorer.copies(category, item_id):
         raise _BadLineError("id", f"{category} has no item {item_id!r}")
     try:
-        return scorer.score(category, item_id, row["result"])
+        return scorer.score(category, item_id, row["result"]), row["result"]
     except ItoolError as error:
         raise _BadLineError("result", str(error)) from error
 

@@ -4,6 +4,7 @@ Decoding, then the checker; for (ir)relevance only whether the reply decodes int
 Left out: multi-turn items.
 """
 
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -39,21 +40,24 @@ class SingleTurnScorer:
         # An id that stands for two items is an (ir)relevance one, where no verdict depends on the item.
         self._native = native_calls
         prepared = native.renamed if native_calls else (lambda item: item)
-        self._items = cache(lambda name: {item.id: prepared(item) for item in load_items(data, version, name)})
+        loaded = cache(lambda name: load_items(data, version, name))
+        self._items = cache(lambda name: {item.id: prepared(item) for item in loaded(name)})
+        self._copies = cache(lambda name: Counter(item.id for item in loaded(name)))
 
-    def knows(self, category: str, item_id: str) -> bool:
-        """Whether a category has an item."""
-        return item_id in self._items(category)
+    def copies(self, category: str, item_id: str) -> int:
+        """How many items of a category have an id; 0: it is not known."""
+        return self._copies(category)[item_id]
 
     def score(self, category: str, item_id: str, result: object) -> Verdict:
         """Decide on one reply to a known item.
 
         Raises:
-            ItoolError: the result is neither a reply's text nor, where they are native, its calls.
+            ItoolError: the result is neither a reply's text nor, where they are native, its calls; null is no reply,
+                which is wrong or abstains like any that does not decode.
         """
         item: Item = self._items(category)[item_id]
-        if not isinstance(result, str | list if self._native else str):
-            kind = "a text or a list of calls" if self._native else "a text"
+        if not isinstance(result, str | list | None if self._native else str | None):
+            kind = "a text or a list of calls" if self._native else f"a text; {self.version}-fc scores native calls"
             raise ItoolError(f"a {type(result).__name__} for {item_id}; the result of a single-turn item is {kind}")
         rules = CATEGORIES[self.version][category]
         if not rules.has_answers:
@@ -98,7 +102,7 @@ class SingleTurnScorer:
 
     def _attempts(self, result: object) -> bool:
         """Whether a result is a call in some form, well-formed or not."""
-        return bool(result) if isinstance(result, list) else not self._native and attempts_call(str(result))
+        return bool(result) if isinstance(result, list) else not self._native and attempts_call(str(result or ""))
 
     def _attempt_note(self, result: object) -> Note:
         return "" if self._attempts(result) else "no call attempted"
