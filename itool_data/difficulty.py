@@ -5,7 +5,7 @@ they are tried in the order hard, easy, and medium is the rest. Left out: making
 the paper says and its thresholds do not give.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from itool_data.sample import Sample, canonical_json
@@ -24,7 +24,7 @@ class Criteria:
 
 def criteria(sample: Sample) -> Criteria:
     """Count what the difficulty is made of; b is in characters, of the tools as the samples table stores them."""
-    tools = canonical_json([asdict(tool) for tool in sample.tools])
+    tools = canonical_json([vars(tool) for tool in sample.tools])
     return Criteria(a=len(sample.tools), b=len(tools), c=len(sample.calls))
 
 

@@ -7,7 +7,7 @@ Left out: how a sample becomes a prompt (`prompt.py`) and how response text beco
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -88,8 +88,8 @@ class Sample:
     def sample_id(self) -> str:
         """16 hex digits of the SHA-256 over messages, tools and target: equal content is one sample."""
         content = {
-            "messages": [asdict(m) for m in self.messages],
-            "tools": [asdict(t) for t in self.tools],
+            "messages": [vars(m) for m in self.messages],
+            "tools": [vars(t) for t in self.tools],
             "target": self.target,
         }
         return hashlib.sha256(canonical_json(content).encode("utf-8", "surrogatepass")).hexdigest()[:16]

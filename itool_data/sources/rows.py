@@ -9,8 +9,7 @@ of this folder) and how tools are normalised (`tools.py`).
 import ast
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON, Item, Note, Reject, Sample
@@ -129,12 +128,16 @@ def parse_literal(text: str, field: str) -> JSON:
 def _unstorable(sample: Sample) -> BadRowError | None:
     """Say why a sample could not be written as UTF-8 JSON text: tables hold nothing else."""
     try:
-        json.dumps(asdict(sample), ensure_ascii=False, allow_nan=False, default=sorted).encode()
+        json.dumps(vars(sample), ensure_ascii=False, allow_nan=False, default=_parts).encode()
     except UnicodeEncodeError:
         return BadRowError("row", "an unpaired surrogate is no text")
     except (ValueError, TypeError) as error:
         return BadRowError("row", f"a value that JSON cannot hold: {error}")
     return None
+
+
+def _parts(value: Any) -> Any:
+    return sorted(value) if isinstance(value, frozenset) else vars(value)
 
 
 def no_constant(name: str) -> NoReturn:

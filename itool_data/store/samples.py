@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
-from itool_data.difficulty import criteria, difficulty
+from itool_data.difficulty import criteria, level
 from itool_data.errors import ItoolError
 from itool_data.sample import AcceptedCall, Message, Reject, Sample, Tool, ToolCall
 from itool_data.store.sql import query
@@ -20,12 +19,12 @@ def sample_row(sample: Sample) -> dict[str, Any]:
         "source": sample.source,
         "source_id": sample.source_id,
         "split": sample.split,
-        "messages": json.dumps([asdict(m) for m in sample.messages]),
-        "tools": json.dumps([asdict(t) for t in sample.tools]),
+        "messages": json.dumps([vars(m) for m in sample.messages]),
+        "tools": json.dumps([vars(t) for t in sample.tools]),
         "target": sample.target,
-        "calls": json.dumps([asdict(c) for c in sample.calls]),
-        "accepted": json.dumps([{**asdict(c), "optional": sorted(c.optional)} for c in sample.accepted]),
-        "difficulty": difficulty(sample),
+        "calls": json.dumps([vars(c) for c in sample.calls]),
+        "accepted": json.dumps([{**vars(c), "optional": sorted(c.optional)} for c in sample.accepted]),
+        "difficulty": level(measured),
         "a": measured.a,
         "b": measured.b,
         "c": measured.c,
@@ -34,7 +33,7 @@ def sample_row(sample: Sample) -> dict[str, Any]:
 
 def reject_row(reject: Reject, stage: str) -> dict[str, Any]:
     """A row of `rejects`; `stage` is the command that set it aside."""
-    return {"stage": stage, **asdict(reject)}
+    return {"stage": stage, **vars(reject)}
 
 
 def read_samples(store: Store, where: str, parameters: Sequence[Any] = ()) -> list[Sample]:
