@@ -130,6 +130,14 @@ def test_over_seeds_pairs_by_item_and_its_interval_shrinks_with_items():
     assert mean == pytest.approx(0.25) and narrow.high - narrow.low < (few.high - few.low) / 3
 
 
+def test_over_seeds_takes_items_that_only_one_seed_has_too():
+    other = [Outcome("simple", f"other_{i}", right, None) for i, right in enumerate((False, False, True))]
+    mended = [Outcome("simple", f"other_{i}", True, None) for i in range(3)]
+    same = outcomes(True, False)
+    mean, interval = over_seeds([(same, same), (other, mended)])
+    assert mean == pytest.approx(2 / 5) and interval.low < 2 / 5 < interval.high
+
+
 def test_the_report_shows_what_is_there_and_names_what_is_not(tmp_path):
     results = Results(tmp_path)
     assert "Not run yet, seed 1: tune-easy-to-hard-0.0005," in report(first.PLAN, results)

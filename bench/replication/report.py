@@ -142,21 +142,24 @@ def over_seeds(pairs: Sequence[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> 
     Items of a group, as the next steps along one sample are, are drawn together.
 
     Args:
-        pairs: each seed's outcomes before and after; only items that all of them have count.
+        pairs: each seed's outcomes before and after. An item that several seeds have counts once, by the mean of its
+            changes; the samples that a round searched are other ones in each.
     """
-    by_item = [
-        ({(o.category, o.id): o.valid for o in before}, {(o.category, o.id): o.valid for o in after})
-        for before, after in pairs
-    ]
-    items = sorted(set.intersection(*(set(one) for pair in by_item for one in pair)))
-    group_of = {(o.category, o.id): o.group or f"{o.category}/{o.id}" for o in pairs[0][0]}
-    groups = {group: place for place, group in enumerate(dict.fromkeys(group_of[item] for item in items))}
+    changes_of: dict[tuple[str, str], list[float]] = {}
+    group_of: dict[tuple[str, str], str] = {}
+    for before, after in pairs:
+        known = {(o.category, o.id): o.valid for o in before}
+        for o in after:
+            item = (o.category, o.id)
+            if item in known:
+                changes_of.setdefault(item, []).append(float(o.valid) - float(known[item]))
+                group_of[item] = o.group or f"{o.category}/{o.id}"
+    groups = {group: place for place, group in enumerate(sorted(set(group_of.values())))}
     # [groups]: the sum of a group's items' mean changes over the seeds, and how many items that is.
     changes, counts = np.zeros(len(groups)), np.zeros(len(groups))
-    for item in items:
-        place = groups[group_of[item]]
-        changes[place] += np.mean([float(after[item]) - float(before[item]) for before, after in by_item])
-        counts[place] += 1
+    for item, own in changes_of.items():
+        changes[groups[group_of[item]]] += np.mean(own)
+        counts[groups[group_of[item]]] += 1
     drawn = np.random.default_rng(42).integers(len(groups), size=(DRAWS, len(groups)))
     low, high = np.percentile(changes[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (2.5, 97.5))
     return float(changes.sum() / counts.sum()), Interval(float(low), float(high))
