@@ -257,8 +257,8 @@ def test_a_stage_that_fails_says_why_and_counts_its_time(itool: Itool, tmp_path:
 
 
 def test_bad_input(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
-    one_line(itool("run"), "needs --config FILE")
-    one_line(itool("run", "--run", tmp_path / "none"), "needs --config FILE")
+    one_line(itool("run"), "needs settings (such as laptop")
+    one_line(itool("run", "--run", tmp_path / "none"), "needs settings (such as laptop")
     assert not (tmp_path / "none").exists()
     one_line(itool("run", tmp_path / "none.yaml"), "none.yaml: no such config file")
     folder = run_until(toy_run, "evaluate-0", tmp_path / "run")
@@ -267,5 +267,5 @@ def test_bad_input(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
     )
     one_line(itool("run", "--run", folder, "--from", "mine"), "--from mine: no such stage")
     one_line(itool("run", "--run", folder, "--from", "mine-2"), "--from mine-2: perplexity-1 before it is not finished")
-    one_line(itool("run", "--run", folder, "--set", "warmup.epochs=1"), "warmup.epochs: 6 -> 1", "--force")
+    one_line(itool("run", "--run", folder, "--set", "warmup.epochs=1"), "warmup.epochs: 10 -> 1", "--force")
     assert stages(folder)[-1] == ("evaluate-0", True)
