@@ -473,9 +473,9 @@ PRINTED = "\n".join(json.dumps(json.loads(line), indent=2) for line in LINES.spl
         ("a.jsonl", "\n".join(f"[{line}]" for line in LINES.split("\n")).encode()),
         ("A.JSONL", LINES.encode()),
         ("a.ndjson", LINES.encode()),
-        ("a.jsonl.gz", gzip.compress(LINES.encode())),
-        ("a.JSON.GZ", gzip.compress(ARRAY.encode("utf-16"))),
-        ("a.jsonl", gzip.compress(LINES.encode())),
+        ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)),
+        ("a.JSON.GZ", gzip.compress(ARRAY.encode("utf-16"), mtime=0)),
+        ("a.jsonl", gzip.compress(LINES.encode(), mtime=0)),
     ],
 )
 def test_rows_are_read_in_whatever_form_the_file_has(tmp_path, name, raw):
@@ -493,7 +493,7 @@ def test_rows_are_read_in_whatever_form_the_file_has(tmp_path, name, raw):
         (b"[1", "expected JSON rows, invalid JSON: Expecting ',' delimiter: line 1"),
         (b"3", "expected rows, found a number"),
         (ARRAY.encode()[:-20], "expected JSON rows, invalid JSON"),
-        (gzip.compress(LINES.encode())[:60], "cannot read the data set: Compressed file ended"),
+        (gzip.compress(LINES.encode(), mtime=0)[:60], "cannot read the data set: Compressed file ended"),
         (b"\xff\xfe\x00", "invalid UTF-16"),
         (b"\x89PNG\r\n\x1a\n\x00", "expected JSON rows, invalid UTF-8 at byte 0"),
     ],
