@@ -13,8 +13,8 @@ from pathlib import Path
 
 from itool_data.sample import JSON, Item, Message, Note, Sample, Tool, ToolCall
 from itool_data.sources.files import read_file, stem
-from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, read_hub, unused_columns
-from itool_data.sources.tools import check_offered, tool
+from itool_data.sources.rows import BadRowError, convert, expect, get, json_list, read_hub, unused_columns
+from itool_data.sources.tools import check_offered, function
 from itool_data.sources.turns import NOT_LEARNT, Turn, call_of, has_thought, learnt, read_turn
 
 COLUMNS = frozenset({"messages", "tools", "functions", "system", "id", "tool_choice", "parallel_tool_calls"})
@@ -41,13 +41,13 @@ def read_from_hub(name: str, split: str) -> Iterator[Item]:
 
 def _read_row(source: str, row: dict[str, JSON], line: int) -> Iterator[Sample | Note | BadRowError]:
     yield from unused_columns(row, COLUMNS)
-    tools = tuple(_tool(item, f"tools[{i}]") for i, item in enumerate(_tools(row)))
+    tools = tuple(function(item, f"tools[{i}]") for i, item in enumerate(_tools(row)))
     system = row.get("system")
     history = [Message("system", expect(system, str, "system"))] if system else []
     if "messages" not in row:
         hint = "; rows with conversations are read by sharegpt:PATH" if "conversations" in row else ""
         raise BadRowError("messages", f"missing{hint}")
-    for i, message in enumerate(_list(row["messages"], "messages")):
+    for i, message in enumerate(json_list(row["messages"], "messages")):
         field = f"messages[{i}]"
         message = expect(message, dict, field)
         role = get(message, "role", str, field)
@@ -89,22 +89,9 @@ def _sample(
     return Sample(source, source_id, before, tools, turn.text, turn.calls)
 
 
-def _list(value: JSON, field: str) -> list[JSON]:
-    """A list, which may be JSON text; missing, null and empty ones are none."""
-    if isinstance(value, str) and value.strip():
-        value = parse_json(value, field)
-    return expect(value or [], list, field)
-
-
 def _tools(row: dict[str, JSON]) -> list[JSON]:
     """The functions on offer."""
-    return _list(row.get("tools"), "tools") or _list(row.get("functions"), "functions")
-
-
-def _tool(item: JSON, field: str) -> Tool:
-    item = expect(item, dict, field)
-    function = get(item, "function", dict, field) if item.get("function") is not None else item
-    return tool(function.get("name"), function.get("description"), function.get("parameters"), field)
+    return json_list(row.get("tools"), "tools") or json_list(row.get("functions"), "functions")
 
 
 def _calls(message: dict[str, JSON], field: str) -> tuple[ToolCall, ...]:
@@ -112,7 +99,7 @@ def _calls(message: dict[str, JSON], field: str) -> tuple[ToolCall, ...]:
     if older:
         return (call_of(older, f"{field}.function_call"),)
     inside = f"{field}.tool_calls"
-    return tuple(call_of(item, f"{inside}[{i}]") for i, item in enumerate(_list(message.get("tool_calls"), inside)))
+    return tuple(call_of(item, f"{inside}[{i}]") for i, item in enumerate(json_list(message.get("tool_calls"), inside)))
 
 
 def _text(message: dict[str, JSON], field: str) -> str:

@@ -112,6 +112,17 @@ def parse_json(text: str, field: str) -> JSON:
         raise BadRowError(field, f"invalid JSON: {error}") from error
 
 
+def json_list(value: JSON, field: str) -> list[JSON]:
+    """A list, which may be JSON text; missing, null and empty ones are none.
+
+    Raises:
+        BadRowError: it is something else.
+    """
+    if isinstance(value, str) and value.strip():
+        value = parse_json(value, field)
+    return expect(value or [], list, field)
+
+
 def parse_literal(text: str, field: str) -> JSON:
     """Parse a Python literal (nothing is evaluated) into a JSON value.
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON, Item, Message, Note, Role, Sample, Tool, ToolCall
 from itool_data.sources.files import read_file, stem
-from itool_data.sources.rows import BadRowError, convert, expect, get, parse_json, unused_columns
-from itool_data.sources.tools import check_offered, tool
+from itool_data.sources.rows import BadRowError, convert, expect, get, json_list, parse_json, unused_columns
+from itool_data.sources.tools import check_offered, function
 from itool_data.sources.turns import NOT_LEARNT, Turn, call_of, has_thought, learnt, read_turn
 
 CALL = "function_call"
@@ -113,13 +113,4 @@ def _tools(row: dict[str, JSON], texts: list[str]) -> tuple[Tool, ...]:
     written, inside = row.get("tools"), "tools"
     if not written and (found := next(filter(None, map(TOOLS_IN_TEXT.search, texts)), None)):
         written, inside = found[1], "tools in the system text"
-    if isinstance(written, str) and written.strip():
-        written = parse_json(written, inside)
-    items = expect(written or [], list, inside)
-    return tuple(_tool(item, f"{inside}[{i}]") for i, item in enumerate(items))
-
-
-def _tool(item: JSON, field: str) -> Tool:
-    item = expect(item, dict, field)
-    item = get(item, "function", dict, field) if item.get("function") is not None else item
-    return tool(item.get("name"), item.get("description"), item.get("parameters"), field)
+    return tuple(function(item, f"{inside}[{i}]") for i, item in enumerate(json_list(written, inside)))

@@ -49,6 +49,17 @@ def tool(name: JSON, description: JSON, parameters: JSON, field: str) -> Tool:
     return Tool(name, expect(description or "", str, f"{field}.description"), schema)
 
 
+def function(item: JSON, field: str) -> Tool:
+    """Make a Tool of {type: function, function: {name, description, parameters}}, or of the inner object alone.
+
+    Raises:
+        BadRowError: it is none.
+    """
+    item = expect(item, dict, field)
+    inner = get(item, "function", dict, field) if item.get("function") is not None else item
+    return tool(inner.get("name"), inner.get("description"), inner.get("parameters"), field)
+
+
 def normalise(schema: dict[str, JSON], field: str) -> dict[str, JSON]:
     """Give a schema, and all schemas in it, the type names of JSON schema.
 

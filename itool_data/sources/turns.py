@@ -148,6 +148,4 @@ def _objects(text: str, field: str) -> tuple[ToolCall, ...]:
 
 def _is_call(item: JSON) -> bool:
     inner = item.get("function", item) if isinstance(item, dict) else None
-    return (
-        isinstance(inner, dict) and isinstance(inner.get("name"), str) and bool({"arguments", "parameters"} & {*inner})
-    )
+    return isinstance(inner, dict) and isinstance(inner.get("name"), str) and any(key in inner for key in ARGUMENTS)
