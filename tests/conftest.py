@@ -15,6 +15,8 @@ from outcomes import Itool, Outcome
 from toy_loop import write_config
 
 from itool_cli.main import app, main
+from itool_data.assets import bfcl_data
+from itool_data.errors import ItoolError
 from itool_data.run import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +32,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real test data at {folder} (set ITOOL_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bfcl_items() -> None:
+    """Skips where BFCL's items cannot be had."""
+    try:
+        bfcl_data()
+    except ItoolError as error:
+        pytest.skip(f"no BFCL data: {error}")
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAIServer]:
+    """A server that knows no sample, for tests that say what it answers."""
+    server = OpenAIServer({}, lambda text: []).start()
+    server.context = 100_000
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Benchmarks answered by an OpenAI-compatible server: what it is asked, what is stored, and that a key is nowhere."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,11 @@ from fault_proxy import Fault
 from openai_server import OpenAIServer, RefusedError, Said
 from outcomes import Itool, one_line
 
-from itool_data.assets import bfcl_data
 from itool_data.errors import ItoolError
 from itool_data.run import open_run
 from itool_data.store.sql import query
+
+pytestmark = pytest.mark.usefixtures("bfcl_items")
 
 KEY = "sk-not-to-be-seen-0123456789"
 GOOD = "[calculate_triangle_area(base=10, height=5)]"
@@ -21,22 +21,6 @@ GOOD = "[calculate_triangle_area(base=10, height=5)]"
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def data() -> None:
-    try:
-        bfcl_data()
-    except ItoolError as error:
-        pytest.skip(f"no BFCL data: {error}")
-
-
-@pytest.fixture
-def server() -> Iterator[OpenAIServer]:
-    server = OpenAIServer({}, lambda text: []).start()
-    server.context = 100_000
-    yield server
-    server.stop()
 
 
 def evaluate(itool: Itool, run: Path, url: str, *options: object, benchmark: str = "bfcl-v3") -> tuple[int, str, str]:

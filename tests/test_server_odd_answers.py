@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +9,10 @@ import pytest
 from openai_server import OpenAIServer, RefusedError, Said
 from outcomes import Itool, one_line
 
-from itool_data.assets import bfcl_data
-from itool_data.errors import ItoolError
 from itool_data.run import open_run
 from itool_data.store.sql import query
 
-
-@pytest.fixture(scope="module", autouse=True)
-def data() -> None:
-    try:
-        bfcl_data()
-    except ItoolError as error:
-        pytest.skip(f"no BFCL data: {error}")
-
-
-@pytest.fixture
-def server() -> Iterator[OpenAIServer]:
-    server = OpenAIServer({}, lambda text: []).start()
-    server.context = 100_000
-    yield server
-    server.stop()
+pytestmark = pytest.mark.usefixtures("bfcl_items")
 
 
 def evaluate(
