@@ -24,7 +24,7 @@ def import_(
         str,
         typer.Argument(
             help="toolace, xlam, bfcl[:SHARE] (SHARE of the training half is set aside for validation), apibank:PATH, "
-            "seal_tools:PATH, sharegpt:PATH, toolrl:PATH, toolace:PATH, xlam:PATH, FILE.jsonl (OpenAI form: messages + "
+            "seal_tools:PATH, sharegpt:PATH, toolrl:PATH, toolace:PATH, toolace-system[:PATH], xlam:PATH, FILE.jsonl (OpenAI form: messages + "
             "tools), or hf:USER/NAME[:SPLIT]."
         ),
     ],
