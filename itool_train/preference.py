@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itool_data.errors import ItoolError
-from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_device, load_tokenizer, policy_id
+from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_device, policy_id
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.open import open_prompter
-from itool_data.prompt import Prompter
 from itool_data.rejects import record_rejects
 from itool_data.run import FREE, Run
 from itool_data.sample import Reject, canonical_json
 from itool_data.store.sql import query
 from itool_train.checkpoints import even_points, keep_adapter, last_checkpoint, write_json
-from itool_train.lessons import material, pairs_of, right_steps
+from itool_train.lessons import check_tokenizer, material, of_policy, pairs_of, right_steps
 from itool_train.losses import takes_pairs
 from itool_train.step_pairs import StepPair, divide, ordered_updates
 
@@ -132,8 +131,8 @@ def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
     # `pairs.proved` may have been set after a search that kept others too.
     sql = "SELECT * FROM pairs WHERE round = ? AND (proved OR NOT ?) ORDER BY pair_id"
     rows = query(run.store, sql, None, [round_, run.config.pairs.proved]).to_pylist()
-    own = _of_policy(run, rows, base, policy, round_) if rows else []
-    _check_tokenizer(own, base, policy)
+    own = of_policy(run, rows, base, policy, round_) if rows else []
+    check_tokenizer(own, base, policy)
     pairs = pairs_of(run, own) if takes_pairs(settings) else []
     if settings.loss == "nll":
         pairs = [replace(pair, rejected=(), rejected_span=None) for pair in pairs]
@@ -158,36 +157,6 @@ def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
         )
     updates = ordered_updates(training, settings.batch, settings.epochs, run.config.seed)
     return Prepared(round_, start, policy, updates, validation, len(training), len(too_long), len(rows) - len(own))
-
-
-def _of_policy(run: Run, rows: list[dict[str, Any]], base: BaseModel, policy: str, round_: int) -> list[dict[str, Any]]:
-    """The pairs that the policy's own search gave."""
-    bare = str(policy_id(base, None))
-    makers = sorted({row["policy"] for row in rows})
-    for maker in makers:
-        if maker != bare and not maker.startswith(f"{bare}+"):
-            raise ItoolError(
-                f"{run.folder}: pairs of round {round_} are of {maker}, but the base model is {bare}: their token ids "
-                "are of another model; set model.name to it"
-            )
-    own = [row for row in rows if row["policy"] == policy]
-    if not own:
-        raise ItoolError(
-            f"{run.folder}: the pairs of round {round_} are of {', '.join(makers)}, but the round starts from "
-            f"{policy}; `itool mine --run {run.folder} --round {round_}` mines with it"
-        )
-    return own
-
-
-def _check_tokenizer(rows: list[dict[str, Any]], base: BaseModel, policy: str) -> None:
-    prompter = Prompter(load_tokenizer(base))
-    for row in rows:
-        for ids, text in ((row["chosen_ids"], row["chosen_text"]), (row["rejected_ids"], row["rejected_text"])):
-            if prompter.decode(ids) != text:
-                raise ItoolError(
-                    f"pair {row['pair_id']}: {row['policy']} wrote {text!r}, but the tokenizer of {policy} reads its "
-                    f"ids as {prompter.decode(ids)!r}; use the tokenizer that the pairs were mined with"
-                )
 
 
 def _context(base: BaseModel) -> int:
