@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 from fault_proxy import Fault, FaultProxy
+from hub_server import TOKEN, HubServer
 from openai_server import OpenAIServer
 from outcomes import Itool, Outcome
 from toy_loop import write_config
@@ -50,6 +53,24 @@ def server() -> Iterator[OpenAIServer]:
     server.context = 100_000
     yield server
     server.stop()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A Hub on loopback that the client in this process talks to."""
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    with HubServer(folder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        # What HF_ENDPOINT and HF_HUB_DISABLE_XET set before the import.
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
+        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+        server.shutdown()
 
 
 @pytest.fixture

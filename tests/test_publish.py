@@ -2,11 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +30,6 @@ from itool_data.store.sql import query
 
 SECRET = "held out: "  # begins the question of the one sample of the split `test`
 REPO = "me/toy"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A Hub on loopback that the client in this process talks to."""
-    folder = tmp_path / "objects"
-    folder.mkdir()
-    with HubServer(folder) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        # What HF_ENDPOINT and HF_HUB_DISABLE_XET set before the import.
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
-        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +113,11 @@ def test_the_folder_holds_every_trained_on_row_and_nothing_held_out(one_round: P
         "pairs": n, "steps": n, "trees": scripted_mine.SAMPLES, "sft_easy": scripted_mine.SAMPLES,
     }  # fmt: skip
     stored = query(store, "SELECT * FROM pairs WHERE pair_id <> 'leak' ORDER BY pair_id").to_pylist()
-    assert tables["steps"].to_pylist() == stored
+    assert all(re.fullmatch(r"python-[0-9a-f]{12}", row["form"]) for row in tables["steps"].to_pylist())
+    settings = query(store, "SELECT tree_id, config_hash FROM trees").to_pylist()
+    of_tree = {row["tree_id"]: row["config_hash"] for row in settings}
+    assert all(row["config_hash"] == of_tree[row["tree_id"]] for row in tables["steps"].to_pylist())
+    assert tables["steps"].drop(["config_hash", "form"]).to_pylist() == stored
     for pair, row in zip(tables["pairs"].to_pylist(), stored, strict=True):
         assert pair["pair_id"] == row["pair_id"]
         assert pair["prompt"][-1]["content"].startswith("call f with ")

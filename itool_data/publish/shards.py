@@ -23,6 +23,7 @@ from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
 from itool_data.native import openai_tools
 from itool_data.prompt import ToolStyle, prompt_messages
+from itool_data.publish.same_form import form_of
 from itool_data.run import Run
 from itool_data.sample import Sample
 from itool_data.store.samples import read_samples
@@ -52,7 +53,10 @@ SCORES = pa.schema(
     }
 )
 TRAINED_ON = "SEMI JOIN (SELECT sample_id FROM samples WHERE split = 'train') USING (sample_id)"
-PAIRS = f"SELECT * FROM pairs {TRAINED_ON} WHERE round = ? ORDER BY pair_id"
+PAIRS = f"""
+    SELECT pairs.*, trees.config_hash FROM pairs {TRAINED_ON} LEFT JOIN trees USING (tree_id)
+    WHERE pairs.round = ? ORDER BY pair_id
+"""
 TREES = f"""
     WITH grown AS (
         SELECT tree_id, list(struct_pack(
@@ -119,7 +123,7 @@ def write_shards(
     Returns:
         The shards, of each config in the order of their rows.
     """
-    style = run.config.model.tools
+    style, form = run.config.model.tools, form_of(run.config.model)
     written: list[Shard] = []
 
     def write(config: str, since: int, tables: Iterator[pa.Table] | Sequence[pa.Table]) -> None:
@@ -133,6 +137,7 @@ def write_shards(
     by_id = {sample.sample_id: sample for sample in samples}
     for round_ in found:
         steps = query(run.store, PAIRS, as_of, [round_])
+        steps = steps.append_column("form", pa.array([form] * steps.num_rows, pa.string()))
         write("pairs", round_, (pairs_table(part, by_id, style) for part in _parts(steps)))
         write("steps", round_, _parts(steps))
         write("trees", round_, _parts(query(run.store, TREES, as_of, [round_])))
