@@ -170,13 +170,13 @@ def _behaviour(
 
     known = query(
         run.store,
-        "SELECT count(*) AS n, avg(requests) AS r, avg(tokens_decoded) AS d, sum(pairs) AS p FROM trees "
-        "WHERE config_hash = ? AND policy = ? AND search = ?",
+        "SELECT count(*) AS n, avg(requests) AS r, avg(tokens_decoded) AS d, coalesce(avg(tokens_judged), 0) AS j, "
+        "sum(pairs) AS p FROM trees WHERE config_hash = ? AND policy = ? AND search = ?",
         None,
         [run.config.hash(*tree_sections(search)), str(pool.policy_id), search],
     ).to_pylist()[0]
     if known["n"] >= TRIAL_TREES:
-        return Behaviour(known["n"], int(known["p"]), known["r"], known["d"])
+        return Behaviour(known["n"], int(known["p"]), known["r"], known["d"], known["j"])
     with console.status("calibrating on a few trees"):
         config = run.config
         return pool.ask(lambda desk: try_trees(desk, config, wanted, search))
@@ -191,7 +191,7 @@ def _search(
     from itool_data.jobs import Found
 
     aside: list[str] = []
-    fact = dict.fromkeys(("trees", "requests", "pairs"), 0.0)
+    fact = dict.fromkeys(("trees", "requests", "pairs", "judge_tokens"), 0.0)
     before = pool.usage.decoded
     with Meter(console, "search", "trees").live() as meter:
         meter.update(0, len(wanted))
@@ -203,6 +203,7 @@ def _search(
                 fact["trees"] += 1
                 fact["requests"] += tree.requests
                 fact["pairs"] += tree.pairs
+                fact["judge_tokens"] += tree.judged
             # Trees finish late and plans are never right: whichever of the two shares is larger is nearer the truth.
             decoded = pool.usage.decoded - before
             behind = decoded / max(plan.decode_tokens, 1)
