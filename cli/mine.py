@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from itool_data.hardness import Buffer
     from itool_data.prompt import Prompter
     from itool_data.run import Run
+    from itool_data.sample import Reject
     from itool_data.search.plan import Behaviour, Plan
     from itool_data.search.task import Task
     from itool_data.workers.pool import Pool
@@ -81,12 +82,14 @@ def measure_round(console: "Console", run: "Run", pool: "Pool", buffer: "Buffer"
     from itool_cli.progress import Meter
     from itool_data import hardness
 
-    if buffer.missing:
+    aside: list[Reject] = []
+    if buffer.missing or buffer.rejects:
         with Meter(console, "perplexity", "samples").live() as meter:
-            hardness.measure(run, pool, buffer, round_, meter.update)
+            aside += hardness.measure(run, pool, buffer, round_, meter.update)
     if buffer.undrawn:
         with Meter(console, "pass rates", "samples").live() as meter:
-            hardness.draw_pass_rates(run, pool, buffer, round_, meter.update)
+            aside += hardness.draw_pass_rates(run, pool, buffer, round_, meter.update)
+    _say_aside(console, [reject.reason for reject in aside])
 
 
 def mine_round(
@@ -185,7 +188,6 @@ def _behaviour(
 def _search(
     console: "Console", run: "Run", pool: "Pool", wanted: "Sequence[Task]", search: "SearchKind", plan: "Plan"
 ) -> dict[str, float]:
-    from itool_cli.console import visible
     from itool_cli.progress import Meter
     from itool_data import mining
     from itool_data.jobs import Found
@@ -210,6 +212,12 @@ def _search(
             share = max(min(behind, BELIEVED), fact["trees"] / len(wanted))
             note = f"{fact['pairs']:.0f} pairs, {decoded:,} tokens"
             meter.update(int(fact["trees"]) + len(aside), len(wanted), note, share)
-    if aside:
-        console.print(f"{len(aside)} samples set aside (table rejects), the first: {visible(aside[0])}")
+    _say_aside(console, aside)
     return fact
+
+
+def _say_aside(console: "Console", reasons: Sequence[str]) -> None:
+    from itool_cli.console import visible
+
+    if reasons:
+        console.print(f"{len(reasons)} samples set aside (table rejects), the first: {visible(reasons[0])}")

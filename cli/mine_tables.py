@@ -82,7 +82,7 @@ def show_summary(console: Console, run: Run, round_: int) -> None:
         f"{dropped['q'] or 0} whose chosen step is not good enough, {dropped['u'] or 0} not proved",
     )
     aside = query(
-        run.store, "SELECT count(*) AS n FROM rejects WHERE stage IN ('warmup', 'perplexity', 'mine')"
+        run.store, "SELECT count(*) AS n FROM rejects WHERE stage IN ('warmup', 'perplexity', 'pass-rate', 'mine')"
     ).to_pylist()[0]["n"]
     if aside:
         console.print(f"set aside: {aside} samples; the table rejects says why")
