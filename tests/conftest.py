@@ -15,8 +15,8 @@ from fault_proxy import Fault, FaultProxy
 from hub_server import TOKEN, HubServer
 from openai_server import OpenAIServer
 from outcomes import Itool, Outcome
-from toy_loop import write_config
 
+from bench.toy_loop import write_config
 from itool_cli.main import app, main
 from itool_data.assets import bfcl_data
 from itool_data.errors import ItoolError
@@ -106,7 +106,7 @@ def itool(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[b
 
 @pytest.fixture(scope="session")
 def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two rounds at toy size; tests change copies of it (`toy_loop.run_until`)."""
+    """A finished run of two rounds at toy size; tests change copies of it (`bench.toy_loop.run_until`)."""
     folder = tmp_path_factory.mktemp("toy")
     code = app(["run", str(write_config(folder)), "--run", str(folder / "run")], standalone_mode=False)
     assert not code

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import prefork
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +11,7 @@ from outcomes import Itool, one_line
 from pair_run import make_run, pair_row, pair_rows
 from toys import toy_sample
 
+from bench import prefork
 from itool_data.policy.load import find_model
 from itool_data.policy.open import open_prompter
 from itool_data.publish.same_form import form_name

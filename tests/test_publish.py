@@ -180,9 +180,10 @@ def trl_tokenizer() -> Any:
 def test_trl_trains_on_the_tokens_that_were_mined(published: Path, tmp_path: Path) -> None:
     """For a step that ends its response; for another, TRL adds the end of turn that the card warns of."""
     from datasets import load_dataset
-    from toys import tiny_model
     from transformers import AutoModelForCausalLM
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+    from bench.toy_loop import tiny_model
 
     pairs, steps, samples = (
         load_dataset(str(published), name, split="train", cache_dir=str(tmp_path / "cache"))
@@ -536,8 +537,9 @@ def test_code_cannot_be_left() -> None:
 def test_an_adapter_is_published_with_its_scores(itool: Itool, tmp_path: Path, hub: HubServer) -> None:
     from peft import PeftModel
     from tiny_lora import tiny_lora
-    from toys import tiny_model
     from transformers import AutoModelForCausalLM
+
+    from bench.toy_loop import tiny_model
 
     base = tiny_model(tmp_path / "tiny")
     trained = tiny_lora(base)

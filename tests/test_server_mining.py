@@ -12,14 +12,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import prefork
 import pytest
 from fault_proxy import Fault
 from openai_server import OpenAIServer, serve_toy, toy_server
 from outcomes import Itool, one_line
 from tiny_lora import tiny_lora
-from toy_loop import write_config
 
+from bench import prefork
+from bench.toy_loop import write_config
 from itool_cli.main import app
 from itool_data.policy.load import Adapter, adapter_hash, find_model, write_identity
 from itool_data.policy.open import open_prompter

@@ -1,5 +1,6 @@
-"""A run of the whole method at toy size: a tiny random model that reads characters, samples of one to four tools, and
-API-Bank files of a few items.
+"""A run of the whole method at toy size, for the tests and `bench.kills`.
+
+A tiny random model that reads characters, samples of one to four tools, and API-Bank files of a few items.
 """
 
 import json
@@ -7,8 +8,6 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
-
-from toys import tiny_model
 
 from itool_cli.main import app
 from itool_data.fork import fork
@@ -32,6 +31,32 @@ SETTINGS = {
 }  # fmt: skip
 
 
+def tiny_model(folder: Path, vocabulary: int = 128, context: int = 256, head: int = 8) -> Path:
+    """Save a random two-layer Llama with grouped heads; wide initial weights, so that its choices are not near ties."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # commands' standard error is looked at
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=6,
+        num_key_value_heads=2, head_dim=head, max_position_embeddings=context, initializer_range=0.3, bos_token_id=1,
+        eos_token_id=2, pad_token_id=2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({f"t{i}": i for i in range(vocabulary)}, unk_token="t0"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, eos_token="t2", pad_token="t2",
+        chat_template="{% for message in messages %}{{ message.content }} t2 {% endfor %}",
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
 def character_model(folder: Path, head: int = 8) -> Path:
     """`tiny_model` with a token a character."""
     tiny_model(folder, 128, 512, head)
@@ -49,7 +74,7 @@ def character_model(folder: Path, head: int = 8) -> Path:
     return folder
 
 
-def write_source(path: Path) -> Path:
+def write_source(path: Path, samples: int = 24) -> Path:
     """Samples in the OpenAI form, of all three difficulties: the question names the argument's value."""
 
     def function(name: str) -> dict[str, object]:
@@ -57,7 +82,7 @@ def write_source(path: Path) -> Path:
         return {"type": "function", "function": {"name": name, "description": "", "parameters": schema}}
 
     rows = []
-    for number in range(24):
+    for number in range(samples):
         tools = [function(name) for name in "fghi"[: (1, 2, 4)[number % 3]]]
         call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": number % 4})}}
         question = {"role": "user", "content": f"{number}: f of {number % 4}"}
