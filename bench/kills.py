@@ -178,7 +178,7 @@ def command(made: str, *words: str) -> None:
         os.write(file, f"{done.version} {done.operation}\n".encode())
         return done
 
-    Store.commit = noted  # type: ignore[method-assign]
+    Store.commit = noted  # type: ignore[assignment, method-assign]
     run_samples.IMPORT_ROWS = IMPORT_ROWS
     prefork.command(*words)
 

@@ -19,9 +19,10 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 HEAVY = [
     "itool_train.pair_trainer",
     "itool_train.warmup",
-    "trl",
+    "trl.trainer.sft_trainer",
     "itool_data.policy.transformers",
-    "itool_data.hardness",
+    "itool_data.mining",
+    "itool_cli.main",
 ]
 _CONTEXT.set_forkserver_preload(HEAVY)
 

@@ -17,7 +17,7 @@ from itool_data.run import open_run
 from itool_data.store.tables import Commit, Store
 
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "loop": {"rounds": 2},
     # At twice this rate the number of pairs that a round finds depends on how a CPU rounds.
     "warmup": {"epochs": 10, "batch": 4, "rank": 8, "lr_easy": 0.01, "lr_medium": 0.01, "lr_hard": 0.01},
@@ -131,7 +131,7 @@ def go_on(run: str, when: str, operation: str) -> None:
     """Go on with a run, for a process of its own, that dies `after` or `before` the first commit of an operation."""
     commit = Store.commit
 
-    def deadly(store: Store, named: str, *arguments: Any, **info: object) -> Commit:
+    def deadly(store: Store, named: str, *arguments: Any, **info: Any) -> Commit:
         if (when, operation) == ("before", named):
             os.kill(os.getpid(), signal.SIGKILL)
         done = commit(store, named, *arguments, **info)
@@ -139,5 +139,5 @@ def go_on(run: str, when: str, operation: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return done
 
-    Store.commit = deadly  # type: ignore[method-assign]
+    Store.commit = deadly  # type: ignore[assignment, method-assign]
     app(["run", "--run", run])
