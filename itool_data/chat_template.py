@@ -49,6 +49,11 @@ class ChatTemplate:
         self._settings.setdefault("strftime_now", today.strftime)
         self._arguments_as_text = False
 
+    @property
+    def source(self) -> str:
+        """The template's text."""
+        return str(self._tokenizer.get_chat_template(self._settings.get("chat_template"), tools=[]))
+
     def with_arguments_as_text(self) -> "ChatTemplate":
         """The same template, given calls' arguments as JSON text, as some want them."""
         other = copy(self)
