@@ -142,7 +142,7 @@ class NativePrompter(Prompter):
         Raises:
             UnsayableError: if the template cannot say it.
         """
-        text = written(self._template, self.chat(sample.messages), gold_message(sample), openai_tools(sample.tools))
+        text = written(self.template, self.chat(sample.messages), gold_message(sample), openai_tools(sample.tools))
         ids = self._until_end(self.text_ids(text), self._ends.calls if sample.calls else self._ends.prose)
         said = self.decode(ids)
         try:
@@ -160,16 +160,6 @@ class NativePrompter(Prompter):
     def conversation(self, sample: Sample) -> list[dict[str, Any]]:
         """A sample's messages and gold response in OpenAI's form."""
         return [*self.chat(sample.messages), gold_message(sample)]
-
-    @property
-    def template_source(self) -> str:
-        """The text of its chat template."""
-        return self._template.source
-
-    @property
-    def opening(self) -> str:
-        """What the tokenizer itself puts before any text, such as a beginning of text."""
-        return self.text(self._tokenizer("")["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, markers of calls included and ends of turn left out."""

@@ -102,6 +102,7 @@ class Prompter:
 
     Attributes:
         form: how responses are read.
+        template: its chat template.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Prompter:
     ):
         self._tokenizer = tokenizer
         self._tools = tools
-        self._template = template or ChatTemplate(tokenizer)
+        self.template = template or ChatTemplate(tokenizer)
         self._system = system
         self.form = Form(self.decode)
 
@@ -144,7 +145,7 @@ class Prompter:
             UnsayableError: in the template's words.
         """
         try:
-            return self.text_ids(self._template.render(chat, tools))
+            return self.text_ids(self.template.render(chat, tools))
         except TemplateRefusalError as error:
             raise UnsayableError(str(error)) from None
 
@@ -155,6 +156,11 @@ class Prompter:
     def text_ids(self, text: str) -> list[int]:
         """Token ids of a piece of text with nothing added."""
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @property
+    def opening(self) -> str:
+        """What the tokenizer itself puts before any text, such as a beginning of text."""
+        return self.text(self._tokenizer("")["input_ids"])
 
     def text(self, ids: Sequence[int]) -> str:
         """All that token ids stand for, special tokens too."""

@@ -16,7 +16,7 @@ import pytest
 import scripted_mine
 from hub_server import TOKEN, HubServer, Repository
 from huggingface_hub import DatasetCard, ModelCard
-from native_run import SAMPLES, native_run
+from native_run import SAMPLES, native_run, one_call
 from outcomes import Itool, one_line
 from toys import toy_sample
 
@@ -296,9 +296,9 @@ def test_trl_reads_the_tokens_that_were_mined_in_native_form(native: Path, tmp_p
 
 
 def test_what_a_template_cannot_say_is_left_out_and_counted(itool: Itool, tmp_path: Path) -> None:
-    native_run(tmp_path / "run", "llama3_1")
+    native_run(tmp_path / "run", one_call(tmp_path))
     code, out, _ = itool("publish", "--run", tmp_path / "run", "--to", tmp_path / "toy")
-    assert code == 0 and "2 samples are in no sft config" in out and "single tool-calls" in out
+    assert code == 0 and "2 samples are in no sft config" in out and "one call a turn" in out
     names = pq.read_table(tmp_path / "toy" / "data" / "sft_medium")["source_id"].to_pylist()
     assert set(names) == {sample.source_id for sample in SAMPLES} - {"both", "again"}
     assert "2 samples that the template cannot say are left out" in (tmp_path / "toy" / "README.md").read_text()
