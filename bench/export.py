@@ -2,10 +2,10 @@
 
 `python -m bench.export llama-factory|ms-swift|axolotl DIR`, in an environment with that trainer (they pin other
 versions of transformers and datasets than itool does; LLaMA-Factory starts all the same with DISABLE_VERSION_CHECK=1),
-where DIR holds the exports of one run for that trainer and for
-TRL, in folders of those names. The tokenizer is the embedded model's, with Qwen2.5's template where the run's form is
-native. Prints what was read and how much of it is, token for token, what was mined; what follows the end of turn (a
-template's line break) is not compared. Left out: training, and TRL, which the tests have read its files.
+where DIR holds the exports of one run for that trainer and for TRL, in folders of those names. The tokenizer is the
+embedded model's, with Qwen2.5's template where the run's form is native. Prints what was read and how much of it is,
+token for token, what was mined; what follows the end of turn (a template's line break) is not compared. Left out:
+training, and TRL, which the tests have read its files.
 """
 
 import argparse
@@ -120,9 +120,10 @@ def axolotl(folder: Path, native: bool) -> Iterator[Sequence]:
         settings["chat_template_jinja"] = (folder / settings["chat_template_jinja"]).read_text()
     (data,) = settings["datasets"]
     strategy = load(tokenizer(), DictDefault(settings | {"train_on_inputs": False}), DictDefault(data))
-    for line in (folder / "sft.jsonl").read_text().split("\n")[:-1]:
-        read = strategy.tokenize_prompt(json.loads(line))
-        yield "sft", read["input_ids"], [label for label in read["labels"] if label != IGNORED]
+    rows = [json.loads(line) for line in (folder / "sft.jsonl").read_text().split("\n")[:-1]]
+    read = strategy.tokenize_prompt({key: [row[key] for row in rows] for key in rows[0]})  # a batch, as it maps them
+    for ids, labels in zip(read["input_ids"], read["labels"], strict=True):
+        yield "sft", ids, [label for label in labels if label != IGNORED]
     for line in (folder / "pairs.jsonl").read_text().split("\n")[:-1]:
         row = json.loads(line)
         prompt = tokenizer()(row["prompt"])["input_ids"]

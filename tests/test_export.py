@@ -21,7 +21,7 @@ from bench.native_forms import tokenizer
 from itool_cli.main import app
 from itool_data.config import Config
 from itool_data.export import axolotl, llama_factory, ms_swift
-from itool_data.export.material import Asked, Material, SampleRow
+from itool_data.export.material import Material, Question, SampleRow
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
 
@@ -210,14 +210,15 @@ def test_ms_swift(exported: Path) -> None:
         for row in lines(folder / f"{name}.jsonl"):
             check_ms_swift(row)
             assert ("tools" in row) == is_native(exported)
-            # The rejected conversation is given whole: results of calls in the history are in both.
+            # The rejected conversation is given whole, functions included: ms-swift takes none from the chosen one.
+            assert name == "sft" or row.get("rejected_tools") == row.get("tools")
             assert name == "sft" or row["messages"][:-1] == row["rejected_messages"][: len(row["messages"]) - 1]
     steps = sorted(mined(exported).values(), key=lambda r: r["pair_id"])
     for row, step in zip(lines(folder / "steps.jsonl"), steps, strict=True):
         for key, side in (("messages", "chosen"), ("rejected_messages", "rejected")):
             asked, answer = json.loads(row[key])
             assert asked == {"role": "user", "content": tokenizer().decode(step["prompt_ids"])}
-            assert answer == {"role": "assistant", "content": step[f"{side}_ids"]}
+            assert answer == {"role": "assistant", "content": {"token_ids": step[f"{side}_ids"]}}
     assert yaml.safe_load((folder / "steps.yaml").read_text())["template"] == "itool_steps"
 
 
@@ -274,7 +275,9 @@ def test_any_conversation_is_written_rightly_or_counted(
     folder = tmp_path_factory.mktemp("any")
     answer = {"role": "assistant", "content": "Yes."}
     tools = [{"type": "function", "function": {"name": "f", "description": "", "parameters": {}}}]
-    rows = [SampleRow(Asked([*chat, {"role": "user", "content": "?"}], tools), answer, "toy", "id") for chat in chats]
+    rows = [
+        SampleRow(Question([*chat, {"role": "user", "content": "?"}], tools), answer, "toy", "id") for chat in chats
+    ]
     material = Material(Config(), "toy", True, dialect, "", [], rows, longest=10)
     llama_factory.write(material, folder / "lf")
     counted = material.notes[llama_factory.UNEVEN]

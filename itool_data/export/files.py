@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -27,7 +27,7 @@ def write_settings(path: Path, settings: Mapping[str, Any], comment: str) -> Non
         stream.write(f"# {comment}\n{yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)}")
 
 
-def writing(path: Path) -> Any:
+def writing(path: Path) -> TextIO:
     """A text file to write.
 
     Raises:

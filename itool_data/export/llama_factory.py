@@ -14,7 +14,7 @@ from typing import Any
 
 from itool_data.dialects import DialectName
 from itool_data.export.files import json_text, write_lines, write_settings, writing
-from itool_data.export.material import Asked, Material, Message
+from itool_data.export.material import Material, Message, Question
 
 # Its templates are its own: the one for a family of models, by what their calls look like.
 TEMPLATES: dict[DialectName, str] = {
@@ -61,7 +61,7 @@ def write(material: Material, folder: Path) -> None:
         _settings(material, folder, "steps", {"dataset": "itool_pairs", "tokenized_path": "steps"})
 
 
-def _turns(asked: Asked, material: Material) -> list[dict[str, str]]:
+def _turns(asked: Question, material: Material) -> list[dict[str, str]]:
     """A conversation as turns that alternate; empty, and counted, where it cannot be said so."""
     turns: list[dict[str, str]] = []
     joined = False
@@ -92,7 +92,7 @@ def _call(function: dict[str, Any]) -> dict[str, Any]:
     return {"name": function["name"], "arguments": function["arguments"]}
 
 
-def _tools(asked: Asked) -> dict[str, str]:
+def _tools(asked: Question) -> dict[str, str]:
     return {"tools": json_text(asked.tools)} if asked.tools else {}
 
 

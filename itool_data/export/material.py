@@ -38,7 +38,7 @@ SEVERAL = "samples with several accepted answers: the first is exported"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """What stands before an answer.
 
     Attributes:
@@ -54,7 +54,7 @@ class Asked:
 class SampleRow:
     """A sample: a prompt and its gold answer."""
 
-    asked: Asked
+    asked: Question
     answer: Message
     source: str
     sample_id: str
@@ -74,7 +74,7 @@ class PairRow:
         step: its row of the table `pairs`.
     """
 
-    asked: Asked
+    asked: Question
     chosen: Message
     rejected: Message
     prompt_text: str
@@ -179,14 +179,14 @@ class _Writer:
     def __init__(self, prompter: Prompter, config: Config):
         self._prompter, self._model = prompter, config.model
 
-    def asked(self, sample: Sample) -> Asked:
+    def asked(self, sample: Sample) -> Question:
         """What stands before a sample's answer."""
         if isinstance(self._prompter, NativePrompter):
-            return Asked(self._prompter.chat(sample.messages), openai_tools(sample.tools))
+            return Question(self._prompter.chat(sample.messages), openai_tools(sample.tools))
         model = self._model
-        return Asked(prompt_messages(sample.messages, sample.tools, model.tools, model.system), [])
+        return Question(prompt_messages(sample.messages, sample.tools, model.tools, model.system), [])
 
-    def writes(self, asked: Asked, answer: Message, said: str) -> bool:
+    def writes(self, asked: Question, answer: Message, said: str) -> bool:
         """Whether the template makes this text of an answer, whatever it writes behind it."""
         template = self._prompter.template
         try:

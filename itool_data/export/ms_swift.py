@@ -3,8 +3,9 @@
 A call is a message of the role `tool_call`, a parallel one another such message; results are `tool_response`s, told
 apart by their order. History is marked `loss: false`: each turn is a sample of its own. Pairs give the whole rejected
 conversation, because `rejected_response` stands for everything after the last user's message, results of calls
-included. A step is a prompt as text and a response as token ids, under a template that adds nothing to them, which
-`steps_template.py` registers; ms-swift has no place for a prompt's token ids, so that is tokenised again.
+included; it has functions only where they are given once more, as `rejected_tools`. A step is a prompt as text and a
+response as token ids, under a template that adds nothing to them, which `steps_template.py` registers; ms-swift has no
+place for a prompt's token ids, so that is tokenised again.
 
 Source: https://swift.readthedocs.io (Custom dataset, Agent support), and 4.6's `swift/dataset/preprocessor/core.py`.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from itool_data.export.files import json_text, write_lines, write_settings, writing
-from itool_data.export.material import Asked, Material, Message
+from itool_data.export.material import Material, Message, Question
 
 TEMPLATE = '''"""A template that adds nothing: a step is not the end of a turn."""
 
@@ -34,6 +35,7 @@ def write(material: Material, folder: Path) -> None:
             "messages": [*_history(pair.asked), *_messages(pair.chosen)],
             "rejected_messages": [*_history(pair.asked), *_messages(pair.rejected)],
             **_tools(pair.asked),
+            **{f"rejected_{name}": tools for name, tools in _tools(pair.asked).items()},
         }
         for pair in material.pairs
     ]
@@ -52,7 +54,7 @@ def write(material: Material, folder: Path) -> None:
         _settings(material, folder, "steps", "rlhf", {"rlhf_type": "dpo", "dataset": ["steps.jsonl"], **own})
 
 
-def _history(asked: Asked) -> list[dict[str, Any]]:
+def _history(asked: Question) -> list[dict[str, Any]]:
     """A conversation, of which nothing is learnt."""
     return [
         {**one, "loss": False} if one["role"] in ("assistant", "tool_call") else one
@@ -70,11 +72,11 @@ def _messages(message: Message) -> list[dict[str, Any]]:
 
 
 def _step(step: dict[str, Any], side: str) -> str:
-    answer = {"role": "assistant", "content": step[f"{side}_ids"]}
+    answer = {"role": "assistant", "content": {"token_ids": step[f"{side}_ids"]}}
     return json_text([{"role": "user", "content": step["prompt_text"]}, answer])
 
 
-def _tools(asked: Asked) -> dict[str, str]:
+def _tools(asked: Question) -> dict[str, str]:
     return {"tools": json_text(asked.tools)} if asked.tools else {}
 
 
