@@ -9,9 +9,9 @@ from toy_loop import run_until
 
 from itool_cli.charts import Chart, Point, draw
 from itool_data.errors import ItoolError
-from itool_data.fork import fork
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
+from itool_data.variant import fork
 from itool_eval.bfcl.categories import CATEGORIES, Version
 from itool_eval.headline import ALL, headline
 from itool_eval.predictions import Evaluated
