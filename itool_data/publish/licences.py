@@ -30,10 +30,12 @@ class Licensed:
     hub_id: str = ""
 
 
+BFCL = Licensed("BFCL v3", "apache-2.0", "gorilla-llm/Berkeley-Function-Calling-Leaderboard")
 SOURCES = {
     "toolace": Licensed("ToolACE", "apache-2.0", "Team-ACE/ToolACE"),
     "xlam": Licensed("xLAM function calling 60k", "cc-by-4.0", "Salesforce/xlam-function-calling-60k"),
-    "bfcl": Licensed("BFCL v3", "apache-2.0", "gorilla-llm/Berkeley-Function-Calling-Leaderboard"),
+    "bfcl": BFCL,
+    "bfcl-live": BFCL,
     "apibank": Licensed("API-Bank (AlibabaResearch/DAMO-ConvAI)", "mit"),
     "seal_tools": Licensed("Seal-Tools (fairyshine/Seal-Tools)", "apache-2.0"),
 }
