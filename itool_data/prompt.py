@@ -5,9 +5,10 @@ small models and contexts) or whole JSON schemas (`json`). Left out: the form th
 functions (`native.py`), and the benchmarks' own prompt contracts, which belong to the evaluation.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from itool_data.chat_template import ChatTemplate, TemplateRefusalError
 from itool_data.errors import ItoolError
@@ -91,6 +92,22 @@ class Asked(Protocol):
         ...
 
 
+class PromptForm(NamedTuple):
+    """What prompts are made by, in words by which those of two runs can be compared.
+
+    Attributes:
+        template: the chat template, by its hash and settings.
+        dialect: how calls are written.
+        system: whose system text a run's own prompts have.
+        functions: how these show the functions, where that is not the messages' business.
+    """
+
+    template: str
+    dialect: str
+    system: str
+    functions: str
+
+
 class Prompter:
     """Turns samples into token ids and token ids into text, with one model's tokenizer.
 
@@ -116,6 +133,12 @@ class Prompter:
         self._template = template or ChatTemplate(tokenizer)
         self._system = system
         self.form = Form(self.decode)
+
+    @property
+    def prompt_form(self) -> PromptForm:
+        """What its prompts are made by."""
+        text = hashlib.sha256(SYSTEM.encode()).hexdigest()[:12]
+        return PromptForm(self._template.identity, self.form.dialect, f"{self._system}, ours is {text}", "")
 
     def prompt_ids(self, asked: Asked) -> list[int]:
         """Token ids of everything before a response, the template's generation prompt included.

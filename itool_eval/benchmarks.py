@@ -3,8 +3,10 @@
 Left out: holding the conversations (`predict.py`), and v4's multi-turn and agentic items, which nothing here scores.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
 
@@ -25,9 +27,9 @@ from itool_eval.bfcl import native
 from itool_eval.bfcl.aggregate import summarise as summarise_bfcl
 from itool_eval.bfcl.categories import CATEGORIES, Checker, Language, Version, single_turn
 from itool_eval.bfcl.formulas import two_sides
-from itool_eval.bfcl.items import Item, data_folder, load_items
+from itool_eval.bfcl.items import Item, data_folder, data_version, load_items
 from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
-from itool_eval.bfcl.multi_turn_driver import MultiTurnDriver
+from itool_eval.bfcl.multi_turn_driver import MAX_STEPS, MultiTurnDriver
 from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
 from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.score_file import Scorer
@@ -43,6 +45,18 @@ VALIDATION = ":validation"  # how the name of a benchmark ends whose items are t
 ITEMS_SEED = 42  # of the random sample of items: the same in every run, so that runs of several seeds can be paired
 # BFCL's "FC": functions offered as tools and called natively, scored apart from calls as text.
 NATIVE = {f"{version}-fc": version for version in Version}
+
+
+ONE_REPLY = "one reply an item"
+TURNS = f"{ONE_REPLY}; of several turns every reply and result is kept, at most {MAX_STEPS} replies a turn"
+
+
+class Contract(StrEnum):
+    """Who writes a benchmark's prompts."""
+
+    TEXT = "the benchmark's own text"
+    TOOLS = "functions offered as tools"
+    RUN = "the run's own prompt"
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,10 @@ class Benchmark:
         source: as `open_benchmark` takes it.
         scorers: who decides; no category is scored by two of them.
         questions: a category's items, in the data's order.
+        data: where the items come from, with its version or hash.
+        contract: who writes the prompts.
+        functions: how those of the run's own show the functions, unless its form does that by itself.
+        history: what a conversation keeps.
         split: which of the run's samples its items may be; items that are no samples of the run are `test`.
         halved: the categories whose items are never samples, but fall in halves as the samples do.
         samples: of the run, where they are its items; `open_benchmark` takes them.
@@ -80,6 +98,10 @@ class Benchmark:
     source: str
     scorers: Sequence[Scorer]
     questions: Callable[[str], list[Question]]
+    data: str
+    contract: Contract
+    functions: str = ""
+    history: str = ONE_REPLY
     split: Split = "test"
     halved: Sequence[str] = ()
     samples: tuple[Sample, ...] = ()
@@ -127,7 +149,10 @@ def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
         return [Question(category, item.id, i, partial(ask, item, language)) for i, item in items]
 
     name = f"{version}-fc" if native_calls else version.value
-    return Benchmark(name, name, bfcl_scorers(version, native_calls), questions)
+    kind = Contract.TOOLS if native_calls else Contract.TEXT
+    history = TURNS if version is Version.V3 else ONE_REPLY
+    scorers = bfcl_scorers(version, native_calls)
+    return Benchmark(name, name, scorers, questions, data_version(version), kind, history=history)
 
 
 def api_bank(folder: Path) -> Benchmark:
@@ -137,7 +162,8 @@ def api_bank(folder: Path) -> Benchmark:
         items = enumerate(apibank_items.load_items(folder, category))
         return [Question(category, item.id, i, partial(one_reply, Prompt(item.messages))) for i, item in items]
 
-    return Benchmark(API_BANK, f"{API_BANK}:{folder.absolute()}", [ApiBankScorer(folder)], questions)
+    source, read = f"{API_BANK}:{folder.absolute()}", _api_bank_data(folder)
+    return Benchmark(API_BANK, source, [ApiBankScorer(folder)], questions, read, Contract.TEXT)
 
 
 def api_bank_own_prompt(folder: Path, tools: ToolStyle) -> Benchmark:
@@ -151,7 +177,18 @@ def api_bank_own_prompt(folder: Path, tools: ToolStyle) -> Benchmark:
         ]
 
     source = f"{API_BANK_OWN_PROMPT}:{folder.absolute()}"
-    return Benchmark(API_BANK_OWN_PROMPT, source, [ApiBankScorer(folder)], questions)
+    data, shown = _api_bank_data(folder), _shown_as(tools)
+    return Benchmark(API_BANK_OWN_PROMPT, source, [ApiBankScorer(folder)], questions, data, Contract.RUN, shown)
+
+
+def _api_bank_data(folder: Path) -> str:
+    """API-Bank's files by their content."""
+    content = hashlib.sha256(b"".join((folder / level.file).read_bytes() for level in apibank_items.LEVELS.values()))
+    return f"API-Bank {content.hexdigest()[:12]}"
+
+
+def _shown_as(tools: ToolStyle) -> str:
+    return f"functions as {tools}"
 
 
 def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
@@ -176,7 +213,9 @@ def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
             items = [(i, item) for i, item in items if item.id in samples]
         return [Question(category, item.id, i, partial(ask, item)) for i, item in items]
 
-    return Benchmark(OWN_PROMPT, OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions, halved=without_gold)
+    scorers = [SingleTurnScorer(data, Version.V3)]
+    items, shown = data_version(Version.V3), _shown_as(tools)
+    return Benchmark(OWN_PROMPT, OWN_PROMPT, scorers, questions, items, Contract.RUN, shown, halved=without_gold)
 
 
 def of_samples(name: str, samples: Sequence[Sample], tools: ToolStyle) -> Benchmark:
@@ -187,7 +226,11 @@ def of_samples(name: str, samples: Sequence[Sample], tools: ToolStyle) -> Benchm
         return [Question(category, s.sample_id, 0, partial(one_reply, _own_prompt(s, tools))) for s in own]
 
     split: Split = "validation" if name == own_samples.NAME else "test"
-    return Benchmark(name, name, [own_samples.SampleScorer(samples)], questions, split, samples=tuple(samples))
+    content = hashlib.sha256("".join(sorted(sample.sample_id for sample in samples)).encode()).hexdigest()[:12]
+    return Benchmark(
+        name, name, [own_samples.SampleScorer(samples)], questions, f"samples {content}", Contract.RUN,
+        _shown_as(tools), split=split, samples=tuple(samples),
+    )  # fmt: skip
 
 
 def _own_prompt(asked: Asked, tools: ToolStyle) -> Prompt:
