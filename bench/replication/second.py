@@ -151,5 +151,5 @@ AGAIN = replace(
     name="again",
     page=ROOT / "docs" / "second_replication_again.md",
     seeds=SEEDS[:1],
-    arms=tuple(arm for arm in arms() if arm.seed == SEEDS[0] and not arm.name.endswith("-2")),
+    arms=tuple(arm for arm in arms() if arm.seed == SEEDS[0] and arm.name not in ("walk-2", "sft-2")),
 )
