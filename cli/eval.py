@@ -179,7 +179,7 @@ def evaluate(
 
     left_out = set() if trained_on else not_asked(run, benchmark)
     questions = choose(benchmark, categories, limit, ITEMS_SEED, left_out)
-    protocol = protocol_of(benchmark, answerer.prompt_form, run.config.eval.max_tokens)
+    protocol = protocol_of(benchmark, answerer.wording, run.config.eval.max_tokens)
     asked = prepare(run, str(answerer.policy_id), benchmark, questions, protocol.fingerprint)
     done, total = len(questions) - len(asked), len(questions)
     console.print(

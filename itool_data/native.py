@@ -17,7 +17,7 @@ from itool_data.dialects import NATIVE, OWN, CallSyntaxError, DialectName, detec
 from itool_data.errors import ItoolError
 from itool_data.form import Form
 from itool_data.kinds import SystemMessage
-from itool_data.prompt import INSTRUCTION, Asked, Prompter, PromptForm, UnsayableError
+from itool_data.prompt import INSTRUCTION, Asked, Prompter, UnsayableError, Wording
 from itool_data.sample import Message, Sample, Tool, ToolCall
 
 PROBE_TOOL = Tool(
@@ -128,9 +128,9 @@ class NativePrompter(Prompter):
         self.form = Form(self.decode, dialect)
 
     @property
-    def prompt_form(self) -> PromptForm:
+    def wording(self) -> Wording:
         """What its prompts are made by."""
-        return PromptForm(self._template.identity, self.form.dialect, self._system, "functions by the template")
+        return Wording(self._template.identity, self.form.dialect, self._system, "functions by the template")
 
     def prompt_ids(self, asked: Asked) -> list[int]:
         """Token ids of everything before a response.

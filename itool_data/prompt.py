@@ -92,7 +92,7 @@ class Asked(Protocol):
         ...
 
 
-class PromptForm(NamedTuple):
+class Wording(NamedTuple):
     """What prompts are made by, in words by which those of two runs can be compared.
 
     Attributes:
@@ -135,10 +135,10 @@ class Prompter:
         self.form = Form(self.decode)
 
     @property
-    def prompt_form(self) -> PromptForm:
+    def wording(self) -> Wording:
         """What its prompts are made by."""
         text = hashlib.sha256(SYSTEM.encode()).hexdigest()[:12]
-        return PromptForm(self._template.identity, self.form.dialect, f"{self._system}, ours is {text}", "")
+        return Wording(self._template.identity, self.form.dialect, f"{self._system}, ours is {text}", "")
 
     def prompt_ids(self, asked: Asked) -> list[int]:
         """Token ids of everything before a response, the template's generation prompt included.

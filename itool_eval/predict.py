@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from itool_data.policy.base import PolicyId, Usage
-from itool_data.prompt import PromptForm, ToolStyle
+from itool_data.prompt import ToolStyle, Wording
 from itool_data.rejects import key_of, record_rejects, recorded
 from itool_data.run import Run
 from itool_data.sample import Reject, Sample
@@ -110,7 +110,7 @@ class Answerer(Protocol):
         ...
 
     @property
-    def prompt_form(self) -> PromptForm:
+    def wording(self) -> Wording:
         """What the prompts are made by."""
         ...
 
@@ -126,7 +126,7 @@ class Answerer(Protocol):
 class OneChat:
     """A server's chat as an answerer; its template and its reader of calls are its own and not known here."""
 
-    prompt_form = PromptForm("the server's", "the server's", "ours", "")
+    wording = Wording("the server's", "the server's", "ours", "")
 
     def __init__(self, chat: ServerChat):
         self._chat = chat
@@ -234,7 +234,7 @@ def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[A
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     committed = time.monotonic()
-    protocol = protocol_of(benchmark, answerer.prompt_form, run.config.eval.max_tokens)
+    protocol = protocol_of(benchmark, answerer.wording, run.config.eval.max_tokens)
     mark = {"protocol": protocol.fingerprint}
     known = bool(query(run.store, "SELECT 1 FROM protocols WHERE protocol = ?", None, [*mark.values()]).num_rows)
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from itool_data.prompt import PromptForm
+from itool_data.prompt import Wording
 from itool_data.sample import canonical_json
 from itool_eval.benchmarks import Benchmark, Contract
 
@@ -62,7 +62,7 @@ def closest(
     return (shared[-1], shared[-1]) if shared else (some[-1], others[-1])
 
 
-def protocol_of(benchmark: Benchmark, form: PromptForm, max_tokens: int) -> Protocol:
+def protocol_of(benchmark: Benchmark, form: Wording, max_tokens: int) -> Protocol:
     """How a policy is asked a benchmark's items.
 
     Args:

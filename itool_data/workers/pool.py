@@ -16,7 +16,7 @@ from itool_data.kinds import SearchKind
 from itool_data.policy.base import Described, Policy, PolicyId, Usage
 from itool_data.policy.load import Adapter, find_model
 from itool_data.policy.open import open_policy, open_prompter
-from itool_data.prompt import Prompter, PromptForm
+from itool_data.prompt import Prompter, Wording
 from itool_data.search.reward import Judge
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class Pool(Described, Protocol):
         ...
 
     @property
-    def prompt_form(self) -> PromptForm:
+    def wording(self) -> Wording:
         """What their prompts are made by."""
         ...
 
@@ -141,9 +141,9 @@ class LocalPool:
         return replace(self._desk.policy.usage)
 
     @property
-    def prompt_form(self) -> PromptForm:
+    def wording(self) -> Wording:
         """What the prompter's prompts are made by."""
-        return self._desk.prompter.prompt_form
+        return self._desk.prompter.wording
 
     def run(self, job: Job[ItemT, ResultT], items: Sequence[ItemT]) -> Iterator[list[ResultT]]:
         """Do every item here."""

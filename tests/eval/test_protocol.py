@@ -8,7 +8,7 @@ from outcomes import Itool
 from toys import PROMPTER, ids_of, toy_sample
 
 from itool_data.policy.scripted import ScriptedPolicy
-from itool_data.prompt import Prompter, PromptForm
+from itool_data.prompt import Prompter, Wording
 from itool_data.run import Run, open_run, write_run
 from itool_data.sample import Sample
 from itool_data.store.samples import sample_row
@@ -19,7 +19,7 @@ from itool_eval.predict import answer, prepare
 from itool_eval.predictions import read_evaluated
 from itool_eval.protocol import protocol_of
 
-FORM = PromptForm("a template", "python", "source", "")
+FORM = Wording("a template", "python", "source", "")
 SAMPLES = [replace(toy_sample(question=question), split="test") for question in ("one", "two", "three")]
 
 
@@ -28,7 +28,7 @@ def asked(run: Run, right: int, prompter: Prompter = PROMPTER) -> int:
     replies = {s.sample_id: "[f(a=1)]" if i < right else "[f(a=2)]" for i, s in enumerate(SAMPLES)}
     table = {tuple(prompter.prompt_ids(s)): {ids_of(replies[s.sample_id]): 1.0} for s in SAMPLES}
     benchmark, pool = open_of_run(run, "test:toy"), LocalPool(Desk(ScriptedPolicy(table), prompter))
-    protocol = protocol_of(benchmark, pool.prompt_form, run.config.eval.max_tokens)
+    protocol = protocol_of(benchmark, pool.wording, run.config.eval.max_tokens)
     wanted = prepare(run, str(pool.policy_id), benchmark, benchmark.questions("toy"), protocol.fingerprint)
     return sum(len(step.verdicts) for step in answer(run, pool, benchmark, wanted))
 
@@ -89,7 +89,9 @@ def test_another_protocol_is_asked_anew_and_compared_with_its_like(itool: Itool,
     one, other = made(tmp_path / "one", 1), made(tmp_path / "other", 3, "eval.max_tokens=64")
     with write_run(one, None, ["eval.max_tokens=64"], True) as run:
         assert asked(run, 2) == 3 and asked(run, 2) == 0
-    shares = {e.protocol.decoding: sum(v.valid for v in e.verdicts) for e in read_evaluated(open_run(one)) if e.protocol}
+    shares = {
+        e.protocol.decoding: sum(v.valid for v in e.verdicts) for e in read_evaluated(open_run(one)) if e.protocol
+    }
     assert shares == {"greedy, at most 4096 tokens a reply": 1, "greedy, at most 64 tokens a reply": 2}
     assert query(open_run(one).store, "SELECT protocol FROM protocols").num_rows == 2
     out = itool("eval", "compare", one, other)[1]
