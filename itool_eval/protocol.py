@@ -62,21 +62,21 @@ def closest(
     return (shared[-1], shared[-1]) if shared else (some[-1], others[-1])
 
 
-def protocol_of(benchmark: Benchmark, form: Wording, max_tokens: int) -> Protocol:
+def protocol_of(benchmark: Benchmark, wording: Wording, max_tokens: int) -> Protocol:
     """How a policy is asked a benchmark's items.
 
     Args:
         benchmark: whose items.
-        form: what the policy's prompts are made by.
+        wording: what the policy's prompts are made by.
         max_tokens: upper bound on a reply.
     """
     own = benchmark.contract is Contract.RUN
     return Protocol(
         data=benchmark.data,
-        prompt=f"{benchmark.contract}, {form.functions or benchmark.functions}" if own else str(benchmark.contract),
-        template=form.template,
-        dialect=BENCHMARKS_OWN if benchmark.contract is Contract.TEXT else form.dialect,
-        system=form.system if own else BENCHMARKS_OWN,
+        prompt=f"{benchmark.contract}, {wording.functions or benchmark.functions}" if own else str(benchmark.contract),
+        template=wording.template,
+        dialect=BENCHMARKS_OWN if benchmark.contract is Contract.TEXT else wording.dialect,
+        system=wording.system if own else BENCHMARKS_OWN,
         decoding=f"greedy, at most {max_tokens} tokens a reply",
         history=benchmark.history,
     )
