@@ -51,9 +51,14 @@ class ChatTemplate:
         self._arguments_as_text = False
 
     @property
+    def source(self) -> str:
+        """The template's text."""
+        return str(self._tokenizer.get_chat_template(self._settings.get("chat_template"), tools=[]))
+
+    @property
     def identity(self) -> str:
         """The template's hash, what else it is given, and the date if it writes one."""
-        text = self._settings.get("chat_template") or self._tokenizer.get_chat_template()
+        text = self.source
         given = {k: v for k, v in self._settings.items() if k not in ("chat_template", "date_string", "strftime_now")}
         parts = [hashlib.sha256(text.encode()).hexdigest()[:12], *(f"{k}={given[k]!r}" for k in sorted(given))]
         if "date_string" in text or "strftime_now" in text:

@@ -88,7 +88,8 @@ def _calls_of(text: str) -> list[ToolCall]:
         return []
 
 
-def _gold(sample: Sample) -> dict[str, Any]:
+def gold_message(sample: Sample) -> dict[str, Any]:
+    """A sample's gold response in OpenAI's form."""
     if not sample.calls:
         return {"role": "assistant", "content": sample.target}
     return calls_message(sample.calls, [f"gold{i:05d}" for i in range(len(sample.calls))])
@@ -138,7 +139,7 @@ class NativePrompter(Prompter):
         Raises:
             UnsayableError: in the template's words.
         """
-        return self.chat_ids(self._chat(asked.messages), openai_tools(asked.tools))
+        return self.chat_ids(self.chat(asked.messages), openai_tools(asked.tools))
 
     def gold_ids(self, sample: Sample) -> list[int]:
         """Token ids of a sample's gold response, end-of-turn included.
@@ -146,7 +147,7 @@ class NativePrompter(Prompter):
         Raises:
             UnsayableError: if the template cannot say it.
         """
-        text = written(self._template, self._chat(sample.messages), _gold(sample), openai_tools(sample.tools))
+        text = written(self._template, self.chat(sample.messages), gold_message(sample), openai_tools(sample.tools))
         ids = self._until_end(self.text_ids(text), self._ends.calls if sample.calls else self._ends.prose)
         said = self.decode(ids)
         try:
@@ -161,11 +162,26 @@ class NativePrompter(Prompter):
         """A sample's gold response as text, as the template writes it."""
         return self.decode(self.gold_ids(sample))
 
+    def conversation(self, sample: Sample) -> list[dict[str, Any]]:
+        """A sample's messages and gold response in OpenAI's form."""
+        return [*self.chat(sample.messages), gold_message(sample)]
+
+    @property
+    def template_source(self) -> str:
+        """The text of its chat template."""
+        return self._template.source
+
+    @property
+    def opening(self) -> str:
+        """What the tokenizer itself puts before any text, such as a beginning of text."""
+        return self.text(self._tokenizer("")["input_ids"])
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, markers of calls included and ends of turn left out."""
         return self.text([i for i in ids if i not in self._ends.ids])
 
-    def _chat(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+    def chat(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """A sample's messages in OpenAI's form, with the system message that the form has."""
         chat = as_chat(messages)
         if self._system != "source":
             chat = [message for message in chat if message["role"] != "system"]
