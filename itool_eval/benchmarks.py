@@ -98,11 +98,11 @@ def bfcl_scorers(version: Version, native_calls: bool = False) -> list[Scorer]:
     """The scorers of one BFCL version; fetches its official wheel on the first call."""
     data = data_folder(version)
     single_turn = SingleTurnScorer(data, version, native_calls)
-    return [single_turn, MultiTurnScorer(data, native_calls)] if version is Version.V3 else [single_turn]
+    return [single_turn, MultiTurnScorer(data, version, native_calls)]
 
 
 def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
-    """BFCL v3, or v4's single-turn categories; fetches the official wheel on the first call.
+    """One BFCL version; fetches its official wheel on the first call.
 
     Args:
         version: the benchmark version.
@@ -110,7 +110,7 @@ def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
     """
     data = data_folder(version)
     contract = PromptContract(data, version)
-    driver = cache(lambda: MultiTurnDriver(data, native_calls))
+    driver = cache(lambda: MultiTurnDriver(data, version, native_calls))
 
     def ask(item: Item, language: Language) -> Conversation:
         if native_calls:
@@ -120,7 +120,7 @@ def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
     def questions(category: str) -> list[Question]:
         rules = CATEGORIES[version][category]
         if rules.checker is Checker.MULTI_TURN:
-            conversations = enumerate(load_multi_turn_items(data, category))
+            conversations = enumerate(load_multi_turn_items(data, version, category))
             return [Question(category, item.id, i, partial(driver().conversation, item)) for i, item in conversations]
         language = rules.language if rules.has_answers else Language.PYTHON
         items = enumerate(load_items(data, version, category))

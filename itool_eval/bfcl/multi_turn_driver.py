@@ -28,19 +28,21 @@ Function = dict[str, JSON]
 class MultiTurnDriver:
     """Holds the conversations of one benchmark folder."""
 
-    def __init__(self, data: Path, native_calls: bool = False) -> None:
+    def __init__(self, data: Path, version: Version, native_calls: bool = False) -> None:
         """Read the prompts and load the simulators.
 
         Args:
-            data: the folder `bfcl_eval/data` of the official wheel.
+            data: the folder `bfcl_eval/data` of the official wheel of that version.
+            version: the benchmark version.
             native_calls: the functions are offered as tools, to be called natively.
 
         Raises:
-            ItoolError: the folder does not hold v3.
+            ItoolError: the folder does not hold that version.
         """
         self._documents = cache(lambda module: function_docs(data, module))
-        contract = PromptContract(data, Version.V3)
-        self._form: _AsText | _Natively = _Natively(contract) if native_calls else _AsText(contract)
+        contract = PromptContract(data, version)
+        form = _Natively if native_calls else _AsText
+        self._form: _AsText | _Natively = form(contract, version)
         self._simulators = Simulators(data)
 
     def conversation(self, item: MultiTurnItem) -> Conversation:
@@ -52,16 +54,17 @@ class MultiTurnDriver:
         world = cache(lambda: self._world(item))
         functions, withheld = self._functions(item)
         form = self._form
+        added: list[Function] = []
         messages: list[Message] = []
         turns: Turns = []
         for number, turn in enumerate(item.turns):
             if number in withheld:
                 turn = [form.more_functions(withheld[number])]
             messages += turn if turns else form.first_messages(turn, functions)
-            functions = functions + withheld.get(number, [])
+            added = added + withheld.get(number, [])
             turns.append([])
             while len(turns[-1]) <= MAX_STEPS:
-                said = yield Prompt(list(messages), form.tools(functions))
+                said = yield Prompt(list(messages), form.tools(functions, added))
                 turns[-1].append(said.result)
                 reply = form.reply(said, len(messages))
                 messages.append(reply)
@@ -91,8 +94,9 @@ class MultiTurnDriver:
 class _AsText:
     """Functions in the system message; calls and what they return as text."""
 
-    def __init__(self, contract: PromptContract):
+    def __init__(self, contract: PromptContract, version: Version):
         self._contract = contract
+        self._version = version
 
     def first_messages(self, turn: list[Message], functions: list[Function]) -> list[Message]:
         return self._contract.first_messages(turn, functions, Language.PYTHON)
@@ -100,7 +104,7 @@ class _AsText:
     def more_functions(self, functions: list[Function]) -> Message:
         return self._contract.more_functions_message(functions)
 
-    def tools(self, functions: list[Function]) -> tuple[Function, ...]:
+    def tools(self, functions: list[Function], added: list[Function]) -> tuple[Function, ...]:
         return ()
 
     def reply(self, said: Said, step: int) -> Message:
@@ -109,7 +113,7 @@ class _AsText:
     def calls(self, said: Said) -> list[str]:
         """The calls of a reply; none where it ends the turn."""
         try:
-            return call_texts(said.text)
+            return call_texts(said.text, self._version)
         except DecodeError:
             return []
 
@@ -120,8 +124,9 @@ class _AsText:
 class _Natively:
     """Functions as tools; calls and what they return as OpenAI's messages hold them."""
 
-    def __init__(self, contract: PromptContract):
+    def __init__(self, contract: PromptContract, version: Version):
         self._contract = contract
+        self._version = version
 
     def first_messages(self, turn: list[Message], functions: list[Function]) -> list[Message]:
         return list(turn)
@@ -129,8 +134,11 @@ class _Natively:
     def more_functions(self, functions: list[Function]) -> Message:
         return {"role": "user", "content": self._contract.functions_added}
 
-    def tools(self, functions: list[Function]) -> tuple[Function, ...]:
-        return native.tools(functions, Language.PYTHON)
+    def tools(self, functions: list[Function], added: list[Function]) -> tuple[Function, ...]:
+        if self._version is Version.V3:
+            return native.tools([*functions, *added], Language.PYTHON)
+        # In v4 the documents that a turn brings name no language.
+        return native.tools(functions, Language.PYTHON) + native.as_tools(added)
 
     def reply(self, said: Said, step: int) -> Message:
         if said.calls and not self.calls(said):

@@ -51,7 +51,7 @@ class World:
             if hasattr(instance, "_load_scenario"):
                 scenario = copy.deepcopy(item.initial_config.get(name, {}))
                 instance._load_scenario(scenario, long_context=item.long_context)
-            instance_name = f"{side}_{item.id}_{name.lower()}_instance"
+            instance_name = f"{side}_{item.id}_{name.lower()}_instance".replace("-", "_")
             self.instances[name] = self._by_name[instance_name] = instance
             self._owners |= dict.fromkeys(simulators.by_class[name].methods, instance_name)
 

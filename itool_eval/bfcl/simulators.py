@@ -22,6 +22,8 @@ import mpmath
 
 from itool_data.errors import ItoolError
 
+# v4's agentic back ends, which are no simulators of conversations (`memory.py`).
+_AGENTIC = ("memory_", "web_search")
 # What the simulators import from their package; it must be found under this name while they are loaded.
 _PACKAGE = "bfcl_eval.eval_checker.multi_turn_eval.func_source_code"
 _LONG_CONTEXT = "long_context"
@@ -51,7 +53,7 @@ class WorkLimitError(Exception):
 
 
 class Simulators:
-    """All simulators of the wheel.
+    """All simulators of a wheel's conversations.
 
     Attributes:
         by_class: the simulators by the name of their class.
@@ -67,7 +69,7 @@ class Simulators:
             ItoolError: the modules are absent or cannot be imported.
         """
         folder = data.parent / "eval_checker" / "multi_turn_eval" / "func_source_code"
-        files = sorted(file for file in folder.glob("*.py") if file.stem not in ("__init__", _LONG_CONTEXT))
+        files = sorted(file for file in folder.glob("*.py") if _is_simulator(file.stem))
         name = f"{_PACKAGE}.{_LONG_CONTEXT}"
         before = sys.modules.get(name)
         try:
@@ -93,6 +95,10 @@ class Simulators:
         for shared, first in zip(self._shared, copy.deepcopy(self._shared_at_first), strict=True):
             shared.clear()
             shared.update(first)
+
+
+def _is_simulator(module: str) -> bool:
+    return module not in ("__init__", _LONG_CONTEXT) and not module.startswith(_AGENTIC)
 
 
 def _load(file: Path) -> ModuleType:

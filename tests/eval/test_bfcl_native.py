@@ -107,10 +107,10 @@ def test_a_conversation_of_native_calls(bfcl_folder: Path, category: str) -> Non
 
     items = [
         item
-        for item in load_multi_turn_items(bfcl_folder, category)
+        for item in load_multi_turn_items(bfcl_folder, Version.V3, category)
         if not any(ast.parse(call, mode="eval").body.args for turn in item.answers for call in turn)  # type: ignore[attr-defined]
     ][:6]
-    driver = MultiTurnDriver(bfcl_folder, native_calls=True)
+    driver = MultiTurnDriver(bfcl_folder, Version.V3, native_calls=True)
     (_, scorer) = bfcl_scorers(Version.V3, native_calls=True)
     for item in items:
         held, prompts = driver.conversation(item), []
