@@ -20,25 +20,13 @@ from itool_eval.bfcl.multi_turn_items import MultiTurnItem, function_docs, load_
 from itool_eval.bfcl.simulators import Simulators
 
 _VALUES = (
-    "''",
-    "0",
-    "None",
-    "True",
-    "[]",
-    "{}",
-    "{'a': {}}",
-    "{'a': 1}",
-    "'x (y)'",
-    "'/'",
-    "1e400",
-    "-1",
-    "f(a=1)",
-    "a",
-)
+    "''", "0", "None", "True", "[]", "{}", "{'a': {}}", "{'a': 1}", "'x (y)'", "'/'", "1e400", "-1", "f(a=1)", "a",
+)  # fmt: skip
 _NATIVE_VALUES: tuple[Any, ...] = ("", 0, None, True, [], {}, {"a": {}}, "x (y)", "/", -1, 1e400)
 _ODD_STEPS: tuple[Any, ...] = (
     {"ls": "{}"}, {"ls": {}}, [{"ls": {}}], [{"ls": "{}", "pwd": "{}"}], [{}], [[]], [None], ["ls()"], {}, None, 0, "",
-    [{"ls": "[]"}], [{"ls": "{"}], [{"ls": None}], [{"ls": "5"}], [{"ls": '{"a": 1' + "0" * 5000 + "}"}], [{"ls": {"a": True}}], "ls()", "[ls()]", True, 1.5,
+    [{"ls": "[]"}], [{"ls": "{"}], [{"ls": None}], [{"ls": "5"}],
+    [{"ls": '{"a": 1' + "0" * 5000 + "}"}], [{"ls": {"a": True}}], "ls()", "[ls()]", True, 1.5,
 )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """BFCL's categories: name, checker, language, number of items and files, per version (docs/bfcl.md §2).
 
-The official checker dispatches on words inside the name; here every category says its checker itself. Left out: v4's
-agentic categories, which nothing in this project scores.
+The official checker dispatches on words inside the name; here every category says its checker itself.
 """
 
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ class Checker(StrEnum):
     IRRELEVANCE = "irrelevance"
     RELEVANCE = "relevance"
     MULTI_TURN = "multi-turn"
+    FORMS = "forms"
 
 
 class Language(StrEnum):
@@ -53,6 +53,9 @@ class Category:
         """Whether the data holds accepted answers: the (ir)relevance categories have none."""
         return self.checker not in (Checker.IRRELEVANCE, Checker.RELEVANCE)
 
+
+# 200 of the single-turn items, each in 26 forms of the system prompt.
+FORMAT_SENSITIVITY = "format_sensitivity"
 
 _SHARED = (
     Category("multiple", Checker.MULTIPLE, 200),
@@ -83,6 +86,7 @@ _OWN = {
         Category("simple_javascript", Checker.SIMPLE, 50, Language.JAVASCRIPT),
         Category("live_irrelevance", Checker.IRRELEVANCE, 884),
         Category("live_relevance", Checker.RELEVANCE, 16),
+        Category(FORMAT_SENSITIVITY, Checker.FORMS, 5200),
     ),
 }
 
@@ -92,5 +96,5 @@ CATEGORIES: dict[Version, dict[str, Category]] = {
 
 
 def single_turn(version: Version) -> list[Category]:
-    """The categories that one reply decides, in the order in which they are shown."""
-    return [c for c in CATEGORIES[version].values() if c.checker is not Checker.MULTI_TURN]
+    """The categories of items that one reply decides, in the order in which they are shown."""
+    return [c for c in CATEGORIES[version].values() if c.checker not in (Checker.MULTI_TURN, Checker.FORMS)]
