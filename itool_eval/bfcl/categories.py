@@ -29,6 +29,7 @@ class Checker(StrEnum):
     RELEVANCE = "relevance"
     MULTI_TURN = "multi-turn"
     FORMS = "forms"
+    AGENTIC = "agentic"
 
 
 class Language(StrEnum):
@@ -54,6 +55,11 @@ class Category:
         return self.checker not in (Checker.IRRELEVANCE, Checker.RELEVANCE)
 
 
+# Items whose conversation ends in a text with the answer. Those of memory are the same for each back end.
+MEMORY = ("memory_kv", "memory_vector", "memory_rec_sum")
+WEB_SEARCH = ("web_search_base", "web_search_no_snippet")
+# How the categories of the conversations are called that fill a memory; nothing scores them.
+SET_UP = "_prereq"
 # 200 of the single-turn items, each in 26 forms of the system prompt.
 FORMAT_SENSITIVITY = "format_sensitivity"
 
@@ -87,6 +93,8 @@ _OWN = {
         Category("live_irrelevance", Checker.IRRELEVANCE, 884),
         Category("live_relevance", Checker.RELEVANCE, 16),
         Category(FORMAT_SENSITIVITY, Checker.FORMS, 5200),
+        *(Category(name, Checker.AGENTIC, 155) for name in MEMORY),
+        *(Category(name, Checker.AGENTIC, 100) for name in WEB_SEARCH),
     ),
 }
 
@@ -95,6 +103,9 @@ CATEGORIES: dict[Version, dict[str, Category]] = {
 }
 
 
+_NOT_SINGLE = (Checker.MULTI_TURN, Checker.FORMS, Checker.AGENTIC)
+
+
 def single_turn(version: Version) -> list[Category]:
     """The categories of items that one reply decides, in the order in which they are shown."""
-    return [c for c in CATEGORIES[version].values() if c.checker not in (Checker.MULTI_TURN, Checker.FORMS)]
+    return [c for c in CATEGORIES[version].values() if c.checker not in _NOT_SINGLE]

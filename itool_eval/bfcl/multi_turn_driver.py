@@ -6,6 +6,7 @@ policy's, and the verdict (`multi_turn_checker.py`).
 """
 
 import copy
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -41,8 +42,7 @@ class MultiTurnDriver:
         """
         self._documents = cache(lambda module: function_docs(data, module))
         contract = PromptContract(data, version)
-        form = _Natively if native_calls else _AsText
-        self._form: _AsText | _Natively = form(contract, version)
+        self._form = form_of(contract, version, native_calls)
         self._simulators = Simulators(data)
 
     def conversation(self, item: MultiTurnItem) -> Conversation:
@@ -50,32 +50,9 @@ class MultiTurnDriver:
 
         Any number of them can be under way at once. The result has fewer turns than the item where it was ended early.
         """
-        # Made when the first call comes: most conversations of a weak model never need it.
-        world = cache(lambda: self._world(item))
         functions, withheld = self._functions(item)
-        form = self._form
-        added: list[Function] = []
-        messages: list[Message] = []
-        turns: Turns = []
-        for number, turn in enumerate(item.turns):
-            if number in withheld:
-                turn = [form.more_functions(withheld[number])]
-            messages += turn if turns else form.first_messages(turn, functions)
-            added = added + withheld.get(number, [])
-            turns.append([])
-            while len(turns[-1]) <= MAX_STEPS:
-                said = yield Prompt(list(messages), form.tools(functions, added))
-                turns[-1].append(said.result)
-                reply = form.reply(said, len(messages))
-                messages.append(reply)
-                calls = form.calls(said)
-                if not calls:
-                    break
-                results = zip(calls, world().execute(calls), strict=True)
-                messages += [form.returned(reply, i, call, result) for i, (call, result) in enumerate(results)]
-            else:
-                break
-        return turns
+        # Made when the first call comes: most conversations of a weak model never need it.
+        return hold(self._form, item.turns, functions, cache(lambda: self._world(item)), withheld)
 
     def _world(self, item: MultiTurnItem) -> World:
         """The simulators of one conversation; a copy, so that it shares nothing with the others under way."""
@@ -89,6 +66,51 @@ class MultiTurnDriver:
         functions = {str(f["name"]): f for module in modules for f in self._documents(module)}
         withheld = {turn: [functions.pop(name) for name in names] for turn, names in item.missed_functions.items()}
         return list(functions.values()), withheld
+
+
+def form_of(contract: PromptContract, version: Version, native_calls: bool) -> "_AsText | _Natively":
+    """How functions are offered and called."""
+    return (_Natively if native_calls else _AsText)(contract, version)
+
+
+def hold(
+    form: "_AsText | _Natively",
+    said_by_user: Sequence[list[Message]],
+    functions: list[Function],
+    world: Callable[[], World],
+    withheld: Mapping[int, list[Function]],
+) -> Conversation:
+    """Hold a conversation to its end, or until a turn has too many steps.
+
+    Args:
+        form: how functions are offered and called.
+        said_by_user: the messages of each turn; none in a turn that brings functions.
+        functions: on offer from the start.
+        world: where calls are run.
+        withheld: what a later turn brings.
+    """
+    added: list[Function] = []
+    messages: list[Message] = []
+    turns: Turns = []
+    for number, turn in enumerate(said_by_user):
+        if number in withheld:
+            turn = [form.more_functions(withheld[number])]
+        messages += turn if turns else form.first_messages(turn, functions)
+        added = added + withheld.get(number, [])
+        turns.append([])
+        while len(turns[-1]) <= MAX_STEPS:
+            said = yield Prompt(list(messages), form.tools(functions, added))
+            turns[-1].append(said.result)
+            reply = form.reply(said, len(messages))
+            messages.append(reply)
+            calls = form.calls(said)
+            if not calls:
+                break
+            results = zip(calls, world().execute(calls), strict=True)
+            messages += [form.returned(reply, i, call, result) for i, (call, result) in enumerate(results)]
+        else:
+            break
+    return turns
 
 
 class _AsText:

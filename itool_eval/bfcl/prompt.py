@@ -24,6 +24,9 @@ DIGESTS = {
 }
 _MORE_FUNCTIONS = "DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING"
 _FUNCTIONS_ADDED = "DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC"
+_FINAL_ANSWER = "ADDITIONAL_SYSTEM_PROMPT_FOR_AGENTIC_RESPONSE_FORMAT"
+_AGENTS = "MEMORY_AGENT_SETTINGS"
+_UNIFIED, _CORE_ARCHIVAL = "MEMORY_BACKEND_INSTRUCTION_UNIFIED", "MEMORY_BACKEND_INSTRUCTION_CORE_ARCHIVAL"
 _LANGUAGES = {Language.PYTHON: "Python 3", Language.JAVA: "Java 8 SDK", Language.JAVASCRIPT: "JavaScript"}
 # The spellings that the official folding looks for; other ones stay as they are.
 _LISTS = {Language.JAVA: ("ArrayList", "Array"), Language.JAVASCRIPT: ("array",)}
@@ -34,6 +37,7 @@ class PromptContract:
 
     Attributes:
         functions_added: what the user says in a turn that brings functions which are called natively.
+        final_answer: how v4's agentic items want the answer.
     """
 
     def __init__(self, data: Path, version: Version) -> None:
@@ -54,6 +58,8 @@ class PromptContract:
             self._systems = {form: _assembled(texts, form, version) for form in forms}
             self._more_functions = texts[_MORE_FUNCTIONS]
             self.functions_added = texts[_FUNCTIONS_ADDED]
+            self.final_answer = str(texts.get(_FINAL_ANSWER, ""))
+            self._memory = {name: texts.get(name) for name in (_AGENTS, _UNIFIED, _CORE_ARCHIVAL)}
         except (OSError, SyntaxError, ValueError, KeyError) as error:
             raise ItoolError(f"{path}: not the benchmark's prompts ({error}); fetch the wheel again") from error
         digest = hashlib.sha256(self.system([]).encode()).hexdigest()
@@ -78,6 +84,18 @@ class PromptContract:
         if messages and messages[0]["role"] == "system":
             system += "\n\n" + messages.pop(0)["content"]
         return [{"role": "system", "content": system}, *messages]
+
+    def memory(self, scenario: str, unified: bool, content: str) -> str:
+        """What v4 says of a memory, and what it shows of its content.
+
+        Args:
+            scenario: whose assistant the model is.
+            unified: the memory is one text; else it has a core, which is shown, and an archive.
+            content: what is shown.
+        """
+        template = str(self._memory[_UNIFIED if unified else _CORE_ARCHIVAL])
+        agents = self._memory[_AGENTS] or {}
+        return _filled(template, {"scenario_setting": agents[scenario], "memory_content": content})
 
     def more_functions_message(self, functions: list[dict[str, JSON]]) -> dict[str, str]:
         """What the user says in a turn that brings functions; their documents name no language, as officially."""
