@@ -25,13 +25,15 @@ from itool_eval.apibank.aggregate import summarise as summarise_api_bank
 from itool_eval.apibank.scorer import ApiBankScorer
 from itool_eval.bfcl import native
 from itool_eval.bfcl.aggregate import summarise as summarise_bfcl
-from itool_eval.bfcl.categories import CATEGORIES, Checker, Language, Version, single_turn
+from itool_eval.bfcl.categories import CATEGORIES, FORMAT_SENSITIVITY, Checker, Language, Version, single_turn
+from itool_eval.bfcl.format_sensitivity import FormScorer, by_form, form_scores, load_form_items
 from itool_eval.bfcl.formulas import two_sides
 from itool_eval.bfcl.items import Item, data_folder, data_version, load_items
 from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
 from itool_eval.bfcl.multi_turn_driver import MAX_STEPS, MultiTurnDriver
 from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
 from itool_eval.bfcl.prompt import PromptContract
+from itool_eval.bfcl.prompt_form import DEFAULT, PromptForm
 from itool_eval.bfcl.score_file import Scorer
 from itool_eval.bfcl.single_turn import SingleTurnScorer
 from itool_eval.conversation import Conversation, Prompt, one_reply
@@ -91,6 +93,7 @@ class Benchmark:
         history: what a conversation keeps.
         split: which of the run's samples its items may be; items that are no samples of the run are `test`.
         halved: the categories whose items are never samples, but fall in halves as the samples do.
+        on_request: the categories that are asked only where they are named, because the scores do without them.
         samples: of the run, where they are its items; `open_benchmark` takes them.
     """
 
@@ -104,6 +107,7 @@ class Benchmark:
     history: str = ONE_REPLY
     split: Split = "test"
     halved: Sequence[str] = ()
+    on_request: Sequence[str] = ()
     samples: tuple[Sample, ...] = ()
 
     @property
@@ -120,11 +124,13 @@ def bfcl_scorers(version: Version, native_calls: bool = False) -> list[Scorer]:
     """The scorers of one BFCL version; fetches its official wheel on the first call."""
     data = data_folder(version)
     single_turn = SingleTurnScorer(data, version, native_calls)
-    return [single_turn, MultiTurnScorer(data, native_calls)] if version is Version.V3 else [single_turn]
+    scorers: list[Scorer] = [single_turn, MultiTurnScorer(data, version, native_calls)]
+    # Native calls have no form, so officially FC models are not asked in several.
+    return [*scorers, FormScorer(data)] if version is Version.V4 and not native_calls else scorers
 
 
 def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
-    """BFCL v3, or v4's single-turn categories; fetches the official wheel on the first call.
+    """One BFCL version; fetches its official wheel on the first call.
 
     Args:
         version: the benchmark version.
@@ -132,27 +138,32 @@ def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
     """
     data = data_folder(version)
     contract = PromptContract(data, version)
-    driver = cache(lambda: MultiTurnDriver(data, native_calls))
+    driver = cache(lambda: MultiTurnDriver(data, version, native_calls))
 
-    def ask(item: Item, language: Language) -> Conversation:
+    def ask(item: Item, language: Language, form: PromptForm = DEFAULT) -> Conversation:
         if native_calls:
             return one_reply(Prompt(item.turns[0], native.tools(item.functions, language)))
-        return one_reply(Prompt(contract.first_messages(item.turns[0], item.functions, language)))
+        return one_reply(Prompt(contract.first_messages(item.turns[0], item.functions, language, form)))
 
     def questions(category: str) -> list[Question]:
         rules = CATEGORIES[version][category]
         if rules.checker is Checker.MULTI_TURN:
-            conversations = enumerate(load_multi_turn_items(data, category))
+            conversations = enumerate(load_multi_turn_items(data, version, category))
             return [Question(category, item.id, i, partial(driver().conversation, item)) for i, item in conversations]
+        if rules.checker is Checker.FORMS:
+            return [
+                Question(category, f.item.id, i, partial(ask, f.item, Language.PYTHON, f.form))
+                for i, f in enumerate(load_form_items(data))
+            ]
         language = rules.language if rules.has_answers else Language.PYTHON
         items = enumerate(load_items(data, version, category))
         return [Question(category, item.id, i, partial(ask, item, language)) for i, item in items]
 
     name = f"{version}-fc" if native_calls else version.value
     kind = Contract.TOOLS if native_calls else Contract.TEXT
-    history = TURNS if version is Version.V3 else ONE_REPLY
-    scorers = bfcl_scorers(version, native_calls)
-    return Benchmark(name, name, scorers, questions, data_version(version), kind, history=history)
+    scorers, items = bfcl_scorers(version, native_calls), data_version(version)
+    rare = (FORMAT_SENSITIVITY,)
+    return Benchmark(name, name, scorers, questions, items, kind, history=TURNS, on_request=rare)
 
 
 def api_bank(folder: Path) -> Benchmark:
@@ -307,7 +318,7 @@ def choose(
 
     Args:
         benchmark: whose questions.
-        categories: their names, all by default.
+        categories: their names, by default all but those that are asked on request.
         limit: take so many; which ones depends on the seed alone, and a larger limit takes them too.
         seed: of the random sample.
         leave_out: category and id of items that are not asked.
@@ -321,7 +332,7 @@ def choose(
             raise ItoolError(f"{name!r} is no category of {benchmark.name}; it has {', '.join(known)}")
     questions = [
         question
-        for name in categories or known
+        for name in categories or [name for name in known if name not in benchmark.on_request]
         for question in benchmark.questions(name)
         if (question.category, question.id) not in leave_out
     ]
@@ -340,6 +351,7 @@ def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     else:
         counts = tally(verdicts)
         summary = summarise_bfcl(counts, version, two_sides(counts) if name == OWN_PROMPT else None)
+        summary = replace(summary, scores=(*summary.scores, *form_scores(by_form(verdicts))))
     if name in NATIVE:
         return replace(summary, era=f"{summary.era}, native function calling (FC): compare with FC only")
     if name in (OWN_PROMPT, API_BANK_OWN_PROMPT):

@@ -22,6 +22,8 @@ from itool_data.sources.bfcl import split_of
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk
 from itool_eval.benchmarks import Benchmark, Question, open_benchmark, version_of
+from itool_eval.bfcl.categories import FORMAT_SENSITIVITY
+from itool_eval.bfcl.format_sensitivity import source_of
 from itool_eval.chat import Chat, PolicyChat, Refusal, Reply
 from itool_eval.conversation import Conversation, Prompt
 from itool_eval.predictions import Answer, prediction_row
@@ -174,6 +176,9 @@ def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
         for category in benchmark.halved:
             for question in benchmark.questions(category):
                 splits[category, question.id] = "test" if split_of(question.id) == "test" else "validation"
+        if FORMAT_SENSITIVITY in benchmark.categories:  # the same items in other forms of the prompt
+            for question in benchmark.questions(FORMAT_SENSITIVITY):
+                splits[question.category, question.id] = splits.get(source_of(question.id), "test")
     if benchmark.split == "test":
         return {key for key, split in splits.items() if split != "test" and key[0] in benchmark.categories}
     everything = {(q.category, q.id) for category in benchmark.categories for q in benchmark.questions(category)}

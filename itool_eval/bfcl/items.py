@@ -39,8 +39,8 @@ class Item:
 
 
 def id_number(item_id: str) -> int:
-    """The number by which official files are sorted: after the last `_`, up to the first `-`."""
-    return int(item_id.rpartition("_")[2].partition("-")[0])
+    """The number by which official files are sorted: after the last `_` before a `:`, up to the first `-`."""
+    return int(item_id.partition(":")[0].rpartition("_")[2].partition("-")[0])
 
 
 def data_folder(version: Version) -> Path:
