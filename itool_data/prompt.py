@@ -15,6 +15,7 @@ from itool_data.errors import ItoolError
 from itool_data.form import Form
 from itool_data.kinds import SystemMessage
 from itool_data.sample import JSON, Message, Sample, Tool, canonical_json
+from itool_data.system_text import says_all
 
 ToolStyle = Literal["signatures", "json"]
 
@@ -62,19 +63,20 @@ def prompt_messages(
         messages: of the conversation.
         tools: on offer.
         style: how they are written.
-        system: whether the conversation's own system message comes after ours (`source`) or is left out (`ours`), or
-            neither is there and the functions stand alone (`none`).
+        system: whether the conversation's own system message comes after ours (`source`; in its place, if it says all
+            that ours would) or is left out (`ours`), or neither is there and the functions stand alone (`none`).
     """
+    chat = [{"role": m.role, "content": m.content} for m in messages]
+    own = chat.pop(0)["content"] if chat and chat[0]["role"] == "system" else ""
+    if system == "source" and says_all(own, tools):
+        return [{"role": "system", "content": own}, *chat]
     if style == "signatures":
         offered = "\n".join(map(signature, tools))
     else:
         schemas = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]
         offered = "\n".join(map(canonical_json, schemas))
-    chat = [{"role": m.role, "content": m.content} for m in messages]
     text = (FUNCTIONS if system == "none" else SYSTEM) + offered
-    if chat and chat[0]["role"] == "system":
-        own = chat.pop(0)["content"]
-        text += f"\n\n{own}" if system == "source" else ""
+    text += f"\n\n{own}" if own and system == "source" else ""
     return [{"role": "system", "content": text}, *chat]
 
 

@@ -61,8 +61,8 @@ def sources(run: Run) -> list[Licensed]:
 def _source(source: str) -> Licensed:
     """What stands behind a SOURCE string of `itool data import`; a file's folder is nobody's business."""
     kind, _, rest = source.partition(":")
-    if kind in SOURCES:
-        return SOURCES[kind]
+    if (name := kind.removesuffix("-system")) in SOURCES:
+        return SOURCES[name]
     if kind == "hf":
         hub_id = rest.partition(":")[0]
         return Licensed(hub_id, UNKNOWN, hub_id)

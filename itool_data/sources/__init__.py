@@ -1,6 +1,7 @@
 """Data sets: a SOURCE string names one, and `load` yields its samples in order.
 
     toolace  xlam              from the Hugging Face Hub; toolace:PATH, xlam:PATH from a file in the set's own form
+    toolace-system[:PATH]      the same with its system texts, functions and all: ToolACE's own prompts
     apibank:PATH  seal_tools:PATH  sharegpt:PATH  toolrl:PATH   from a file in the set's own form
     bfcl[:SHARE]               half of BFCL v3's single-turn Python items, from the pinned wheel; a share of the
                                training half is set aside for validation
@@ -16,6 +17,7 @@ One file a data set holds what its rows look like; `files.py` reads, `rows.py` s
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from itool_data.errors import ItoolError
 from itool_data.sample import Item, Sample, Split
@@ -25,6 +27,7 @@ from itool_data.validation import divided
 
 OWN_FORM: dict[str, Callable[[str | None], Iterator[Item]]] = {
     "toolace": toolace.read,
+    "toolace-system": partial(toolace.read, whole_system=True),
     "xlam": xlam.read,
     "apibank": apibank.read,
     "seal_tools": seal_tools.read,
