@@ -24,8 +24,8 @@ def import_(
         str,
         typer.Argument(
             help="toolace, xlam, bfcl[:SHARE] (SHARE of the training half is set aside for validation), apibank:PATH, "
-            "seal_tools:PATH, sharegpt:PATH, toolrl:PATH, toolace:PATH, toolace-system[:PATH], xlam:PATH, FILE.jsonl (OpenAI form: messages + "
-            "tools), or hf:USER/NAME[:SPLIT]."
+            "seal_tools:PATH, sharegpt:PATH, toolrl:PATH, toolace:PATH, toolace-system[:PATH], xlam:PATH, "
+            "FILE.jsonl (OpenAI form: messages + tools), or hf:USER/NAME[:SPLIT]."
         ),
     ],
     run: RunFolder,
