@@ -58,7 +58,8 @@ class ModelSettings(Section):
     system: SystemMessage = Field(
         "source",
         description="`source`: a data set's own system message is kept (in our own form after ours, or alone where it "
-        "lists the functions and asks for such calls itself); `ours`: it is left out for ours; `none`: there is neither",
+        "lists the functions and asks for such calls itself); `ours`: ours stands in its place; `none`: there is "
+        "neither",
     )
     tools: Literal["signatures", "json"] = Field(
         "signatures", description="under `own`: how the prompt shows the functions"

@@ -84,7 +84,7 @@ def native_chat(asked: Asked, system: SystemMessage) -> list[dict[str, Any]]:
     if system == "source":
         if any(m.role == "system" and says_all(m.content, asked.tools) for m in asked.messages):
             raise UnsayableError(
-                "its system text lists the functions and asks for calls as [f(a=1)], which this model writes otherwise; "
+                "its system text lists the functions and asks for calls as [f(a=1)], not as this model writes them; "
                 "set model.system to ours or none, or model.format to own"
             )
         return chat
