@@ -82,7 +82,7 @@ def _error_types(verdicts: list[Verdict]) -> dict[str, dict[str, int]]:
 
 def main() -> None:
     folder = shared_data()
-    single_turn, multi_turn = SingleTurnScorer(bfcl_data(), Version.V3), MultiTurnScorer(bfcl_data())
+    single_turn, multi_turn = SingleTurnScorer(bfcl_data(), Version.V3), MultiTurnScorer(bfcl_data(), Version.V3)
     start = time.perf_counter()
     rows, in_corpus = corpus_differences(single_turn, folder / "bfcl_v3_corpus.jsonl.gz")
     conversations, in_conversations = corpus_differences(multi_turn, folder / "bfcl_v3_multiturn_corpus.jsonl.gz")

@@ -230,13 +230,11 @@ def _adapter(run: "Run", round_: int) -> "Adapter | None":
 
 def own_rows(run: "Run", table: str, round_: int) -> int:
     """How many rows of a table are of the round's own policy; another one's are left from before a `--from`."""
-    from itool_data.policy.load import find_model, policy_id
+    from itool_cli.trained import starts_from
     from itool_data.store.sql import query
 
-    base = find_model(run.config.model)
-    policy = str(policy_id(base, run.adapter(base, round_)))
     sql = f"SELECT count(*) AS n FROM {table} WHERE round = ? AND policy = ?"
-    return int(query(run.store, sql, None, [round_, policy]).to_pylist()[0]["n"])
+    return int(query(run.store, sql, None, [round_, starts_from(run, round_)]).to_pylist()[0]["n"])
 
 
 def _processes(run: "Run") -> int:

@@ -57,8 +57,9 @@ class ModelSettings(Section):
     )
     system: SystemMessage = Field(
         "source",
-        description="`source`: a data set's own system message is kept (in our own form after ours); `ours`: it is "
-        "left out for ours; `none`: there is neither",
+        description="`source`: a data set's own system message is kept (in our own form after ours, or alone where it "
+        "lists the functions and asks for such calls itself); `ours`: ours stands in its place; `none`: there is "
+        "neither",
     )
     tools: Literal["signatures", "json"] = Field(
         "signatures", description="under `own`: how the prompt shows the functions"

@@ -11,5 +11,5 @@ Loss = Literal[Contrast, "nll"]
 Batching = Literal["tree", "pairs"]
 SystemMessage = Literal["source", "ours", "none"]
 DialectName = Literal[
-    "python", "json", "hermes", "llama", "lfm2", "qwen-xml", "glm", "gemma", "deepseek", "mistral", "harmony"
+    "python", "json", "hermes", "llama", "lfm2", "qwen-xml", "glm", "gemma", "deepseek", "mistral", "harmony", "atem"
 ]  # of `itool_data/dialects/`

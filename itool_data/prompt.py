@@ -5,15 +5,17 @@ small models and contexts) or whole JSON schemas (`json`). Left out: the form th
 functions (`native.py`), and the benchmarks' own prompt contracts, which belong to the evaluation.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from itool_data.chat_template import ChatTemplate, TemplateRefusalError
 from itool_data.errors import ItoolError
 from itool_data.form import Form
 from itool_data.kinds import SystemMessage
 from itool_data.sample import JSON, Message, Sample, Tool, canonical_json
+from itool_data.system_text import says_all
 
 ToolStyle = Literal["signatures", "json"]
 
@@ -61,19 +63,20 @@ def prompt_messages(
         messages: of the conversation.
         tools: on offer.
         style: how they are written.
-        system: whether the conversation's own system message comes after ours (`source`) or is left out (`ours`), or
-            neither is there and the functions stand alone (`none`).
+        system: whether the conversation's own system message comes after ours (`source`; in its place, if it says all
+            that ours would) or is left out (`ours`), or neither is there and the functions stand alone (`none`).
     """
+    chat = [{"role": m.role, "content": m.content} for m in messages]
+    own = chat.pop(0)["content"] if chat and chat[0]["role"] == "system" else ""
+    if system == "source" and says_all(own, tools):
+        return [{"role": "system", "content": own}, *chat]
     if style == "signatures":
         offered = "\n".join(map(signature, tools))
     else:
         schemas = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]
         offered = "\n".join(map(canonical_json, schemas))
-    chat = [{"role": m.role, "content": m.content} for m in messages]
     text = (FUNCTIONS if system == "none" else SYSTEM) + offered
-    if chat and chat[0]["role"] == "system":
-        own = chat.pop(0)["content"]
-        text += f"\n\n{own}" if system == "source" else ""
+    text += f"\n\n{own}" if own and system == "source" else ""
     return [{"role": "system", "content": text}, *chat]
 
 
@@ -89,6 +92,22 @@ class Asked(Protocol):
     def tools(self) -> Sequence[Tool]:
         """On offer."""
         ...
+
+
+class Wording(NamedTuple):
+    """What prompts are made by, in words by which those of two runs can be compared.
+
+    Attributes:
+        template: the chat template, by its hash and settings.
+        dialect: how calls are written.
+        system: whose system text a run's own prompts have.
+        functions: how these show the functions, where that is not the messages' business.
+    """
+
+    template: str
+    dialect: str
+    system: str
+    functions: str
 
 
 class Prompter:
@@ -117,6 +136,12 @@ class Prompter:
         self.template = template or ChatTemplate(tokenizer)
         self._system = system
         self.form = Form(self.decode)
+
+    @property
+    def wording(self) -> Wording:
+        """What its prompts are made by."""
+        text = hashlib.sha256(SYSTEM.encode()).hexdigest()[:12]
+        return Wording(self.template.identity, self.form.dialect, f"{self._system}, ours is {text}", "")
 
     def prompt_ids(self, asked: Asked) -> list[int]:
         """Token ids of everything before a response, the template's generation prompt included.

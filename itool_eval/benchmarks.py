@@ -3,8 +3,10 @@
 Left out: holding the conversations (`predict.py`), and v4's multi-turn and agentic items, which nothing here scores.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
 
@@ -23,13 +25,15 @@ from itool_eval.apibank.aggregate import summarise as summarise_api_bank
 from itool_eval.apibank.scorer import ApiBankScorer
 from itool_eval.bfcl import native
 from itool_eval.bfcl.aggregate import summarise as summarise_bfcl
-from itool_eval.bfcl.categories import CATEGORIES, Checker, Language, Version, single_turn
+from itool_eval.bfcl.categories import CATEGORIES, FORMAT_SENSITIVITY, Checker, Language, Version, single_turn
+from itool_eval.bfcl.format_sensitivity import FormScorer, by_form, form_scores, load_form_items
 from itool_eval.bfcl.formulas import two_sides
-from itool_eval.bfcl.items import Item, data_folder, load_items
+from itool_eval.bfcl.items import Item, data_folder, data_version, load_items
 from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
-from itool_eval.bfcl.multi_turn_driver import MultiTurnDriver
+from itool_eval.bfcl.multi_turn_driver import MAX_STEPS, MultiTurnDriver
 from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
 from itool_eval.bfcl.prompt import PromptContract
+from itool_eval.bfcl.prompt_form import DEFAULT, PromptForm
 from itool_eval.bfcl.score_file import Scorer
 from itool_eval.bfcl.single_turn import SingleTurnScorer
 from itool_eval.conversation import Conversation, Prompt, one_reply
@@ -43,6 +47,18 @@ VALIDATION = ":validation"  # how the name of a benchmark ends whose items are t
 ITEMS_SEED = 42  # of the random sample of items: the same in every run, so that runs of several seeds can be paired
 # BFCL's "FC": functions offered as tools and called natively, scored apart from calls as text.
 NATIVE = {f"{version}-fc": version for version in Version}
+
+
+ONE_REPLY = "one reply an item"
+TURNS = f"{ONE_REPLY}; of several turns every reply and result is kept, at most {MAX_STEPS} replies a turn"
+
+
+class Contract(StrEnum):
+    """Who writes a benchmark's prompts."""
+
+    TEXT = "the benchmark's own text"
+    TOOLS = "functions offered as tools"
+    RUN = "the run's own prompt"
 
 
 @dataclass(frozen=True)
@@ -71,8 +87,13 @@ class Benchmark:
         source: as `open_benchmark` takes it.
         scorers: who decides; no category is scored by two of them.
         questions: a category's items, in the data's order.
+        data: where the items come from, with its version or hash.
+        contract: who writes the prompts.
+        functions: how those of the run's own show the functions, unless its form does that by itself.
+        history: what a conversation keeps.
         split: which of the run's samples its items may be; items that are no samples of the run are `test`.
         halved: the categories whose items are never samples, but fall in halves as the samples do.
+        on_request: the categories that are asked only where they are named, because the scores do without them.
         samples: of the run, where they are its items; `open_benchmark` takes them.
     """
 
@@ -80,8 +101,13 @@ class Benchmark:
     source: str
     scorers: Sequence[Scorer]
     questions: Callable[[str], list[Question]]
+    data: str
+    contract: Contract
+    functions: str = ""
+    history: str = ONE_REPLY
     split: Split = "test"
     halved: Sequence[str] = ()
+    on_request: Sequence[str] = ()
     samples: tuple[Sample, ...] = ()
 
     @property
@@ -98,11 +124,13 @@ def bfcl_scorers(version: Version, native_calls: bool = False) -> list[Scorer]:
     """The scorers of one BFCL version; fetches its official wheel on the first call."""
     data = data_folder(version)
     single_turn = SingleTurnScorer(data, version, native_calls)
-    return [single_turn, MultiTurnScorer(data, native_calls)] if version is Version.V3 else [single_turn]
+    scorers: list[Scorer] = [single_turn, MultiTurnScorer(data, version, native_calls)]
+    # Native calls have no form, so officially FC models are not asked in several.
+    return [*scorers, FormScorer(data)] if version is Version.V4 and not native_calls else scorers
 
 
 def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
-    """BFCL v3, or v4's single-turn categories; fetches the official wheel on the first call.
+    """One BFCL version; fetches its official wheel on the first call.
 
     Args:
         version: the benchmark version.
@@ -110,24 +138,32 @@ def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
     """
     data = data_folder(version)
     contract = PromptContract(data, version)
-    driver = cache(lambda: MultiTurnDriver(data, native_calls))
+    driver = cache(lambda: MultiTurnDriver(data, version, native_calls))
 
-    def ask(item: Item, language: Language) -> Conversation:
+    def ask(item: Item, language: Language, form: PromptForm = DEFAULT) -> Conversation:
         if native_calls:
             return one_reply(Prompt(item.turns[0], native.tools(item.functions, language)))
-        return one_reply(Prompt(contract.first_messages(item.turns[0], item.functions, language)))
+        return one_reply(Prompt(contract.first_messages(item.turns[0], item.functions, language, form)))
 
     def questions(category: str) -> list[Question]:
         rules = CATEGORIES[version][category]
         if rules.checker is Checker.MULTI_TURN:
-            conversations = enumerate(load_multi_turn_items(data, category))
+            conversations = enumerate(load_multi_turn_items(data, version, category))
             return [Question(category, item.id, i, partial(driver().conversation, item)) for i, item in conversations]
+        if rules.checker is Checker.FORMS:
+            return [
+                Question(category, f.item.id, i, partial(ask, f.item, Language.PYTHON, f.form))
+                for i, f in enumerate(load_form_items(data))
+            ]
         language = rules.language if rules.has_answers else Language.PYTHON
         items = enumerate(load_items(data, version, category))
         return [Question(category, item.id, i, partial(ask, item, language)) for i, item in items]
 
     name = f"{version}-fc" if native_calls else version.value
-    return Benchmark(name, name, bfcl_scorers(version, native_calls), questions)
+    kind = Contract.TOOLS if native_calls else Contract.TEXT
+    scorers, items = bfcl_scorers(version, native_calls), data_version(version)
+    rare = (FORMAT_SENSITIVITY,)
+    return Benchmark(name, name, scorers, questions, items, kind, history=TURNS, on_request=rare)
 
 
 def api_bank(folder: Path) -> Benchmark:
@@ -137,7 +173,8 @@ def api_bank(folder: Path) -> Benchmark:
         items = enumerate(apibank_items.load_items(folder, category))
         return [Question(category, item.id, i, partial(one_reply, Prompt(item.messages))) for i, item in items]
 
-    return Benchmark(API_BANK, f"{API_BANK}:{folder.absolute()}", [ApiBankScorer(folder)], questions)
+    source, read = f"{API_BANK}:{folder.absolute()}", _api_bank_data(folder)
+    return Benchmark(API_BANK, source, [ApiBankScorer(folder)], questions, read, Contract.TEXT)
 
 
 def api_bank_own_prompt(folder: Path, tools: ToolStyle) -> Benchmark:
@@ -151,7 +188,18 @@ def api_bank_own_prompt(folder: Path, tools: ToolStyle) -> Benchmark:
         ]
 
     source = f"{API_BANK_OWN_PROMPT}:{folder.absolute()}"
-    return Benchmark(API_BANK_OWN_PROMPT, source, [ApiBankScorer(folder)], questions)
+    data, shown = _api_bank_data(folder), _shown_as(tools)
+    return Benchmark(API_BANK_OWN_PROMPT, source, [ApiBankScorer(folder)], questions, data, Contract.RUN, shown)
+
+
+def _api_bank_data(folder: Path) -> str:
+    """API-Bank's files by their content."""
+    content = hashlib.sha256(b"".join((folder / level.file).read_bytes() for level in apibank_items.LEVELS.values()))
+    return f"API-Bank {content.hexdigest()[:12]}"
+
+
+def _shown_as(tools: ToolStyle) -> str:
+    return f"functions as {tools}"
 
 
 def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
@@ -176,7 +224,9 @@ def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
             items = [(i, item) for i, item in items if item.id in samples]
         return [Question(category, item.id, i, partial(ask, item)) for i, item in items]
 
-    return Benchmark(OWN_PROMPT, OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions, halved=without_gold)
+    scorers = [SingleTurnScorer(data, Version.V3)]
+    items, shown = data_version(Version.V3), _shown_as(tools)
+    return Benchmark(OWN_PROMPT, OWN_PROMPT, scorers, questions, items, Contract.RUN, shown, halved=without_gold)
 
 
 def of_samples(name: str, samples: Sequence[Sample], tools: ToolStyle) -> Benchmark:
@@ -187,7 +237,11 @@ def of_samples(name: str, samples: Sequence[Sample], tools: ToolStyle) -> Benchm
         return [Question(category, s.sample_id, 0, partial(one_reply, _own_prompt(s, tools))) for s in own]
 
     split: Split = "validation" if name == own_samples.NAME else "test"
-    return Benchmark(name, name, [own_samples.SampleScorer(samples)], questions, split, samples=tuple(samples))
+    content = hashlib.sha256("".join(sorted(sample.sample_id for sample in samples)).encode()).hexdigest()[:12]
+    return Benchmark(
+        name, name, [own_samples.SampleScorer(samples)], questions, f"samples {content}", Contract.RUN,
+        _shown_as(tools), split=split, samples=tuple(samples),
+    )  # fmt: skip
 
 
 def _own_prompt(asked: Asked, tools: ToolStyle) -> Prompt:
@@ -264,7 +318,7 @@ def choose(
 
     Args:
         benchmark: whose questions.
-        categories: their names, all by default.
+        categories: their names, by default all but those that are asked on request.
         limit: take so many; which ones depends on the seed alone, and a larger limit takes them too.
         seed: of the random sample.
         leave_out: category and id of items that are not asked.
@@ -278,7 +332,7 @@ def choose(
             raise ItoolError(f"{name!r} is no category of {benchmark.name}; it has {', '.join(known)}")
     questions = [
         question
-        for name in categories or known
+        for name in categories or [name for name in known if name not in benchmark.on_request]
         for question in benchmark.questions(name)
         if (question.category, question.id) not in leave_out
     ]
@@ -297,6 +351,7 @@ def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     else:
         counts = tally(verdicts)
         summary = summarise_bfcl(counts, version, two_sides(counts) if name == OWN_PROMPT else None)
+        summary = replace(summary, scores=(*summary.scores, *form_scores(by_form(verdicts))))
     if name in NATIVE:
         return replace(summary, era=f"{summary.era}, native function calling (FC): compare with FC only")
     if name in (OWN_PROMPT, API_BANK_OWN_PROMPT):

@@ -116,7 +116,7 @@ class PolicyChat:
                 "(itool config show says why it is not), or ask a server: itool eval run … --policy openai"
             )
         try:
-            if self._native and prompt.asked is not None:
+            if prompt.asked is not None:
                 ids = self._prompter.prompt_ids(prompt.asked)
             else:
                 ids = self._prompter.chat_ids(prompt.messages, prompt.tools)

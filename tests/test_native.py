@@ -32,7 +32,7 @@ def test_what_a_template_writes_reads_back_and_every_prefix_of_it_has_an_answer(
         except UnsayableError as error:
             # Either it writes one call, or its quotes, or tags, or the lack of types, do not hold a text.
             one = template in ONE_CALL and len(wanted) > 1
-            held = {"lfm2", "gemma", "glm", "qwen-xml"}
+            held = {"lfm2", "gemma", "glm", "qwen-xml", "atem"}
             assert one or own.form.dialect in held, (wanted, error)
             continue
         said += 1
@@ -130,6 +130,17 @@ def test_the_system_message_is_the_data_sets_ours_or_none(system: Any, kept: boo
     text = tokenizer().decode(found.prompt_ids(sample(messages=HISTORY)), skip_special_tokens=False)
     assert ("Be brief." in text) == kept
     assert ("If no function fits" in text) == (system == "ours")
+
+
+def test_a_system_message_that_asks_for_our_own_form_contradicts_the_template() -> None:
+    functions = ", ".join(f'{{"name": "{tool.name}"}}' for tool in TOOLS)
+    text = f"Here are functions: [{functions}]. Answer as [func1(a=1), func2(b)]."
+    asking = sample(ToolCall("get.it", {}), messages=(Message("system", text), Message("user", "Hi")))
+    found, ((_, reason),) = tokenise(prompter("qwen2_5"), [asking])
+    assert not found and "asks for calls as [f(a=1)]" in reason and "model.system" in reason
+    ends = {tokenizer().convert_tokens_to_ids("<|im_end|>")}
+    without = open_native(tokenizer(), ChatTemplate(tokenizer(), template_source("qwen2_5")), ends, None, "none")
+    assert isinstance(without, NativePrompter) and len(tokenise(without, [asking])[0]) == 1
 
 
 def test_what_a_template_cannot_say_is_set_aside_with_the_reason() -> None:

@@ -565,6 +565,7 @@ def test_a_licence_of_ones_own(itool: Itool, one_round: Path, tmp_path: Path) ->
     ("source", "name", "licence"),
     [
         ("bfcl", "BFCL v3", "apache-2.0"),
+        ("toolace-system", "ToolACE", "apache-2.0"),
         ("xlam:/home/somebody/x.json", "xLAM function calling 60k", "cc-by-4.0"),
         ("/home/somebody/bfcl.jsonl", "bfcl", UNKNOWN),
         ("hf:a/b:test", "a/b", UNKNOWN),

@@ -15,7 +15,7 @@ from itool_data.chat_template import TemplateRefusalError
 from itool_data.config import Config
 from itool_data.dialects import CallSyntaxError, parse
 from itool_data.errors import ItoolError
-from itool_data.native import NativePrompter, calls_message, gold_message, openai_tools
+from itool_data.native import NativePrompter, calls_message, gold_message, native_chat, openai_tools
 from itool_data.policy.load import find_model
 from itool_data.policy.open import open_prompter
 from itool_data.prompt import Prompter, UnsayableError, prompt_messages
@@ -182,7 +182,7 @@ class _Writer:
     def asked(self, sample: Sample) -> Question:
         """What stands before a sample's answer."""
         if isinstance(self._prompter, NativePrompter):
-            return Question(self._prompter.chat(sample.messages), openai_tools(sample.tools))
+            return Question(native_chat(sample, self._model.system), openai_tools(sample.tools))
         model = self._model
         return Question(prompt_messages(sample.messages, sample.tools, model.tools, model.system), [])
 

@@ -42,6 +42,7 @@ SCORES = pa.schema(
         "interval": pa.struct({"low": pa.float64(), "high": pa.float64()}),
         "formula": pa.string(),
         "era": pa.string(),
+        "protocol": pa.string(),
         "missing": pa.list_(pa.string()),
         "partial": pa.list_(pa.string()),
     }

@@ -252,6 +252,20 @@ TABLES = {
             "tokens_output": (_INT, "tokens of all replies"),
             "finish": (_TEXT, "how the last reply ended: `stop`, `length`, or `context` where the prompt fills it"),
             "seconds": (_FLOAT, "its share of the time"),
+            "protocol": (_TEXT, "how it was asked (`protocols`); null in runs from before these were kept"),
+        },
+    ),
+    "protocols": Described(
+        "a way in which items were asked: scores of two are no comparison",
+        {
+            "protocol": (_TEXT, "12 hex digits of the SHA-256 over the others"),
+            "data": (_TEXT, "where the items come from, with its version or hash"),
+            "prompt": (_TEXT, "who writes it and how functions are shown"),
+            "template": (_TEXT, "the chat template, by its hash and settings"),
+            "dialect": (_TEXT, "how calls are read from a reply"),
+            "system": (_TEXT, "whose system text the prompt has"),
+            "decoding": (_TEXT, "how replies are generated"),
+            "history": (_TEXT, "what a conversation keeps"),
         },
     ),
 }  # fmt: skip

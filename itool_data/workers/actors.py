@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId, Usage
 from itool_data.policy.load import Adapter
+from itool_data.prompt import Wording
 from itool_data.workers.pool import Desk, ItemT, Job, ResultT, Session
 
 T = TypeVar("T")
@@ -153,6 +154,11 @@ class RayPool:
     def usage(self) -> Usage:
         """Tokens that all workers, the dead ones included, have worked on so far."""
         return sum((seat.usage for seat in self._seats), self._gone)
+
+    @property
+    def wording(self) -> Wording:
+        """What the workers' prompts are made by; all have the same settings."""
+        return self.ask(lambda desk: desk.prompter.wording)
 
     def ask(self, question: Callable[[Desk], T]) -> T:
         """Call a function on the first worker."""

@@ -16,7 +16,7 @@ from itool_data.kinds import SearchKind
 from itool_data.policy.base import Described, Policy, PolicyId, Usage
 from itool_data.policy.load import Adapter, find_model
 from itool_data.policy.open import open_policy, open_prompter
-from itool_data.prompt import Prompter
+from itool_data.prompt import Prompter, Wording
 from itool_data.search.reward import Judge
 
 T = TypeVar("T")
@@ -92,6 +92,11 @@ class Pool(Described, Protocol):
         """Tokens that all of them have worked on so far."""
         ...
 
+    @property
+    def wording(self) -> Wording:
+        """What their prompts are made by."""
+        ...
+
     def run(self, job: Job[ItemT, ResultT], items: Sequence[ItemT]) -> Iterator[list[ResultT]]:
         """Do every item once, in about their order; yields the results of each moment, often none.
 
@@ -134,6 +139,11 @@ class LocalPool:
     def usage(self) -> Usage:
         """Tokens that the policy has worked on so far."""
         return replace(self._desk.policy.usage)
+
+    @property
+    def wording(self) -> Wording:
+        """What the prompter's prompts are made by."""
+        return self._desk.prompter.wording
 
     def run(self, job: Job[ItemT, ResultT], items: Sequence[ItemT]) -> Iterator[list[ResultT]]:
         """Do every item here."""
