@@ -173,6 +173,7 @@ def evaluate(
     """
     from itool_cli.eval_tables import show_evaluated
     from itool_eval.benchmarks import ITEMS_SEED, choose
+    from itool_eval.memories import fill
     from itool_eval.predict import not_asked, prepare
     from itool_eval.predictions import read_evaluated
     from itool_eval.protocol import protocol_of
@@ -186,14 +187,27 @@ def evaluate(
         f"{benchmark.name}, {answerer.policy_id}: {total} items, {done} already answered"
         + (f"; {len(left_out)} are left out, because this run has them for something else" if left_out else "")
     )
-    if done + ask(console, run, answerer, benchmark, asked, total):
+
+    def fill_memories(filling: "Benchmark", conversations: "Sequence[Asked]") -> None:
+        ask(console, run, answerer, filling, conversations, len(conversations), "conversations that fill memories")
+
+    benchmark, ready = fill(run, str(answerer.policy_id), benchmark, asked, fill_memories)
+    if len(ready) < len(asked):
+        console.print(f"{len(asked) - len(ready)} items are not asked: a conversation that fills their memory failed")
+    if done + ask(console, run, answerer, benchmark, ready, total - (len(asked) - len(ready))):
         for evaluated in read_evaluated(run, str(answerer.policy_id)):
             if evaluated.benchmark == benchmark.name and evaluated.protocol in (protocol, None):
                 show_evaluated(console, evaluated)
 
 
 def ask(
-    console: "Console", run: "Run", answerer: "Answerer", benchmark: "Benchmark", asked: "Sequence[Asked]", total: int
+    console: "Console",
+    run: "Run",
+    answerer: "Answerer",
+    benchmark: "Benchmark",
+    asked: "Sequence[Asked]",
+    total: int,
+    noun: str = "items",
 ) -> int:
     """Ask what is left of some items, and show how it goes.
 
@@ -204,6 +218,7 @@ def ask(
         benchmark: whose items.
         asked: those that are left.
         total: how many there are with those that are answered already.
+        noun: what they are called; only items are right or wrong.
 
     Returns:
         How many of them were answered; the others could not be asked.
@@ -216,14 +231,15 @@ def ask(
     answered, right, aside = 0, 0, []
     if asked:
         before = answerer.usage
-        with Meter(console, benchmark.name, "items").live() as meter:
+        with Meter(console, benchmark.name, noun).live() as meter:
             meter.update(done, total)
             for step in answer(run, answerer, benchmark, asked):
                 answered += len(step.verdicts)
                 right += sum(verdict.valid for verdict in step.verdicts)
                 aside += step.set_aside
                 used = answerer.usage - before
-                note = f"{right} of {answered} right, {used.prefilled + used.decoded:,} tokens"
+                tokens = f"{used.prefilled + used.decoded:,} tokens"
+                note = f"{right} of {answered} right, {tokens}" if noun == "items" else tokens
                 meter.update(done + answered + len(aside), total, note)
     if aside:
         console.print(f"{len(aside)} items set aside (table rejects), the first: {visible(aside[0].reason)}")

@@ -1,14 +1,15 @@
 """The benchmarks that a policy can be asked, in one form: items as conversations, scorers, scores.
 
-Left out: holding the conversations (`predict.py`), and v4's multi-turn and agentic items, which nothing here scores.
+Left out: holding the conversations (`predict.py`), and filling the memories that some begin with (`memories.py`).
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
@@ -24,11 +25,23 @@ from itool_eval.apibank import items as apibank_items
 from itool_eval.apibank.aggregate import summarise as summarise_api_bank
 from itool_eval.apibank.scorer import ApiBankScorer
 from itool_eval.bfcl import native
+from itool_eval.bfcl.agentic import AgenticScorer
 from itool_eval.bfcl.aggregate import summarise as summarise_bfcl
-from itool_eval.bfcl.categories import CATEGORIES, FORMAT_SENSITIVITY, Checker, Language, Version, single_turn
+from itool_eval.bfcl.categories import (
+    CATEGORIES,
+    FORMAT_SENSITIVITY,
+    SET_UP,
+    WEB_SEARCH,
+    Checker,
+    Language,
+    Version,
+    single_turn,
+)
 from itool_eval.bfcl.format_sensitivity import FormScorer, by_form, form_scores, load_form_items
 from itool_eval.bfcl.formulas import two_sides
 from itool_eval.bfcl.items import Item, data_folder, data_version, load_items
+from itool_eval.bfcl.memory import BACK_ENDS, MemoryDriver, load_memory_items
+from itool_eval.bfcl.memory_stores import Memory
 from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
 from itool_eval.bfcl.multi_turn_driver import MAX_STEPS, MultiTurnDriver
 from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
@@ -47,6 +60,16 @@ VALIDATION = ":validation"  # how the name of a benchmark ends whose items are t
 ITEMS_SEED = 42  # of the random sample of items: the same in every run, so that runs of several seeds can be paired
 # BFCL's "FC": functions offered as tools and called natively, scored apart from calls as text.
 NATIVE = {f"{version}-fc": version for version in Version}
+# What of v4 is scored, but not asked.
+REFUSED = {
+    "memory_vector": "is not asked here: its store needs sentence-transformers, faiss and a model that it downloads "
+    "(all-MiniLM-L6-v2); results of it are scored: itool eval score",
+    **dict.fromkeys(
+        WEB_SEARCH,
+        "is not asked here: it searches and reads the web through a paid service; results of it are scored: "
+        "itool eval score",
+    ),
+}
 
 
 ONE_REPLY = "one reply an item"
@@ -94,6 +117,9 @@ class Benchmark:
         split: which of the run's samples its items may be; items that are no samples of the run are `test`.
         halved: the categories whose items are never samples, but fall in halves as the samples do.
         on_request: the categories that are asked only where they are named, because the scores do without them.
+        refused: the categories that are scored but cannot be asked, and why.
+        memory: what holds the conversations of items that ask about a memory; None: no items do.
+        memories: of these items, by back end and scenario, as far as they are filled.
         samples: of the run, where they are its items; `open_benchmark` takes them.
     """
 
@@ -108,16 +134,20 @@ class Benchmark:
     split: Split = "test"
     halved: Sequence[str] = ()
     on_request: Sequence[str] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    memory: MemoryDriver | None = None
+    memories: Mapping[str, Memory] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
 
     @property
     def categories(self) -> list[str]:
-        """All categories, in the order in which they are asked."""
-        return [category for scorer in self.scorers for category in scorer.categories]
+        """All categories that can be asked, in the order in which they are."""
+        return [c for scorer in self.scorers for c in scorer.categories if c not in self.refused]
 
     def scorer(self, category: str) -> Scorer:
         """Who decides on a category's results."""
-        return next(scorer for scorer in self.scorers if category in scorer.categories)
+        name = category.removesuffix(SET_UP)
+        return next(scorer for scorer in self.scorers if name in scorer.categories)
 
 
 def bfcl_scorers(version: Version, native_calls: bool = False) -> list[Scorer]:
@@ -125,20 +155,26 @@ def bfcl_scorers(version: Version, native_calls: bool = False) -> list[Scorer]:
     data = data_folder(version)
     single_turn = SingleTurnScorer(data, version, native_calls)
     scorers: list[Scorer] = [single_turn, MultiTurnScorer(data, version, native_calls)]
+    if version is Version.V3:
+        return scorers
     # Native calls have no form, so officially FC models are not asked in several.
-    return [*scorers, FormScorer(data)] if version is Version.V4 and not native_calls else scorers
+    return [*scorers, AgenticScorer(data, native_calls), *([] if native_calls else [FormScorer(data)])]
 
 
-def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
+def bfcl(
+    version: Version, native_calls: bool = False, memories: Mapping[str, Memory] = MappingProxyType({})
+) -> Benchmark:
     """One BFCL version; fetches its official wheel on the first call.
 
     Args:
         version: the benchmark version.
         native_calls: the functions are offered as tools, and their native calls are the answers.
+        memories: that v4's questions about a memory and the conversations that fill it begin with; none are empty.
     """
     data = data_folder(version)
     contract = PromptContract(data, version)
     driver = cache(lambda: MultiTurnDriver(data, version, native_calls))
+    memory = MemoryDriver(data, native_calls) if version is Version.V4 else None
 
     def ask(item: Item, language: Language, form: PromptForm = DEFAULT) -> Conversation:
         if native_calls:
@@ -146,6 +182,11 @@ def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
         return one_reply(Prompt(contract.first_messages(item.turns[0], item.functions, language, form)))
 
     def questions(category: str) -> list[Question]:
+        if memory and category.removesuffix(SET_UP) in BACK_ENDS:
+            return [
+                Question(category, item.id, i, partial(memory.conversation, item, memories.get(item.chain, {})))
+                for i, item in enumerate(load_memory_items(data, category))
+            ]
         rules = CATEGORIES[version][category]
         if rules.checker is Checker.MULTI_TURN:
             conversations = enumerate(load_multi_turn_items(data, version, category))
@@ -162,8 +203,10 @@ def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
     name = f"{version}-fc" if native_calls else version.value
     kind = Contract.TOOLS if native_calls else Contract.TEXT
     scorers, items = bfcl_scorers(version, native_calls), data_version(version)
-    rare = (FORMAT_SENSITIVITY,)
-    return Benchmark(name, name, scorers, questions, items, kind, history=TURNS, on_request=rare)
+    return Benchmark(
+        name, name, scorers, questions, items, kind, history=TURNS, on_request=(FORMAT_SENSITIVITY,), refused=REFUSED,
+        memory=memory, memories=memories,
+    )  # fmt: skip
 
 
 def api_bank(folder: Path) -> Benchmark:
@@ -259,7 +302,12 @@ def version_of(benchmark: str) -> Version | None:
     return Version(name) if name in set(Version) else None
 
 
-def open_benchmark(name: str, tools: ToolStyle, samples: Sequence[Sample] = ()) -> Benchmark:
+def open_benchmark(
+    name: str,
+    tools: ToolStyle,
+    samples: Sequence[Sample] = (),
+    memories: Mapping[str, Memory] = MappingProxyType({}),
+) -> Benchmark:
     """A benchmark by its name.
 
     Args:
@@ -268,6 +316,7 @@ def open_benchmark(name: str, tools: ToolStyle, samples: Sequence[Sample] = ()) 
             and `test:SOURCE`, whose items are samples of a run.
         tools: how the run's own prompt writes functions.
         samples: the items of these last two.
+        memories: that v4's items about a memory begin with.
 
     Raises:
         ItoolError: there is no such benchmark.
@@ -286,7 +335,7 @@ def open_benchmark(name: str, tools: ToolStyle, samples: Sequence[Sample] = ()) 
             f"{name!r} is no benchmark; there are {names} (and these with {VALIDATION}), {API_BANK}:FOLDER, "
             f"{API_BANK_OWN_PROMPT}:FOLDER and {own_samples.TEST}SOURCE"
         )
-    benchmark = bfcl_own_prompt(tools) if kind == OWN_PROMPT else bfcl(version, native_calls=kind in NATIVE)
+    benchmark = bfcl_own_prompt(tools) if kind == OWN_PROMPT else bfcl(version, kind in NATIVE, memories)
     return replace(benchmark, name=name, source=name, split="validation") if name.endswith(VALIDATION) else benchmark
 
 
@@ -328,6 +377,8 @@ def choose(
     """
     known = benchmark.categories
     for name in categories or ():
+        if name in benchmark.refused:
+            raise ItoolError(f"{name}: {benchmark.refused[name]}")
         if name not in known:
             raise ItoolError(f"{name!r} is no category of {benchmark.name}; it has {', '.join(known)}")
     questions = [

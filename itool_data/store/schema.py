@@ -243,7 +243,7 @@ TABLES = {
             "position": (_INT, "in the category, because an id can stand for two items"),
             "output": (_TEXT, "the reply; of several turns, or called natively, JSON: a list (turn) of lists (step)"),
             "calls": (_TEXT, "JSON: the calls of all replies; null where the output does not decode"),
-            "valid": (_BOOL, "right"),
+            "valid": (_BOOL, "right; null for a conversation that fills a memory (`…_prereq`)"),
             "error_type": (_TEXT, "the official checker's name of the first fault"),
             "error_class": (_TEXT, "the paper's class of it (A.1)"),
             "message": (_TEXT, "the checker's words"),
