@@ -18,13 +18,15 @@ from itool_eval import own_samples
 from itool_eval.benchmarks import NATIVE, Question
 from itool_eval.conversation import Result
 from itool_eval.errors import first_class
+from itool_eval.tau2 import tasks as tau2_tasks
 from itool_eval.verdicts import Fault, Verdict
 
 # Which rows an ending of a policy's name means, such as its adapter's hash or `base`; takes it twice.
 MEANT = "(ends_with(policy, ?) OR ? = 'base' AND NOT contains(policy, '+'))"
 # Which rows are scores: those of validation samples are not, unless it is given that they are meant too.
 _SCORES = f"(? OR benchmark <> '{own_samples.NAME}')"
-SEVERAL_TURNS = "multi_turn_"  # how the names of categories begin whose items are conversations
+# How the names of categories begin whose items are conversations.
+SEVERAL_TURNS = ("multi_turn_", *tau2_tasks.CATEGORIES)
 _LARGEST = 2**63  # what a JSON reader may be expected to hold
 
 

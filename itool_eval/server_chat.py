@@ -76,6 +76,8 @@ class ServerChat:
             messages, tools = as_chat(prompt.asked.messages), openai_tools(prompt.asked.tools)
             messages = [_with_arguments_as_text(message) for message in messages]
         body = {"model": self._name, "messages": messages, "temperature": 0.0, "max_tokens": max_tokens}
+        if prompt.must_call:
+            body["tool_choice"] = "required"
         return body | ({"tools": tools} if tools else {})
 
     def step(self) -> list[tuple[str, Reply | Refusal]]:
