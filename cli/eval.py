@@ -59,6 +59,11 @@ class Runnable(StrEnum):
     BFCL_V3_OWN_PROMPT = "bfcl-v3-own-prompt"
     API_BANK = "apibank"
     API_BANK_OWN_PROMPT = "apibank-own-prompt"
+    TAU2 = "tau2-telecom-solo"
+    TAU2_SMALL = "tau2-telecom-solo-small"
+    TAU2_FULL = "tau2-telecom-solo-full"
+    TAU2_TRAIN = "tau2-telecom-solo-train"
+    TAU2_TEST = "tau2-telecom-solo-test"
     TEST = "test"
 
 
@@ -110,7 +115,7 @@ def run_(
     from itool_cli.console import make_console
     from itool_data.errors import ItoolError
     from itool_data.run import write_run
-    from itool_eval.benchmarks import VALIDATION, open_of_run
+    from itool_eval.benchmarks import VALIDATION, open_of_run, version_of
 
     api_bank = benchmark in (Runnable.API_BANK, Runnable.API_BANK_OWN_PROMPT)
     if api_bank and data is None:
@@ -122,7 +127,7 @@ def run_(
         raise ItoolError(
             f"{benchmark.value}: --source SOURCE says whose test samples `test` asks, and goes with it alone"
         )
-    if validation and (api_bank or source):
+    if validation and version_of(benchmark.value) is None:
         raise ItoolError(f"{benchmark.value} has no items to tune on; --validation goes with BFCL")
     name = benchmark.value + (f":{data or source}" if data or source else VALIDATION if validation else "")
     with write_run(run, config, settings(overrides, engine, base_url, workers, ray_address), force) as opened:

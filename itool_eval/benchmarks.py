@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
+from itool_data.assets import TAU2
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
 from itool_data.prompt import Asked, ToolStyle, prompt_messages
@@ -51,6 +52,11 @@ from itool_eval.bfcl.score_file import Scorer
 from itool_eval.bfcl.single_turn import SingleTurnScorer
 from itool_eval.conversation import Conversation, Prompt, one_reply
 from itool_eval.summary import Summary, tally
+from itool_eval.tau2 import tasks as tau2_tasks
+from itool_eval.tau2.aggregate import summarise as summarise_tau2
+from itool_eval.tau2.domain import load_domain
+from itool_eval.tau2.driver import conversation as tau2_conversation
+from itool_eval.tau2.scorer import SoloScorer
 from itool_eval.verdicts import Verdict
 
 API_BANK = "apibank"
@@ -272,6 +278,21 @@ def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
     return Benchmark(OWN_PROMPT, OWN_PROMPT, scorers, questions, items, Contract.RUN, shown, halved=without_gold)
 
 
+def tau2(name: str) -> Benchmark:
+    """A split of tau2's telecom tasks in solo mode; fetches the official wheel on the first call."""
+    domain, split = load_domain(), tau2_tasks.SPLITS[name]
+
+    def begin(task_id: str) -> Conversation:
+        return tau2_conversation(domain, domain.task(task_id))
+
+    def questions(category: str) -> list[Question]:
+        ids = [task_id for task_id in domain.splits[split] if tau2_tasks.category_of(task_id) == category]
+        return [Question(category, task_id, i, partial(begin, task_id)) for i, task_id in enumerate(ids)]
+
+    data, history = f"{TAU2.name} {TAU2.version}", "every reply and result is kept, to the end of the conversation"
+    return Benchmark(name, name, [SoloScorer(domain, split)], questions, data, Contract.TOOLS, history=history)
+
+
 def of_samples(name: str, samples: Sequence[Sample], tools: ToolStyle) -> Benchmark:
     """Samples of a run in its own prompt; an item is a sample by its id, so none has a place."""
 
@@ -312,8 +333,9 @@ def open_benchmark(
 
     Args:
         name: `bfcl-v3`, `bfcl-v4`, both with `-fc`, `bfcl-v3-own-prompt`, all of them also with `:validation` for the
-            items that the run set aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`; `validation`
-            and `test:SOURCE`, whose items are samples of a run.
+            items that the run set aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`;
+            `tau2-telecom-solo`, also with `-small`, `-full`, `-train`, `-test`; `validation` and `test:SOURCE`, whose
+            items are samples of a run.
         tools: how the run's own prompt writes functions.
         samples: the items of these last two.
         memories: that v4's items about a memory begin with.
@@ -328,12 +350,14 @@ def open_benchmark(
         return api_bank(Path(folder))
     if kind == API_BANK_OWN_PROMPT and folder:
         return api_bank_own_prompt(Path(folder), tools)
+    if name in tau2_tasks.SPLITS:
+        return tau2(name)
     version = version_of(name)
     if version is None:
-        names = ", ".join([*Version, *NATIVE, OWN_PROMPT])
+        names, tau2_names = ", ".join([*Version, *NATIVE, OWN_PROMPT]), ", ".join(tau2_tasks.SPLITS)
         raise ItoolError(
-            f"{name!r} is no benchmark; there are {names} (and these with {VALIDATION}), {API_BANK}:FOLDER, "
-            f"{API_BANK_OWN_PROMPT}:FOLDER and {own_samples.TEST}SOURCE"
+            f"{name!r} is no benchmark; there are {names} (and these with {VALIDATION}), {tau2_names}, "
+            f"{API_BANK}:FOLDER, {API_BANK_OWN_PROMPT}:FOLDER and {own_samples.TEST}SOURCE"
         )
     benchmark = bfcl_own_prompt(tools) if kind == OWN_PROMPT else bfcl(version, kind in NATIVE, memories)
     return replace(benchmark, name=name, source=name, split="validation") if name.endswith(VALIDATION) else benchmark
@@ -396,6 +420,8 @@ def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     """All scores of one policy's verdicts on one benchmark."""
     if own_samples.are(benchmark):
         return own_samples.summarise(benchmark, verdicts)
+    if benchmark in tau2_tasks.SPLITS:
+        return summarise_tau2(benchmark, verdicts)
     version, name = version_of(benchmark), benchmark.removesuffix(VALIDATION)
     if version is None:
         summary = summarise_api_bank(verdicts)

@@ -20,6 +20,7 @@ from itool_eval.bfcl.categories import SET_UP
 from itool_eval.conversation import Result
 from itool_eval.errors import first_class
 from itool_eval.protocol import Protocol
+from itool_eval.tau2 import tasks as tau2_tasks
 from itool_eval.verdicts import Fault, Verdict
 
 # Which rows an ending of a policy's name means, such as its adapter's hash or `base`; takes it twice.
@@ -28,7 +29,11 @@ SETS_UP = f"ends_with(category, '{SET_UP}')"  # conversations that are held for 
 # Which rows are scores: those of validation samples are not, unless it is given that they are meant too, and those of
 # conversations that fill a memory never are.
 _SCORES = f"(? OR benchmark <> '{own_samples.NAME}') AND NOT {SETS_UP}"
-SEVERAL_TURNS = ("multi_turn_", "memory_")  # how the names of categories begin whose items are conversations
+SEVERAL_TURNS = (
+    "multi_turn_",
+    "memory_",
+    *tau2_tasks.CATEGORIES,
+)  # how the names of categories begin whose items are conversations
 _LARGEST = 2**63  # what a JSON reader may be expected to hold
 
 
