@@ -15,6 +15,35 @@ _SAMPLE = (_TEXT, "of the sample (`samples`)")
 _TREE = (_TEXT, "of the tree (`trees`)")
 _ROUND = (_INT, "of the loop; the first is 1")
 _POLICY = (_TEXT, "who made it: base model @ revision, + its adapter's content hash")
+_PAIR = {
+    "pair_id": (_TEXT, "tree_id/path; further pairs of the same state are numbered"),
+    "tree_id": _TREE,
+    "sample_id": _SAMPLE,
+    "round": _ROUND,
+    "policy": _POLICY,
+    "path": (_TEXT, "of the node whose children they are"),
+    "prompt_ids": (_IDS, "token ids before the step: prompt and the response so far"),
+    "chosen_ids": (_IDS, "token ids of the better step: the highest Q, or right"),
+    "rejected_ids": (_IDS, "token ids of the worse step: the lowest Q, or wrong"),
+    "prefix_text": (_TEXT, "the response so far"),
+    "chosen_text": (_TEXT, "the chosen step"),
+    "rejected_text": (_TEXT, "the rejected step"),
+    "q_chosen": (_FLOAT, "Q of the chosen step"),
+    "q_rejected": (_FLOAT, "Q of the rejected step"),
+    "similarity": (_FLOAT, "how alike the steps' texts are, 0 to 1"),
+    "chosen_terminal": (_BOOL, "the chosen step ends the response"),
+    "rejected_terminal": (_BOOL, "the rejected step ends the response"),
+    "error_class": (_TEXT, "what the rejected step breaks (A.1); `Other`: nothing, it only leads astray"),
+    "state_right": (_BOOL, "the response so far can still become right"),
+    "chosen_right": (_BOOL, "so it can with the chosen step"),
+    "rejected_right": (_BOOL, "and with the rejected one; with neither a call begun nor one due, so is text"),
+    "proved": (_BOOL, "state and chosen step are right and the rejected one is wrong, by the gold calls alone"),
+    "chosen_logprob": (_FLOAT, "the policy's log-probability of the chosen step, in nats"),
+    "rejected_logprob": (_FLOAT, "the same of the rejected step"),
+    "parts_at": (_INT, "tokens that the two steps have in common at their beginning; null if not proved"),
+    "fault_first": (_INT, "the rejected step's first token at fault; null if not proved"),
+    "fault_last": (_INT, "its last one, with which the response can no longer become right"),
+}
 
 
 class Described(NamedTuple):
@@ -61,7 +90,7 @@ TABLES = {
     "rejects": Described(
         "something set aside: a bad input row, or a sample, pair or question that does not fit",
         {
-            "stage": (_TEXT, "what set it aside: `import`, `warmup`, `perplexity`, `mine`, `preference`, `eval`"),
+            "stage": (_TEXT, "what set it aside, such as `import`, `warmup`, `perplexity`, `mine`, `borrow`"),
             "source": (_TEXT, "data set or benchmark"),
             "file": (_TEXT, "where it came from: file, source id or category"),
             "line": (_LONG, "line of the file, or position in the category; 0 where there is none"),
@@ -164,34 +193,15 @@ TABLES = {
     ),
     "pairs": Described(
         "a better and a worse step from a state, if it passed the filters (B.1)",
+        _PAIR,
+    ),
+    "borrowed_pairs": Described(
+        "a pair that another run found and published, taken over to train on (`itool train preference --pairs`)",
         {
-            "pair_id": (_TEXT, "tree_id/path; further pairs of the same state are numbered"),
-            "tree_id": _TREE,
-            "sample_id": _SAMPLE,
-            "round": _ROUND,
-            "policy": _POLICY,
-            "path": (_TEXT, "of the node whose children they are"),
-            "prompt_ids": (_IDS, "token ids before the step: prompt and the response so far"),
-            "chosen_ids": (_IDS, "token ids of the better step: the highest Q, or right"),
-            "rejected_ids": (_IDS, "token ids of the worse step: the lowest Q, or wrong"),
-            "prefix_text": (_TEXT, "the response so far"),
-            "chosen_text": (_TEXT, "the chosen step"),
-            "rejected_text": (_TEXT, "the rejected step"),
-            "q_chosen": (_FLOAT, "Q of the chosen step"),
-            "q_rejected": (_FLOAT, "Q of the rejected step"),
-            "similarity": (_FLOAT, "how alike the steps' texts are, 0 to 1"),
-            "chosen_terminal": (_BOOL, "the chosen step ends the response"),
-            "rejected_terminal": (_BOOL, "the rejected step ends the response"),
-            "error_class": (_TEXT, "what the rejected step breaks (A.1); `Other`: nothing, it only leads astray"),
-            "state_right": (_BOOL, "the response so far can still become right"),
-            "chosen_right": (_BOOL, "so it can with the chosen step"),
-            "rejected_right": (_BOOL, "and with the rejected one; with neither a call begun nor one due, so is text"),
-            "proved": (_BOOL, "state and chosen step are right and the rejected one is wrong, by the gold calls alone"),
-            "chosen_logprob": (_FLOAT, "the policy's log-probability of the chosen step, in nats"),
-            "rejected_logprob": (_FLOAT, "the same of the rejected step"),
-            "parts_at": (_INT, "tokens that the two steps have in common at their beginning; null if not proved"),
-            "fault_first": (_INT, "the rejected step's first token at fault; null if not proved"),
-            "fault_last": (_INT, "its last one, with which the response can no longer become right"),
+            "origin": (_TEXT, "the data set that it came from, as it was named: `hf:USER/NAME`, or a folder"),
+            "revision": (_TEXT, "of the data set: the Hub's commit; of a folder, a hash of its shards"),
+            "run": (_TEXT, "that found it: the hash of the settings of its search (`trees.config_hash`)"),
+            **_PAIR,
         },
     ),
     "training": Described(
