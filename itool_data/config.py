@@ -33,7 +33,14 @@ class ModelSettings(Section):
     name: str = Field("embedded", description="`embedded`, a folder, or a Hub name")
     revision: str = Field("main", description="Hub revision; ignored for `embedded` and folders")
     policy: Engine = Field(
-        "transformers", description="what runs the model; `openai`: a server that speaks OpenAI's protocol"
+        "auto",
+        description="what runs the model; `openai`: a server that speaks OpenAI's protocol; `auto`: vllm on a GPU "
+        "where it is installed, else transformers",
+    )
+    engine: dict[str, JSON] = Field(
+        {},
+        description="what else vLLM's engine takes, by its own names, such as {tensor_parallel_size: 2, "
+        "gpu_memory_utilization: 0.8}",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: the GPU where there is one")
     rows: int = Field(0, ge=0, description="draws decoded at once; 0: 48 on a CPU, 256 on a GPU, 64 on a server")

@@ -42,6 +42,7 @@ DEPENDS = {
 # Settings that say where, how fast and how much, not what.
 FREE = {
     ("model", "policy"),
+    ("model", "engine"),
     ("model", "device"),
     ("model", "rows"),
     ("model", "base_url"),
