@@ -205,7 +205,7 @@ TABLES = {
         },
     ),
     "training": Described(
-        "an update of a training, or a validation; of the warm-up loss, rate and norm alone",
+        "an update of a training, or a validation",
         {
             "round": (_INT, "of the loop; the warm-up's is 0"),
             "policy": (_TEXT, "that the training started from"),
@@ -222,6 +222,7 @@ TABLES = {
             "gradient_norm": (_FLOAT, "null for a validation"),
             "pairs": (_INT, "in this update"),
             "tokens": (_LONG, "that went through the model"),
+            "padding": (_LONG, "of these only to fill rows"),
             "seconds": (_FLOAT, "that it took"),
         },
     ),
