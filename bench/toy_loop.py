@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from itool_cli.main import app
-from itool_data.fork import fork
 from itool_data.loop import ends_of
 from itool_data.prompt import SYSTEM
 from itool_data.run import open_run
 from itool_data.store.tables import Commit, Store
+from itool_data.variant import fork
 
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 SETTINGS: dict[str, dict[str, Any]] = {

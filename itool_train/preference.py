@@ -9,14 +9,12 @@ Several processes (`accelerate launch`) train together; the first one alone writ
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itool_data.config import ModelSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_device, context_of, policy_id
 from itool_data.policy.memory import keep_freed_memory
@@ -29,7 +27,9 @@ from itool_data.store.sql import query
 from itool_train.checkpoints import even_points, keep_adapter, last_checkpoint, write_json
 from itool_train.lessons import check_tokenizer, material, of_policy, pairs_of, right_steps
 from itool_train.losses import anchor_on, takes_pairs
+from itool_train.processes import is_first_process
 from itool_train.step_pairs import StepPair, divide, ordered_updates
+from itool_train.training_rows import training_rows
 
 if TYPE_CHECKING:
     from itool_train.pair_trainer import PairTrainer
@@ -93,25 +93,6 @@ class Trained:
         """The loss on the validation pairs after an update (0: before the first); None where it was not taken."""
         taken = {row["update"]: row["loss"] for row in self.rows if row["split"] == "validation"}
         return taken.get(update)
-
-
-def is_first_process() -> bool:
-    """Whether this is the only process, or the one of several that writes."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def is_one_of_several() -> bool:
-    """Whether this process trains together with others."""
-    return os.environ.get("WORLD_SIZE", "1") != "1"
-
-
-def wait_for_first_process(settings: ModelSettings) -> None:
-    """Wait until the first process is here too; at once where there is one alone."""
-    if not is_one_of_several():
-        return
-    from accelerate import PartialState
-
-    PartialState(cpu=choose_device(settings) == "cpu").wait_for_everyone()
 
 
 def newest_round(run: Run) -> int:
@@ -262,22 +243,23 @@ def _train(
     say: Callable[[str], None],
 ) -> None:
     """Train, and write down what came of it in `work/trained.json`."""
-    from itool_train.losses import WITH_REFERENCE
-    from itool_train.pair_trainer import PairTrainer, Schedule, TrainingStoppedError, arguments
+    from itool_train.losses import WITH_REFERENCE, hyperparameters
+    from itool_train.pair_trainer import PairTrainer, Schedule, TrainingStoppedError
     from itool_train.qlora import load_trainable
+    from itool_train.trainer_arguments import trainer_arguments
 
     config = run.config
     settings, device = config.preference, choose_device(config.model)
     if device == "cpu":
         keep_freed_memory()
-    resume = last_checkpoint(work)
+    resume, rate = last_checkpoint(work), hyperparameters(settings)["lr"]
     model = load_trainable(base, prepared.start.path if prepared.start else None, settings, device, config.seed)
     n = len(prepared.updates)
     points = even_points(n, config.validation.candidates)
     schedule = Schedule(prepared.updates, prepared.validation, settings.epochs, points)
     trainer = PairTrainer(
         model,
-        arguments(settings, config.seed, device, work, run.folder / "logs", resume is None),
+        trainer_arguments(settings, rate, config.seed, device, work, run.folder / "logs", resume is None),
         settings,
         schedule,
         work,
@@ -293,7 +275,7 @@ def _train(
         if stopped:
             raise ItoolError(f"preference training: {stopped}")
         return
-    rows = _rows(trainer.state.log_history, prepared, settings.loss, settings.epochs)
+    rows = training_rows(trainer.state.log_history, prepared.round, prepared.policy, settings.loss, settings.epochs)
     last = trainer.state.best_global_step
     kept = {
         update: keep_adapter(work / f"candidate-{update}", base, run.folder / "adapters", STAGE)
@@ -336,29 +318,3 @@ def _identity(run: Run, prepared: Prepared) -> str:
         "candidates": run.config.validation.candidates,
     } | _borrowed(prepared)
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
-
-
-def _rows(log: list[dict[str, Any]], prepared: Prepared, objective: str, epochs: int) -> list[dict[str, Any]]:
-    """The trainer's log as rows of `training`."""
-    rows = []
-    for entry in log:
-        split = "validation" if "eval_loss" in entry else "train" if "loss" in entry else None
-        if split is None:
-            continue
-        prefix = "eval_" if split == "validation" else ""
-        names = ("loss", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "pairs", "tokens")
-        rows.append(
-            {
-                "round": prepared.round,
-                "policy": prepared.policy,
-                "objective": objective,
-                "split": split,
-                "update": entry["step"],
-                "epoch": entry.get("epoch", 0.0) * epochs,
-                "learning_rate": entry.get("learning_rate"),
-                "gradient_norm": entry.get("grad_norm"),
-                "seconds": entry["seconds"],
-            }
-            | {name: entry[prefix + name] for name in names}
-        )
-    return rows

@@ -20,7 +20,7 @@ from itool_data.store.samples import sample_row
 from itool_data.store.schema import SCHEMAS
 from itool_data.store.sql import query
 
-SHARD = pa.schema([*SCHEMAS["pairs"], ("config_hash", pa.string()), ("form", pa.string())])
+SHARD = pa.schema([*SCHEMAS["pairs"], ("config_hash", pa.string()), ("form_id", pa.string())])
 
 
 def pairs_of(folder: Path) -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def run(tmp_path: Path) -> Path:
 def rows(run: Path) -> list[dict[str, Any]]:
     """Published rows that fit it, 23 of them, of two policies."""
     base, form = identity(run)
-    more = {"prefix_text": "", "rejected_logprob": -1.0, "config_hash": "0123", "form": form}
+    more = {"prefix_text": "", "rejected_logprob": -1.0, "config_hash": "0123", "form_id": form}
     made = [row | more for row in pair_rows(f"{base}+abc")]
     return [row | {"policy": base} if i % 2 else row for i, row in enumerate(made)]
 
@@ -186,7 +186,7 @@ def test_pairs_of_another_model_or_form_are_refused(
     odd = rows[0] | {"policy": "llama@abc+def", "pair_id": "odd"}
     other = write_shard(tmp_path / "llama", [*rows, odd])
     one_line(itool(*command, other), "its pairs are of llama@abc", "the base model is tiny@", "model.name")
-    one_line(itool(*command, write_shard(tmp_path / "old", [row | {"form": None} for row in rows])), "in which form")
+    one_line(itool(*command, write_shard(tmp_path / "old", [row | {"form_id": None} for row in rows])), "in which form")
     # Another way to show functions is another form, and so is another template.
     for setting in ("model.tools=json", "model.chat_template=qwen2_5", "model.system=ours"):
         one_line(

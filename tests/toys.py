@@ -20,6 +20,9 @@ class CharTokenizer:
     def apply_chat_template(self, messages: list[dict[str, str]], **_: object) -> str:
         return "".join(f"<{m['role']}>{m['content']}" for m in messages) + "<assistant>"
 
+    def get_chat_template(self, chat_template: str | None = None, **_: object) -> str:
+        return "a role in brackets before each message"
+
     def decode(self, ids: Sequence[int], **_: object) -> str:
         return "".join(chr(i) for i in ids if i != END)
 

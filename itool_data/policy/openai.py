@@ -187,6 +187,13 @@ class ServerPolicy:
         """It cannot."""
         return False
 
+    def sleep(self) -> bool:
+        """Nothing is held on this machine."""
+        return True
+
+    def wake(self) -> None:
+        """It always is."""
+
     def close(self) -> None:
         """Nothing is held beyond what is under way."""
         self.reset()

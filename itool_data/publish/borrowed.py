@@ -176,12 +176,12 @@ def borrowed_from(run: Run, name: str, revision: str) -> list[dict[str, Any]]:
 
 
 def _read(file: Path) -> pa.Table:
-    """A shard with the columns that a pair has here, those that it lacks as nulls, and `config_hash` and `form`."""
+    """A shard with the columns that a pair has here, those that it lacks as nulls, and `config_hash` and `form_id`."""
     try:
         table = pq.read_table(file, partitioning=None)
         columns = {
             name: table[name].cast(kind) if name in table.column_names else pa.nulls(table.num_rows, kind)
-            for name, kind in {**_kinds("pairs"), "config_hash": pa.string(), "form": pa.string()}.items()
+            for name, kind in {**_kinds("pairs"), "config_hash": pa.string(), "form_id": pa.string()}.items()
         }
     except (OSError, pa.ArrowException) as error:
         raise ItoolError(f"{file}: no readable shard of step pairs: {str(error).splitlines()[0]}") from None
@@ -200,7 +200,7 @@ def _refuse_others(origin: Origin, table: pa.Table, base: BaseModel, form: str) 
                 f"{origin}: its pairs are of {made_for}, but the base model is {base.name}@{base.revision}: their "
                 "token ids are of another model; set model.name (and model.revision) to it"
             )
-    for other in table["form"].unique().to_pylist():
+    for other in table["form_id"].unique().to_pylist():
         if other is None:
             raise ItoolError(
                 f"{origin}: says of pairs not in which form they are; have it published again, where its model is"

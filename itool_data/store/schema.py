@@ -205,7 +205,7 @@ TABLES = {
         },
     ),
     "training": Described(
-        "an update of a training, or a validation; of the warm-up loss, rate and norm alone",
+        "an update of a training, or a validation",
         {
             "round": (_INT, "of the loop; the warm-up's is 0"),
             "policy": (_TEXT, "that the training started from"),
@@ -222,6 +222,7 @@ TABLES = {
             "gradient_norm": (_FLOAT, "null for a validation"),
             "pairs": (_INT, "in this update"),
             "tokens": (_LONG, "that went through the model"),
+            "padding": (_LONG, "of these only to fill rows"),
             "seconds": (_FLOAT, "that it took"),
         },
     ),
@@ -253,7 +254,7 @@ TABLES = {
             "position": (_INT, "in the category, because an id can stand for two items"),
             "output": (_TEXT, "the reply; of several turns, or called natively, JSON: a list (turn) of lists (step)"),
             "calls": (_TEXT, "JSON: the calls of all replies; null where the output does not decode"),
-            "valid": (_BOOL, "right"),
+            "valid": (_BOOL, "right; null for a conversation that fills a memory (`…_prereq`)"),
             "error_type": (_TEXT, "the official checker's name of the first fault"),
             "error_class": (_TEXT, "the paper's class of it (A.1)"),
             "message": (_TEXT, "the checker's words"),
@@ -262,6 +263,20 @@ TABLES = {
             "tokens_output": (_INT, "tokens of all replies"),
             "finish": (_TEXT, "how the last reply ended: `stop`, `length`, or `context` where the prompt fills it"),
             "seconds": (_FLOAT, "its share of the time"),
+            "protocol": (_TEXT, "how it was asked (`protocols`); null in runs from before these were kept"),
+        },
+    ),
+    "protocols": Described(
+        "a way in which items were asked: scores of two are no comparison",
+        {
+            "protocol": (_TEXT, "12 hex digits of the SHA-256 over the others"),
+            "data": (_TEXT, "where the items come from, with its version or hash"),
+            "prompt": (_TEXT, "who writes it and how functions are shown"),
+            "template": (_TEXT, "the chat template, by its hash and settings"),
+            "dialect": (_TEXT, "how calls are read from a reply"),
+            "system": (_TEXT, "whose system text the prompt has"),
+            "decoding": (_TEXT, "how replies are generated"),
+            "history": (_TEXT, "what a conversation keeps"),
         },
     ),
 }  # fmt: skip
