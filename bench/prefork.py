@@ -19,7 +19,6 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 HEAVY = [
     "itool_train.pair_trainer",
     "itool_train.warmup",
-    "trl.trainer.sft_trainer",
     "itool_data.policy.transformers",
     "itool_data.mining",
     "itool_cli.main",
