@@ -77,7 +77,8 @@ def _turns(asked: Question, material: Material) -> list[dict[str, str]]:
     if systems not in ([], [0]) or asking != [n % 2 == 0 for n in range(len(asking))] or not asking or not asking[-1]:
         material.notes[UNEVEN] += 1
         return []
-    material.notes[JOINED] += joined
+    if joined:
+        material.notes[JOINED] += 1
     return turns
 
 
