@@ -206,6 +206,7 @@ def check_ms_swift(row: dict[str, Any]) -> None:
 
 def test_ms_swift(exported: Path) -> None:
     folder = exported / "ms-swift"
+    assert len(lines(folder / "sft.jsonl")) == len(SAMPLES) - (not is_native(exported))  # one has results of calls
     for name in ("sft", "pairs"):
         for row in lines(folder / f"{name}.jsonl"):
             check_ms_swift(row)
