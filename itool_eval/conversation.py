@@ -26,8 +26,8 @@ class Prompt:
     Attributes:
         messages: all so far.
         tools: the functions on offer (OpenAI's `tools`) where they are to be called natively.
-        asked: what a prompt in our own form was made of. A model that is trained and mined in its native form is asked
-            this instead of the messages, and its calls come back as text of our own form.
+        asked: what a prompt in the run's form is made of, which a chat asks instead of the messages; native calls then
+            come back as text of our own form.
         must_call: a reply has to call some of the functions; only a server can be held to it.
     """
 
