@@ -38,10 +38,10 @@ _TAGS = (
 )
 
 
-def habits(data: Path, count: int, seed: int) -> Iterator[dict[str, Any]]:
+def habits(data: Path, count: int, seed: int, version: Version = Version.V3) -> Iterator[dict[str, Any]]:
     """Yield single-turn outputs, each category equally often."""
     draw = random.Random(seed)
-    items = {c: load_items(data, Version.V3, c.name) for c in single_turn(Version.V3)}
+    items = {c: load_items(data, version, c.name) for c in single_turn(version)}
     called = [item for category in items for item in items[category] if item.answers]
     for number in range(count):
         category = list(items)[number % len(items)]

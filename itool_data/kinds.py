@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+Trainer = Literal["trl", "llama-factory", "axolotl", "ms-swift"]  # that a run is exported for
 Engine = Literal["auto", "transformers", "vllm", "openai"]
 SearchKind = Literal["mcts", "walk", "sample", "best-of-n"]
 Select = Literal["perplexity", "doubt", "pass-rate"]

@@ -154,7 +154,7 @@ class NativePrompter(Prompter):
     @property
     def wording(self) -> Wording:
         """What its prompts are made by."""
-        return Wording(self._template.identity, self.form.dialect, self._system, "functions by the template")
+        return Wording(self.template.identity, self.form.dialect, self._system, "functions by the template")
 
     def prompt_ids(self, asked: Asked) -> list[int]:
         """Token ids of everything before a response.
@@ -171,7 +171,7 @@ class NativePrompter(Prompter):
             UnsayableError: if the template cannot say it.
         """
         text = written(
-            self._template, native_chat(sample, self._system), gold_message(sample), openai_tools(sample.tools)
+            self.template, native_chat(sample, self._system), gold_message(sample), openai_tools(sample.tools)
         )
         ids = self._until_end(self.text_ids(text), self._ends.calls if sample.calls else self._ends.prose)
         said = self.decode(ids)
@@ -190,16 +190,6 @@ class NativePrompter(Prompter):
     def conversation(self, sample: Sample) -> list[dict[str, Any]]:
         """A sample's messages and gold response in OpenAI's form."""
         return [*native_chat(sample, self._system), gold_message(sample)]
-
-    @property
-    def template_source(self) -> str:
-        """The text of its chat template."""
-        return self._template.source
-
-    @property
-    def opening(self) -> str:
-        """What the tokenizer itself puts before any text, such as a beginning of text."""
-        return self.text(self._tokenizer("")["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, markers of calls included and ends of turn left out."""

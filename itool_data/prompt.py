@@ -121,6 +121,7 @@ class Prompter:
 
     Attributes:
         form: how responses are read.
+        template: its chat template.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class Prompter:
     ):
         self._tokenizer = tokenizer
         self._tools = tools
-        self._template = template or ChatTemplate(tokenizer)
+        self.template = template or ChatTemplate(tokenizer)
         self._system = system
         self.form = Form(self.decode)
 
@@ -140,7 +141,7 @@ class Prompter:
     def wording(self) -> Wording:
         """What its prompts are made by."""
         text = hashlib.sha256(SYSTEM.encode()).hexdigest()[:12]
-        return Wording(self._template.identity, self.form.dialect, f"{self._system}, ours is {text}", "")
+        return Wording(self.template.identity, self.form.dialect, f"{self._system}, ours is {text}", "")
 
     def prompt_ids(self, asked: Asked) -> list[int]:
         """Token ids of everything before a response, the template's generation prompt included.
@@ -169,7 +170,7 @@ class Prompter:
             UnsayableError: in the template's words.
         """
         try:
-            return self.text_ids(self._template.render(chat, tools))
+            return self.text_ids(self.template.render(chat, tools))
         except TemplateRefusalError as error:
             raise UnsayableError(str(error)) from None
 
@@ -180,6 +181,11 @@ class Prompter:
     def text_ids(self, text: str) -> list[int]:
         """Token ids of a piece of text with nothing added."""
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @property
+    def opening(self) -> str:
+        """What the tokenizer itself puts before any text, such as a beginning of text."""
+        return self.text(self._tokenizer("")["input_ids"])
 
     def text(self, ids: Sequence[int]) -> str:
         """All that token ids stand for, special tokens too."""

@@ -36,6 +36,7 @@ DEPENDS = {
     "perplexity": ("model", "data", "replay"),
     "pass-rate": ("model", "data", "replay", "mcts", "walk"),
     "mine": ("model", "data", "replay", "mcts", "walk", "reward", "pairs"),
+    "borrow": ("model",),
     "preference": ("model", "validation", "preference"),
     "eval": ("model", "eval"),
     "stage": (),

@@ -28,11 +28,13 @@ class Prompt:
         tools: the functions on offer (OpenAI's `tools`) where they are to be called natively.
         asked: what a prompt in the run's form is made of, which a chat asks instead of the messages; native calls then
             come back as text of our own form.
+        must_call: a reply has to call some of the functions; only a server can be held to it.
     """
 
     messages: list[Message]
     tools: tuple[dict[str, Any], ...] = ()
     asked: Asked | None = None
+    must_call: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ benchmark's own) and how progress is shown.
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Protocol
@@ -21,9 +21,11 @@ from itool_data.sample import Reject, Sample
 from itool_data.sources.bfcl import split_of
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk
-from itool_eval.benchmarks import Benchmark, Question, open_benchmark, version_of
+from itool_eval.benchmark import Benchmark, Question
+from itool_eval.benchmarks import open_benchmark, version_of
 from itool_eval.bfcl.categories import FORMAT_SENSITIVITY
 from itool_eval.bfcl.format_sensitivity import source_of
+from itool_eval.bfcl.memory_stores import Memory
 from itool_eval.chat import Chat, PolicyChat, Refusal, Reply
 from itool_eval.conversation import Conversation, Prompt
 from itool_eval.predictions import Answer, prediction_row
@@ -255,7 +257,8 @@ def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[A
             known = True
 
     witness = min(_answered(run, str(answerer.policy_id), benchmark), key=lambda one: one.key, default=None)
-    job = AnswerJob(benchmark.source, run.config.model.tools, run.config.eval.max_tokens, benchmark.samples, witness)
+    tools, max_tokens = run.config.model.tools, run.config.eval.max_tokens
+    job = AnswerJob(benchmark.source, tools, max_tokens, benchmark.samples, witness, benchmark.memories)
     try:
         for finished in answerer.run(job, asked):
             answered = [ended for ended in finished if isinstance(ended, Answered)]
@@ -282,6 +285,7 @@ class AnswerJob:
         max_tokens: upper bound on a reply.
         samples: of the run that are its items; they go along, as a worker may be where the run's tables are not.
         witness: an item that was answered before, for a server to be tried with; None: there is none.
+        memories: that some items begin with, by back end and scenario.
     """
 
     source: str
@@ -289,6 +293,7 @@ class AnswerJob:
     max_tokens: int
     samples: tuple[Sample, ...] = ()
     witness: Asked | None = None
+    memories: Mapping[str, Memory] = field(default_factory=dict)
     name = "item"
 
     def start(self, desk: Desk) -> "AnswerSession":
@@ -300,7 +305,7 @@ class AnswerSession:
     """Holds conversations with one chat."""
 
     def __init__(self, job: AnswerJob, chat: Chat):
-        benchmark = open_benchmark(job.source, job.tools, job.samples)
+        benchmark = open_benchmark(job.source, job.tools, job.samples, job.memories)
         self.appetite = _OPEN_PER_ROW * chat.max_rows
         self._benchmark = benchmark
         self._questions = cache(lambda category: {(q.id, q.position): q for q in benchmark.questions(category)})

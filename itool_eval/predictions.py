@@ -15,17 +15,26 @@ from itool_data.policy.base import FinishReason
 from itool_data.run import Run
 from itool_data.store.sql import query
 from itool_eval import own_samples
-from itool_eval.benchmarks import NATIVE, Question
+from itool_eval.benchmark import Question
+from itool_eval.bfcl.benchmark import NATIVE
+from itool_eval.bfcl.categories import SET_UP
 from itool_eval.conversation import Result
 from itool_eval.errors import first_class
 from itool_eval.protocol import Protocol
+from itool_eval.tau2 import tasks as tau2_tasks
 from itool_eval.verdicts import Fault, Verdict
 
 # Which rows an ending of a policy's name means, such as its adapter's hash or `base`; takes it twice.
 MEANT = "(ends_with(policy, ?) OR ? = 'base' AND NOT contains(policy, '+'))"
-# Which rows are scores: those of validation samples are not, unless it is given that they are meant too.
-_SCORES = f"(? OR benchmark <> '{own_samples.NAME}')"
-SEVERAL_TURNS = "multi_turn_"  # how the names of categories begin whose items are conversations
+SETS_UP = f"ends_with(category, '{SET_UP}')"  # conversations that are held for what they leave
+# Which rows are scores: those of validation samples are not, unless it is given that they are meant too, and those of
+# conversations that fill a memory never are.
+_SCORES = f"(? OR benchmark <> '{own_samples.NAME}') AND NOT {SETS_UP}"
+SEVERAL_TURNS = (
+    "multi_turn_",
+    "memory_",
+    *tau2_tasks.CATEGORIES,
+)  # how the names of categories begin whose items are conversations
 _LARGEST = 2**63  # what a JSON reader may be expected to hold
 
 
@@ -79,7 +88,7 @@ def prediction_row(
         "calls": None
         if calls is None
         else json.dumps([{"name": call.name, "arguments": _json(call.arguments)} for call in calls]),
-        "valid": verdict.valid,
+        "valid": None if question.category.endswith(SET_UP) else verdict.valid,
         "error_type": verdict.error_type,
         "error_class": first_class(verdict),
         "message": verdict.message,
@@ -139,7 +148,7 @@ def read_evaluated(run: Run, policy: str = "", own: bool = False) -> list[Evalua
         protocol = row["protocol"]
         evaluated = found.setdefault((*key, protocol), Evaluated(*key, [], [], protocols.get(protocol)))
         evaluated.verdicts.append(_verdict(row))
-        evaluated.results.append(_result(row))
+        evaluated.results.append(read_result(row))
     return list(found.values())
 
 
@@ -159,7 +168,7 @@ def _verdict(row: dict[str, Any]) -> Verdict:
     )
 
 
-def _result(row: dict[str, Any]) -> Result:
+def read_result(row: dict[str, Any]) -> Result:
     """What was scored: several turns are stored as JSON, and a conversation that broke off as a text."""
     output: str = row["output"]
     if row["benchmark"] in NATIVE or (row["category"].startswith(SEVERAL_TURNS) and output.startswith("[")):

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from itool_data.run import Run
-from itool_data.store.sql import query
 from itool_eval.benchmarks import summarise
 from itool_eval.headline import headline
-from itool_eval.predictions import read_evaluated
+from itool_eval.predictions import any_evaluated, read_evaluated
 from itool_eval.summary import Score
 
 
@@ -23,7 +22,7 @@ def score_rows(run: Run) -> list[dict[str, Any]]:
         may be compared with), `protocol` (the fingerprint of how it was asked), and the categories that are
         `missing` or `partial` in it.
     """
-    if not query(run.store, "SELECT 1 FROM predictions LIMIT 1").num_rows:
+    if not any_evaluated(run):
         return []
     rounds = _rounds(run)
     rows: list[dict[str, Any]] = []

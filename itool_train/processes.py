@@ -6,6 +6,9 @@ Left out: starting them (`itool_cli.launch`), and adding up gradients (`pair_tra
 import os
 import time
 
+from itool_data.config import ModelSettings
+from itool_data.policy.load import choose_device
+
 
 def is_first_process() -> bool:
     """Whether this is the only process, or the one of several that writes."""
@@ -15,6 +18,15 @@ def is_first_process() -> bool:
 def is_one_of_several() -> bool:
     """Whether this process trains together with others."""
     return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def wait_for_first_process(settings: ModelSettings) -> None:
+    """Wait until the first process is here too; at once where there is one alone."""
+    if not is_one_of_several():
+        return
+    from accelerate import PartialState
+
+    PartialState(cpu=choose_device(settings) == "cpu").wait_for_everyone()
 
 
 def is_due(since: float, seconds: float) -> bool:

@@ -1,10 +1,11 @@
-"""A mined run in a model's own form: the embedded tokenizer, one of TRL's chat templates, a policy without a model."""
+"""A mined run over the embedded tokenizer, in our own form or that of one of TRL's templates; no model is asked."""
 
 from pathlib import Path
 
 import scripted_mine
 
 from bench.native_forms import sample
+from itool_data.chat_template import template_source
 from itool_data.dialects import render
 from itool_data.policy.load import find_model
 from itool_data.policy.open import open_prompter
@@ -43,9 +44,27 @@ SAMPLES = (
 
 
 def native_run(folder: Path, template: str = "qwen2_5") -> Path:
-    """A run of one round over `SAMPLES`, mined by walks."""
-    settings = [*scripted_mine.SETTINGS["walk"], f"model.chat_template={template}", "model.format=native"]
-    with write_run(folder, None, [*settings, "mcts.max_tokens=200"]) as run:
+    """A run in the form of one of TRL's templates, or of a file's."""
+    return _mined(folder, "model.format=native", f"model.chat_template={template}")
+
+
+def one_call(folder: Path) -> str:
+    """Qwen2.5's template, if it wrote one call a turn and no more, as Llama's does; a file in a folder."""
+    refuse = "{% if m.tool_calls and m.tool_calls|length > 1 %}{{ raise_exception('one call a turn') }}{% endif %}"
+    path = folder / "one_call.jinja"
+    path.write_text(f"{{% for m in messages %}}{refuse}{{% endfor %}}{template_source('qwen2_5')}")
+    return str(path)
+
+
+def own_run(folder: Path) -> Path:
+    """The same in our own form."""
+    return _mined(folder)
+
+
+def _mined(folder: Path, *settings: str) -> Path:
+    """A run of one round over `SAMPLES`: walks, whose pairs are steps, and whole responses set against each other."""
+    common = [*scripted_mine.SETTINGS["walk"], "mcts.max_tokens=200", "pairs.max_similarity=1"]
+    with write_run(folder, None, [*common, *settings]) as run:
         prompter = open_prompter(run.config.model, find_model(run.config.model))
         run.store.commit("import", {"samples": [sample_row(s) for s in SAMPLES]}, source="toy.jsonl")
         table = {}
@@ -54,7 +73,9 @@ def native_run(folder: Path, template: str = "qwen2_5") -> Path:
                 table[tuple(prompter.prompt_ids(one))] = _answers(prompter, one)
             except UnsayableError:
                 continue
-        scripted_mine.mine(run, LocalPool(Desk(ScriptedPolicy(table), prompter)), "walk", prompter=prompter)
+        pool = LocalPool(Desk(ScriptedPolicy(table), prompter))
+        for search in ("walk", "best-of-n"):
+            scripted_mine.mine(run, pool, search, prompter=prompter)
     return folder
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from toys import tiny_model
 
+from bench.toy_loop import tiny_model
 from itool_cli.choose import choose
 from itool_cli.loaded import Policies
 from itool_data.policy.load import BaseModel, find_model

@@ -27,7 +27,14 @@ from itool_data.workers.open import connect
 from itool_data.workers.pool import Desk, LocalPool, Pool
 
 SAMPLES = 20
-COMMON = ["reward.weight=0", "replay.fraction=1", "replay.hardest=1", "mcts.max_tokens=32", "mine.commit_trees=2"]
+COMMON = [
+    "model.format=own",
+    "reward.weight=0",
+    "replay.fraction=1",
+    "replay.hardest=1",
+    "mcts.max_tokens=32",
+    "mine.commit_trees=2",
+]
 # By search. Before the walk pass rates are drawn, which is little work: they are committed often, to be killed between.
 SETTINGS = {"mcts": COMMON, "walk": [*COMMON, "walk.wrong=2", "replay.select=pass-rate", "mine.commit_seconds=0.01"]}
 

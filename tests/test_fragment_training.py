@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from outcomes import Itool, one_line
 from pair_run import END, finish, make_run, pair_rows
 from tiny_lora import gradients, tiny_lora
-from toys import PROMPTER, ids_of, tiny_model, toy_sample
+from toys import PROMPTER, ids_of, toy_sample
 
+from bench.toy_loop import tiny_model
 from itool_data.config import PreferenceSettings
 from itool_data.policy.load import find_model
 from itool_data.run import open_run, write_run

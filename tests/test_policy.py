@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toys import tiny_model
 
+from bench.toy_loop import tiny_model
 from itool_data.errors import ItoolError
 from itool_data.policy import reading, shared_prefix
 from itool_data.policy.base import PolicyId, Request, derive_seed, generate, uniforms

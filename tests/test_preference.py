@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pair_run
-import prefork
 import pytest
 import torch
 from outcomes import Itool, one_line
 from pair_run import END, make_run, pair_row, pair_rows
 from tiny_lora import tiny_lora
-from toys import tiny_model
 
+from bench import prefork
+from bench.toy_loop import tiny_model
 from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId
 from itool_data.policy.load import find_model

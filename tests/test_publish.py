@@ -2,11 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 import scripted_mine
 from hub_server import TOKEN, HubServer, Repository
 from huggingface_hub import DatasetCard, ModelCard
-from native_run import SAMPLES, native_run
+from native_run import SAMPLES, native_run, one_call
 from outcomes import Itool, one_line
 from toys import toy_sample
 
@@ -34,24 +33,6 @@ from itool_data.store.sql import query
 
 SECRET = "held out: "  # begins the question of the one sample of the split `test`
 REPO = "me/toy"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A Hub on loopback that the client in this process talks to."""
-    folder = tmp_path / "objects"
-    folder.mkdir()
-    with HubServer(folder) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        # What HF_ENDPOINT and HF_HUB_DISABLE_XET set before the import.
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
-        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +116,13 @@ def test_the_folder_holds_every_trained_on_row_and_nothing_held_out(one_round: P
         "pairs": n, "steps": n, "trees": scripted_mine.SAMPLES, "sft_easy": scripted_mine.SAMPLES,
     }  # fmt: skip
     stored = query(store, "SELECT * FROM pairs WHERE pair_id <> 'leak' ORDER BY pair_id").to_pylist()
+    steps = tables["steps"].to_pylist()
+    assert all(re.fullmatch(r"python-[0-9a-f]{12}", row.pop("form_id")) for row in steps)
+    settings = query(store, "SELECT tree_id, config_hash FROM trees").to_pylist()
+    of_tree = {row["tree_id"]: row["config_hash"] for row in settings}
+    assert all(row.pop("config_hash") == of_tree[row["tree_id"]] for row in steps)
     form = {"form": "own", "dialect": "python", "template": None}
-    assert tables["steps"].to_pylist() == [row | form for row in stored]
+    assert steps == [row | form for row in stored]
     for pair, row in zip(tables["pairs"].to_pylist(), stored, strict=True):
         assert pair["pair_id"] == row["pair_id"]
         assert pair["prompt"][-1]["content"].startswith("call f with ")
@@ -199,9 +185,10 @@ def trl_tokenizer() -> Any:
 def test_trl_trains_on_the_tokens_that_were_mined(published: Path, tmp_path: Path) -> None:
     """For a step that ends its response; for another, TRL adds the end of turn that the card warns of."""
     from datasets import load_dataset
-    from toys import tiny_model
     from transformers import AutoModelForCausalLM
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+    from bench.toy_loop import tiny_model
 
     pairs, steps, samples = (
         load_dataset(str(published), name, split="train", cache_dir=str(tmp_path / "cache"))
@@ -296,9 +283,9 @@ def test_trl_reads_the_tokens_that_were_mined_in_native_form(native: Path, tmp_p
 
 
 def test_what_a_template_cannot_say_is_left_out_and_counted(itool: Itool, tmp_path: Path) -> None:
-    native_run(tmp_path / "run", "llama3_1")
+    native_run(tmp_path / "run", one_call(tmp_path))
     code, out, _ = itool("publish", "--run", tmp_path / "run", "--to", tmp_path / "toy")
-    assert code == 0 and "2 samples are in no sft config" in out and "single tool-calls" in out
+    assert code == 0 and "2 samples are in no sft config" in out and "one call a turn" in out
     names = pq.read_table(tmp_path / "toy" / "data" / "sft_medium")["source_id"].to_pylist()
     assert set(names) == {sample.source_id for sample in SAMPLES} - {"both", "again"}
     assert "2 samples that the template cannot say are left out" in (tmp_path / "toy" / "README.md").read_text()
@@ -630,8 +617,9 @@ def test_code_cannot_be_left() -> None:
 def test_an_adapter_is_published_with_its_scores(itool: Itool, tmp_path: Path, hub: HubServer) -> None:
     from peft import PeftModel
     from tiny_lora import tiny_lora
-    from toys import tiny_model
     from transformers import AutoModelForCausalLM
+
+    from bench.toy_loop import tiny_model
 
     base = tiny_model(tmp_path / "tiny")
     trained = tiny_lora(base)

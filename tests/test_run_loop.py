@@ -6,13 +6,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import prefork
 import pytest
-import toy_loop
 from outcomes import Itool, one_line
-from toy_loop import run_until, write_config
 from toys import toy_sample
 
+from bench import prefork, toy_loop
+from bench.toy_loop import run_until, write_config
 from itool_cli.run_tables import round_policies
 from itool_data.config import LoopSettings
 from itool_data.loop import finished, stage_names

@@ -36,7 +36,7 @@ def toolace_row(*turns: tuple[str, str]) -> dict:
     ]
     system = (
         "You are an expert in composing functions. The current time is 2025-01-25 16:20:00.Here is a list of functions "
-        f"in JSON format that you can invoke:\n{json.dumps(tools)}. \nShould you decide to return the function calls. \n"
+        f"in JSON format that you can invoke:\n{json.dumps(tools)}. \nShould you decide to return the calls. \n"
         "Put it in the format of [func1(params_name=params_value, params_name2=params_value2...), func2(params)]"
     )
     turns = turns or (("user", "Trends?"), ("assistant", '[Market Trends API(trend_type="GAINERS", top=3)]'))

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from outcomes import Itool, one_line
-from toy_loop import run_until
 
+from bench.toy_loop import run_until
 from itool_cli.charts import Chart, Point, draw
 from itool_data.errors import ItoolError
 from itool_data.run import open_run, write_run

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_lora import gradients, tiny_lora
-from toys import tiny_model
 
+from bench.toy_loop import tiny_model
 from itool_train.collate import Batch, pair_batches, step_logprobs
 from itool_train.losses import simpo
 from itool_train.step_pairs import StepPair

@@ -5,10 +5,10 @@ import os
 import signal
 from pathlib import Path
 
-import prefork
 import pytest
-from toys import tiny_model
 
+from bench import prefork
+from bench.toy_loop import tiny_model
 from itool_data.config import WarmupSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId

@@ -18,9 +18,9 @@ import pytest
 import scripted_mine
 from scripted_mine import SAMPLES, SETTINGS, open_desk
 from test_resume import Rows, mine_at_once, mined, tree_ids
-from toy_loop import run_until, write_api_bank
 from toys import PROMPTER, ids_of
 
+from bench.toy_loop import run_until, write_api_bank
 from itool_data.config import SearchKind, WorkerSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId

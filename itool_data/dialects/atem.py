@@ -17,6 +17,7 @@ _START, _TO, _MESSAGE, _NEXT = "<|start|>assistant", "to=", "<|message|>", "<|eo
 # Not to `self` or `user`, nor to what may become that.
 _HEADER = re.compile(r"(?:\A|<\|start\|>assistant)\s*+to=(?!(?:self|user)<)(?!(?:s(?:e(?:lf?)?)?|u(?:s(?:er?)?)?)?\Z)")
 _NAME = re.compile(r"[^\r\n<]*+")
+_SAID = re.compile(r"to=([^\r\n<=]++)<\|message\|>((?:[^<]++|<(?!\|eom\|>))*+)")
 _PARAMETER, _END = '<atem:parameter name="', "</atem:parameter>"
 
 
@@ -32,6 +33,11 @@ class Atem(Dialect):
         """Where a response's calls begin: with the first message to a function."""
         found = _HEADER.search(text)
         return found.start() if found else None
+
+    def content(self, text: str) -> str:
+        """What is not said to `self`."""
+        said = _SAID.findall(text)
+        return "\n".join(message for recipient, message in said if recipient != "self") if said else text
 
     def read(self, reader: Reader) -> bool:
         """Read a response."""

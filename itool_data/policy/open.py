@@ -76,6 +76,14 @@ def open_prompter(settings: ModelSettings, base: BaseModel) -> Prompter:
     return prompter
 
 
+def prompter_if_here(settings: ModelSettings) -> Prompter | None:
+    """The prompter of the settings' model; None where that is not here, or has no such form. Nothing is downloaded."""
+    try:
+        return open_prompter(settings, find_model(settings, download=False))
+    except ItoolError:
+        return None
+
+
 def choose_form(settings: ModelSettings, base: BaseModel) -> tuple[Prompter, str]:
     """The prompter, and why it has the form that it has.
 

@@ -53,9 +53,11 @@ EMBEDDED = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def sources(run: Run) -> list[Licensed]:
-    """The data sets that a run's samples were imported from, in that order."""
-    commits = (c for c in run.store.log() if c.operation == "import" and c.rows.get("samples"))
-    return [_source(name) for name in dict.fromkeys(str(c.info["source"]) for c in commits)]
+    """The data sets that a run's samples were imported from, in that order, and those that pairs were borrowed from."""
+    log = run.store.log()
+    imported = [str(c.info["source"]) for c in log if c.operation == "import" and c.rows.get("samples")]
+    borrowed = [str(c.info["origin"]) for c in log if c.operation == "borrow"]
+    return [_source(name) for name in dict.fromkeys([*imported, *borrowed])]
 
 
 def _source(source: str) -> Licensed:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
+from itool_data.publish.same_form import form_of
 from itool_data.publish.texts import FormName, Texts, tools_json
 from itool_data.run import Run
 from itool_data.sample import Sample
@@ -48,7 +49,10 @@ SCORES = pa.schema(
     }
 )
 TRAINED_ON = "SEMI JOIN (SELECT sample_id FROM samples WHERE split = 'train') USING (sample_id)"
-PAIRS = f"SELECT * FROM pairs {TRAINED_ON} WHERE round = ? ORDER BY pair_id"
+PAIRS = f"""
+    SELECT pairs.*, trees.config_hash FROM pairs {TRAINED_ON} LEFT JOIN trees USING (tree_id)
+    WHERE pairs.round = ? ORDER BY pair_id
+"""
 TREES = f"""
     WITH grown AS (
         SELECT tree_id, list(struct_pack(
@@ -117,6 +121,7 @@ def write_shards(
     Returns:
         The shards, of each config in the order of their rows.
     """
+    form_id = form_of(run.config.model)
     written: list[Shard] = []
 
     def write(config: str, since: int, tables: Iterator[pa.Table] | Sequence[pa.Table]) -> None:
@@ -131,7 +136,8 @@ def write_shards(
     for round_ in found:
         steps = query(run.store, PAIRS, as_of, [round_])
         write("pairs", round_, (pairs_table(part, by_id, texts) for part in _parts(steps)))
-        write("steps", round_, _parts(steps_table(steps, texts.name)))
+        ids = pa.array([form_id] * steps.num_rows, pa.string())
+        write("steps", round_, _parts(steps_table(steps, texts.name).append_column("form_id", ids)))
         write("trees", round_, _parts(query(run.store, TREES, as_of, [round_])))
     for since in sorted({row["round"] for row in scores}):
         rows = [row for row in scores if row["round"] == since]

@@ -174,7 +174,7 @@ def open_texts(settings: ModelSettings) -> Texts:
         base = find_model(settings)
         prompter = open_prompter(settings, base)
         if isinstance(prompter, NativePrompter):
-            source = prompter.template_source
+            source = prompter.template.source
             of = settings.chat_template.rpartition("/")[2] or base.name
             name = f"{of}@{hashlib.sha256(source.encode()).hexdigest()[:12]}"
             return NativeTexts(prompter, FormName("native", prompter.form.dialect, name), source)

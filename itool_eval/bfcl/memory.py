@@ -50,6 +50,11 @@ class MemoryItem:
         return self.category.removesuffix(SET_UP)
 
     @property
+    def chain(self) -> str:
+        """Back end and scenario, by which its memory is known."""
+        return f"{self.back_end}/{self.scenario}"
+
+    @property
     def sets_up(self) -> bool:
         """Whether it fills the memory."""
         return self.category.endswith(SET_UP)
@@ -103,7 +108,7 @@ class MemoryDriver:
         self.chains: dict[str, list[MemoryItem]] = {}
         for back_end in BACK_ENDS:
             for item in load_memory_items(data, back_end + SET_UP):
-                self.chains.setdefault(chain_of(item.category, item.id), []).append(item)
+                self.chains.setdefault(item.chain, []).append(item)
 
     def conversation(self, item: MemoryItem, memory: Memory) -> Conversation:
         """One conversation over a memory; its result is the replies of each turn."""
@@ -152,9 +157,9 @@ class MemoryDriver:
         return World(as_item, "model", self._stores)
 
 
-def chain_of(category: str, item_id: str) -> str:
-    """Back end and scenario of an item of memory, by which its memory is known."""
-    return f"{category.removesuffix(SET_UP)}/{item_id.split('-')[1]}"
+def chain_of(category: str, item_id: str) -> str | None:
+    """Back end and scenario of an item's memory; None where it asks about none that can be filled here."""
+    return f"{category}/{item_id.split('-')[1]}" if category in BACK_ENDS else None
 
 
 def _store(world: World) -> Any:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from outcomes import Itool
-from toy_loop import character_model, write_config
 
+from bench.toy_loop import character_model, write_config
 from itool_data.loop import stage_names
 from itool_data.run import open_run
 from itool_data.store.sql import query
