@@ -21,7 +21,8 @@ from bench.bfcl_conversations import conversations
 from bench.bfcl_forms import accepted, form_replies, written
 from bench.bfcl_habits import habits
 from itool_data.errors import ItoolError
-from itool_eval.benchmarks import Benchmark, bfcl, bfcl_scorers
+from itool_eval.benchmark import Benchmark
+from itool_eval.bfcl.benchmark import bfcl, bfcl_scorers
 from itool_eval.bfcl.categories import CATEGORIES, FORMAT_SENSITIVITY, SET_UP, Checker, Language, Version, single_turn
 from itool_eval.bfcl.format_sensitivity import by_form, load_form_items
 from itool_eval.bfcl.items import load_items

@@ -9,25 +9,27 @@ benchmark's own) and how progress is shown.
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Protocol
 
 from itool_data.policy.base import PolicyId, Usage
-from itool_data.prompt import ToolStyle
+from itool_data.prompt import ToolStyle, Wording
 from itool_data.rejects import key_of, record_rejects, recorded
 from itool_data.run import Run
 from itool_data.sample import Reject, Sample
 from itool_data.sources.bfcl import split_of
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk
-from itool_eval.benchmarks import Benchmark, Question, open_benchmark, version_of
+from itool_eval.benchmark import Benchmark, Question
+from itool_eval.benchmarks import open_benchmark, version_of
 from itool_eval.bfcl.categories import FORMAT_SENSITIVITY
 from itool_eval.bfcl.format_sensitivity import source_of
 from itool_eval.bfcl.memory_stores import Memory
 from itool_eval.chat import Chat, PolicyChat, Refusal, Reply
 from itool_eval.conversation import Conversation, Prompt
 from itool_eval.predictions import Answer, prediction_row
+from itool_eval.protocol import protocol_of
 from itool_eval.server_chat import ServerChat
 from itool_eval.verdicts import Verdict
 
@@ -111,6 +113,11 @@ class Answerer(Protocol):
         """Tokens worked on so far."""
         ...
 
+    @property
+    def wording(self) -> Wording:
+        """What the prompts are made by."""
+        ...
+
     def run(self, job: "AnswerJob", items: Sequence[Asked]) -> Iterator[list[Ended]]:
         """Ask every item once, in about their order; yields what ended at each moment, often nothing."""
         ...
@@ -121,7 +128,9 @@ class Answerer(Protocol):
 
 
 class OneChat:
-    """A server's chat as an answerer."""
+    """A server's chat as an answerer; its template and its reader of calls are its own and not known here."""
+
+    wording = Wording("the server's", "the server's", "ours", "")
 
     def __init__(self, chat: ServerChat):
         self._chat = chat
@@ -178,13 +187,17 @@ def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
     return {key for key in everything if splits.get(key) != benchmark.split}
 
 
-def prepare(run: Run, policy: str, benchmark: Benchmark, questions: Sequence[Question]) -> list[Asked]:
+def prepare(
+    run: Run, policy: str, benchmark: Benchmark, questions: Sequence[Question], fingerprint: str = ""
+) -> list[Asked]:
     """Find those questions that a policy has not answered yet; it need not be loaded for that.
+
+    With a protocol's fingerprint, what it answered under another protocol is to be asked again.
 
     The longest come first: neighbours of like length waste least of a batch, and no long one is left for the end. Those
     that were set aside before come after all others, so that they keep nothing from being asked.
     """
-    answered, aside = _answered(run, policy, benchmark), recorded(run, "eval")
+    answered, aside = _answered(run, policy, benchmark, fingerprint), recorded(run, "eval")
     asked = {Asked(q.category, q.id, q.position): q for q in questions}
     missing = {one: _length(next(q.begin())) for one, q in asked.items() if one not in answered}
 
@@ -195,10 +208,11 @@ def prepare(run: Run, policy: str, benchmark: Benchmark, questions: Sequence[Que
     return sorted(missing, key=place)
 
 
-def _answered(run: Run, policy: str, benchmark: Benchmark) -> set[Asked]:
-    """The items that a policy has answered."""
-    sql = "SELECT category, item, position FROM predictions WHERE benchmark = ? AND policy = ?"
-    rows = query(run.store, sql, None, [benchmark.name, policy]).to_pylist()
+def _answered(run: Run, policy: str, benchmark: Benchmark, fingerprint: str = "") -> set[Asked]:
+    """The items that a policy has answered; of older runs it is not known under which protocol, and taken to be it."""
+    sql = """SELECT category, item, position FROM predictions
+             WHERE benchmark = ? AND policy = ? AND (? IN ('', protocol) OR protocol IS NULL)"""
+    rows = query(run.store, sql, None, [benchmark.name, policy, fingerprint]).to_pylist()
     return {Asked(row["category"], row["item"], row["position"]) for row in rows}
 
 
@@ -227,15 +241,20 @@ def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[A
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     committed = time.monotonic()
+    protocol = protocol_of(benchmark, answerer.wording, run.config.eval.max_tokens)
+    mark = {"protocol": protocol.fingerprint}
+    known = bool(query(run.store, "SELECT 1 FROM protocols WHERE protocol = ?", None, [*mark.values()]).num_rows)
 
     def commit() -> None:
-        nonlocal rows, rejects, committed
+        nonlocal rows, rejects, committed, known
         ended, refused = rows, rejects
         rows, rejects, committed = [], [], time.monotonic()
         if refused:
             record_rejects(run, "eval", refused, benchmark=benchmark.name)
         if ended:
-            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(answerer.policy_id))
+            tables = {"predictions": ended, "protocols": [] if known else [mark | asdict(protocol)]}
+            run.store.commit("eval", tables, benchmark=benchmark.name, policy=str(answerer.policy_id))
+            known = True
 
     witness = min(_answered(run, str(answerer.policy_id), benchmark), key=lambda one: one.key, default=None)
     tools, max_tokens = run.config.model.tools, run.config.eval.max_tokens
@@ -247,7 +266,7 @@ def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[A
                 [ended.verdict for ended in answered],
                 [ended.reject for ended in finished if isinstance(ended, SetAside)],
             )
-            rows += [ended.row for ended in answered]
+            rows += [ended.row | mark for ended in answered]
             rejects += step.set_aside
             if time.monotonic() - committed > run.config.mine.commit_seconds:
                 commit()

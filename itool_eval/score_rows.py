@@ -19,7 +19,8 @@ def score_rows(run: Run) -> list[dict[str, Any]]:
     Returns:
         Rows with `benchmark`, `policy`, `round` (0: the base model or the warm-up), `category` (or the name of the
         formula, or "all items"), `n`, `score` in [0, 1], `interval` (95 %, `low` and `high`), `formula`, `era` (what it
-        may be compared with), and the categories that are `missing` or `partial` in it.
+        may be compared with), `protocol` (the fingerprint of how it was asked), and the categories that are
+        `missing` or `partial` in it.
     """
     if not any_evaluated(run):
         return []
@@ -33,6 +34,7 @@ def score_rows(run: Run) -> list[dict[str, Any]]:
             policy=evaluated.policy,
             round=rounds.get(evaluated.policy, 0),
             era=summary.era,
+            protocol=evaluated.protocol.fingerprint if evaluated.protocol else None,
         )
     return rows
 

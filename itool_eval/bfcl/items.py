@@ -52,6 +52,12 @@ def data_folder(version: Version) -> Path:
     return bfcl_data(_WHEELS[version])
 
 
+def data_version(version: Version) -> str:
+    """The wheel that a version's items come from, such as `bfcl-eval 2025.8.6.2`."""
+    wheel = _WHEELS[version]
+    return f"{wheel.name} {wheel.version}"
+
+
 def load_items(data: Path, version: Version, category: str) -> list[Item]:
     """Read the items of one single-turn category.
 

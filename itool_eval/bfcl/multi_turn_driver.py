@@ -19,7 +19,7 @@ from itool_eval.bfcl.multi_turn_items import MultiTurnItem, function_docs
 from itool_eval.bfcl.multi_turn_world import World
 from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.simulators import Simulators
-from itool_eval.conversation import Conversation, Message, Prompt, Said, Turns
+from itool_eval.conversation import Conversation, Message, Prompt, Said, Turns, native_message
 
 # The conversation ends after the first step beyond these.
 MAX_STEPS = 20
@@ -167,13 +167,7 @@ class _Natively:
             # Nothing was called, and a server that reads arguments would refuse the rest of the conversation for them.
             written = "\n".join(f"{name}({arguments})" for name, arguments in said.calls)
             return {"role": "assistant", "content": f"{said.text}\n{written}".strip()}
-        message: Message = {"role": "assistant", "content": said.text}
-        if said.calls:
-            message["tool_calls"] = [
-                {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
-                for id_, (name, arguments) in zip(_ids(said, step), said.calls, strict=True)
-            ]
-        return message
+        return native_message(said, step)
 
     def calls(self, said: Said) -> list[str]:
         """The calls of a reply; none where it ends the turn."""
@@ -184,14 +178,3 @@ class _Natively:
 
     def returned(self, reply: Message, index: int, call: str, result: str) -> Message:
         return {"role": "tool", "tool_call_id": reply["tool_calls"][index]["id"], "content": result}
-
-
-def _ids(said: Said, step: int) -> list[str]:
-    """What ties results to a reply's calls: the server's ids, and ours where it gives none or one twice.
-
-    Ours have nine letters and digits, as Mistral's models want them; the step is the reply's place among the messages.
-    """
-    ids: list[str] = []
-    for i, given in enumerate(said.ids or [""] * len(said.calls)):
-        ids.append(given if given and given not in ids else f"c{step:05d}{i:03d}")
-    return ids
