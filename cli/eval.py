@@ -84,7 +84,8 @@ def run_(
     benchmark: Annotated[Runnable, typer.Argument(help="What to run.")],
     run: RunFolder,
     categories: Annotated[
-        str | None, typer.Option(help="Only these, such as simple,live_simple or level-1; default: all.")
+        str | None,
+        typer.Option(help="Only these, such as simple,live_simple or level-1; default: all but format_sensitivity."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="A random sample of so many items, the same in every run.")
