@@ -258,6 +258,10 @@ def _train(
     say: Callable[[str], None],
 ) -> None:
     """Train, and write down what came of it in `work/trained.json`."""
+    from itool_data.sizing.device import this_device
+    from itool_data.sizing.shape import read_shape
+    from itool_data.sizing.stages import check, pair_tokens
+    from itool_data.sizing.stages import preference as sizing
     from itool_train.losses import WITH_REFERENCE
     from itool_train.pair_trainer import PairTrainer, Schedule, TrainingStoppedError, arguments
     from itool_train.qlora import load_trainable
@@ -267,6 +271,9 @@ def _train(
     if device == "cpu":
         keep_freed_memory()
     resume = last_checkpoint(work)
+    shape, place = read_shape(base.path), this_device(device)
+    check(sizing, config, shape, place)
+    settings = settings.model_copy(update={"micro_tokens": pair_tokens(config, shape, place)})
     model = load_trainable(base, prepared.start.path if prepared.start else None, settings, device, config.seed)
     n = len(prepared.updates)
     points = even_points(n, config.validation.candidates)
