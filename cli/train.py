@@ -56,6 +56,10 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
     from itool_data.policy.open import open_prompter
     from itool_data.rejects import record_rejects
     from itool_data.run import DEPENDS, identity
+    from itool_data.sizing.device import this_device
+    from itool_data.sizing.shape import read_shape
+    from itool_data.sizing.stages import check, sft_rows
+    from itool_data.sizing.stages import warmup as sizing
     from itool_data.warmup_samples import warmup_stages
     from itool_train.warmup import Example, curve_rows, warm_up
 
@@ -80,11 +84,14 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
     samples = hashlib.sha256(repr({name: [(e.prompt, e.response) for e in es] for name, es in stages.items()}).encode())
     own = identity(settings, *DEPENDS["warmup"])
     work = run.folder / "work" / f"warmup-{own}-{samples.hexdigest()[:12]}"
+    shape, device = read_shape(base.path), this_device(choose_device(settings.model))
+    check(sizing, settings, shape, device)
+    fitting = settings.warmup.model_copy(update={"micro_batch": sft_rows(settings, shape, device)})
     with Meter(console, "warm-up", "updates").live() as meter:
         candidates, results = warm_up(
             base,
             stages,
-            settings.warmup,
+            fitting,
             settings.seed,
             choose_device(settings.model),
             work,
