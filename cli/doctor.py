@@ -186,13 +186,13 @@ def _defaults(found: Findings, gpus: list[float]) -> None:
     """What is used where no setting says otherwise, and why."""
     from itool_data.config import Config
     from itool_data.policy.limits import ROWS
-    from itool_data.policy.open import describe_form
+    from itool_data.policy.open import describe_engine, describe_form
 
     config = Config()
     device = "cuda" if gpus else "cpu"
     why = "there is a GPU" if gpus else "there is no GPU"
     found.rows += [
-        ("default", "model.policy", f"{config.model.policy}: runs everywhere"),
+        ("default", "model.policy", describe_engine(config.model)),
         ("default", "model.format", describe_form(config.model)),
         ("default", "model.device", f"{device}: {why}"),
         ("default", "dtype", "bf16: on GPUs" if gpus else "fp32: faster than bf16 on most CPUs"),
@@ -206,7 +206,7 @@ def _defaults(found: Findings, gpus: list[float]) -> None:
         if not _installed("ray"):
             found.advice.append("several workers need Ray: pip install 'itool[ray]'")
     if gpus and not any(map(_installed, VLLM)):
-        found.advice.append("vLLM generates faster on a GPU: pip install vllm, then --policy vllm")
+        found.advice.append("vLLM generates faster on a GPU: pip install vllm")
     if not gpus:
         found.advice.append("itool run laptop: the settings for the embedded model on a CPU")
 

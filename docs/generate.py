@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
@@ -99,7 +99,9 @@ def _value(value: Any) -> str:
 def _kind(field: FieldInfo) -> str:
     """A setting's type and bounds in words; for a choice, what there is to choose from."""
     annotation = field.annotation
-    choices = getattr(annotation, "__args__", ())
+    if type(None) in (options := get_args(annotation)):
+        annotation = options[0]
+    choices = get_args(annotation)
     if choices and all(isinstance(choice, str) for choice in choices):
         return ", ".join(f"`{choice}`" for choice in choices)
     name = str(annotation).replace("<class '", "").replace("'>", "").replace(" | None", "").replace("str", "text")

@@ -17,8 +17,9 @@ from itool_data.dialects import NATIVE, OWN, CallSyntaxError, DialectName, detec
 from itool_data.errors import ItoolError
 from itool_data.form import Form
 from itool_data.kinds import SystemMessage
-from itool_data.prompt import INSTRUCTION, Asked, Prompter, UnsayableError
+from itool_data.prompt import INSTRUCTION, Asked, Prompter, UnsayableError, Wording
 from itool_data.sample import Message, Sample, Tool, ToolCall
+from itool_data.system_text import says_all
 
 PROBE_TOOL = Tool(
     "itool_probe",
@@ -69,6 +70,28 @@ def as_chat(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return chat
 
 
+def native_chat(asked: Asked, system: SystemMessage) -> list[dict[str, Any]]:
+    """What a native prompt is made of, in OpenAI's form.
+
+    Args:
+        asked: a sample, or what else is asked.
+        system: which system message it has.
+
+    Raises:
+        UnsayableError: its own system message asks for calls in our own form.
+    """
+    chat = as_chat(asked.messages)
+    if system == "source":
+        if any(m.role == "system" and says_all(m.content, asked.tools) for m in asked.messages):
+            raise UnsayableError(
+                "its system text lists the functions and asks for calls as [f(a=1)], not as this model writes them; "
+                "set model.system to ours or none, or model.format to own"
+            )
+        return chat
+    chat = [message for message in chat if message["role"] != "system"]
+    return [{"role": "system", "content": INSTRUCTION}, *chat] if system == "ours" else chat
+
+
 def calls_message(calls: Sequence[ToolCall], ids: Sequence[str]) -> dict[str, Any]:
     """An assistant's message that makes calls, in OpenAI's form."""
     made = [
@@ -88,7 +111,8 @@ def _calls_of(text: str) -> list[ToolCall]:
         return []
 
 
-def _gold(sample: Sample) -> dict[str, Any]:
+def gold_message(sample: Sample) -> dict[str, Any]:
+    """A sample's gold response in OpenAI's form."""
     if not sample.calls:
         return {"role": "assistant", "content": sample.target}
     return calls_message(sample.calls, [f"gold{i:05d}" for i in range(len(sample.calls))])
@@ -127,13 +151,18 @@ class NativePrompter(Prompter):
         self._ends = ends
         self.form = Form(self.decode, dialect)
 
+    @property
+    def wording(self) -> Wording:
+        """What its prompts are made by."""
+        return Wording(self.template.identity, self.form.dialect, self._system, "functions by the template")
+
     def prompt_ids(self, asked: Asked) -> list[int]:
         """Token ids of everything before a response.
 
         Raises:
             UnsayableError: in the template's words.
         """
-        return self.chat_ids(self._chat(asked.messages), openai_tools(asked.tools))
+        return self.chat_ids(native_chat(asked, self._system), openai_tools(asked.tools))
 
     def gold_ids(self, sample: Sample) -> list[int]:
         """Token ids of a sample's gold response, end-of-turn included.
@@ -141,7 +170,9 @@ class NativePrompter(Prompter):
         Raises:
             UnsayableError: if the template cannot say it.
         """
-        text = written(self._template, self._chat(sample.messages), _gold(sample), openai_tools(sample.tools))
+        text = written(
+            self.template, native_chat(sample, self._system), gold_message(sample), openai_tools(sample.tools)
+        )
         ids = self._until_end(self.text_ids(text), self._ends.calls if sample.calls else self._ends.prose)
         said = self.decode(ids)
         try:
@@ -156,15 +187,13 @@ class NativePrompter(Prompter):
         """A sample's gold response as text, as the template writes it."""
         return self.decode(self.gold_ids(sample))
 
+    def conversation(self, sample: Sample) -> list[dict[str, Any]]:
+        """A sample's messages and gold response in OpenAI's form."""
+        return [*native_chat(sample, self._system), gold_message(sample)]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, markers of calls included and ends of turn left out."""
         return self.text([i for i in ids if i not in self._ends.ids])
-
-    def _chat(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        chat = as_chat(messages)
-        if self._system != "source":
-            chat = [message for message in chat if message["role"] != "system"]
-        return [{"role": "system", "content": INSTRUCTION}, *chat] if self._system == "ours" else chat
 
     def _until_end(self, ids: list[int], otherwise: int | None) -> list[int]:
         end = next((n for n, token in enumerate(ids) if token in self._ends.ids), None)

@@ -5,15 +5,17 @@ small models and contexts) or whole JSON schemas (`json`). Left out: the form th
 functions (`native.py`), and the benchmarks' own prompt contracts, which belong to the evaluation.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from itool_data.chat_template import ChatTemplate, TemplateRefusalError
 from itool_data.errors import ItoolError
 from itool_data.form import Form
 from itool_data.kinds import SystemMessage
 from itool_data.sample import JSON, Message, Sample, Tool, canonical_json
+from itool_data.system_text import says_all
 
 ToolStyle = Literal["signatures", "json"]
 
@@ -61,19 +63,20 @@ def prompt_messages(
         messages: of the conversation.
         tools: on offer.
         style: how they are written.
-        system: whether the conversation's own system message comes after ours (`source`) or is left out (`ours`), or
-            neither is there and the functions stand alone (`none`).
+        system: whether the conversation's own system message comes after ours (`source`; in its place, if it says all
+            that ours would) or is left out (`ours`), or neither is there and the functions stand alone (`none`).
     """
+    chat = [{"role": m.role, "content": m.content} for m in messages]
+    own = chat.pop(0)["content"] if chat and chat[0]["role"] == "system" else ""
+    if system == "source" and says_all(own, tools):
+        return [{"role": "system", "content": own}, *chat]
     if style == "signatures":
         offered = "\n".join(map(signature, tools))
     else:
         schemas = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in tools]
         offered = "\n".join(map(canonical_json, schemas))
-    chat = [{"role": m.role, "content": m.content} for m in messages]
     text = (FUNCTIONS if system == "none" else SYSTEM) + offered
-    if chat and chat[0]["role"] == "system":
-        own = chat.pop(0)["content"]
-        text += f"\n\n{own}" if system == "source" else ""
+    text += f"\n\n{own}" if own and system == "source" else ""
     return [{"role": "system", "content": text}, *chat]
 
 
@@ -91,6 +94,22 @@ class Asked(Protocol):
         ...
 
 
+class Wording(NamedTuple):
+    """What prompts are made by, in words by which those of two runs can be compared.
+
+    Attributes:
+        template: the chat template, by its hash and settings.
+        dialect: how calls are written.
+        system: whose system text a run's own prompts have.
+        functions: how these show the functions, where that is not the messages' business.
+    """
+
+    template: str
+    dialect: str
+    system: str
+    functions: str
+
+
 class Prompter:
     """Turns samples into token ids and token ids into text, with one model's tokenizer.
 
@@ -102,6 +121,7 @@ class Prompter:
 
     Attributes:
         form: how responses are read.
+        template: its chat template.
     """
 
     def __init__(
@@ -113,9 +133,15 @@ class Prompter:
     ):
         self._tokenizer = tokenizer
         self._tools = tools
-        self._template = template or ChatTemplate(tokenizer)
+        self.template = template or ChatTemplate(tokenizer)
         self._system = system
         self.form = Form(self.decode)
+
+    @property
+    def wording(self) -> Wording:
+        """What its prompts are made by."""
+        text = hashlib.sha256(SYSTEM.encode()).hexdigest()[:12]
+        return Wording(self.template.identity, self.form.dialect, f"{self._system}, ours is {text}", "")
 
     def prompt_ids(self, asked: Asked) -> list[int]:
         """Token ids of everything before a response, the template's generation prompt included.
@@ -144,7 +170,7 @@ class Prompter:
             UnsayableError: in the template's words.
         """
         try:
-            return self.text_ids(self._template.render(chat, tools))
+            return self.text_ids(self.template.render(chat, tools))
         except TemplateRefusalError as error:
             raise UnsayableError(str(error)) from None
 
@@ -155,6 +181,11 @@ class Prompter:
     def text_ids(self, text: str) -> list[int]:
         """Token ids of a piece of text with nothing added."""
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @property
+    def opening(self) -> str:
+        """What the tokenizer itself puts before any text, such as a beginning of text."""
+        return self.text(self._tokenizer("")["input_ids"])
 
     def text(self, ids: Sequence[int]) -> str:
         """All that token ids stand for, special tokens too."""

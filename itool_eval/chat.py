@@ -116,7 +116,7 @@ class PolicyChat:
                 "(itool config show says why it is not), or ask a server: itool eval run … --policy openai"
             )
         try:
-            if self._native and prompt.asked is not None:
+            if prompt.asked is not None:
                 ids = self._prompter.prompt_ids(prompt.asked)
             else:
                 ids = self._prompter.chat_ids(prompt.messages, prompt.tools)
@@ -159,12 +159,12 @@ class PolicyChat:
             calls = parse(text, dialect, tools)
         except CallSyntaxError:
             return Said(text)
-        if not calls:
-            return Said(text)
-        if prompt.asked is not None:
+        if prompt.asked is not None and calls:
             return in_own_form(text, calls)
-        before = text[: DIALECTS[dialect].begins(text)].strip()
-        return Said(before, tuple((c.name, json.dumps(c.arguments, ensure_ascii=False)) for c in calls))
+        before = DIALECTS[dialect].content(text[: DIALECTS[dialect].begins(text)])
+        if not calls:
+            return Said(before)
+        return Said(before.strip(), tuple((c.name, json.dumps(c.arguments, ensure_ascii=False)) for c in calls))
 
     def reset(self) -> None:
         """Drop everything under way."""

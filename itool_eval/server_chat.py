@@ -12,11 +12,12 @@ from typing import Any
 
 from itool_data.config import ModelSettings
 from itool_data.errors import ItoolError
-from itool_data.native import as_chat, openai_tools
+from itool_data.native import native_chat, openai_tools
 from itool_data.policy.base import PolicyId, Usage
 from itool_data.policy.load import Adapter
 from itool_data.policy.served import serve_adapter, served_models
 from itool_data.policy.server import Ask, Server
+from itool_data.prompt import prompt_messages
 from itool_data.sample import ToolCall
 from itool_eval.chat import Refusal, Reply, in_own_form
 from itool_eval.conversation import Message, Prompt, Said
@@ -34,16 +35,17 @@ class ServerChat:
         server: where it is.
         name: what the server calls the model or adapter.
         policy_id: who replies.
-        native: whether what our own form is made of is asked natively.
+        form: in which what has no form of its own is asked.
     """
 
-    def __init__(self, server: Server, name: str, policy_id: PolicyId, native: bool = False):
+    def __init__(self, server: Server, name: str, policy_id: PolicyId, form: ModelSettings):
         self.max_rows = server.rows
         self._server = server
         self._name = name
         self._id = policy_id
         self._usage = Usage()
-        self._native = native
+        self._form = form
+        self._native = form.format == "native"
         self._asked: dict[str, dict[str, Any]] = {}
         self._in_own_form: set[str] = set()  # whose native calls are to come back as text
 
@@ -72,10 +74,15 @@ class ServerChat:
 
     def _body(self, prompt: Prompt, max_tokens: int) -> dict[str, Any]:
         messages, tools = _plain(prompt.messages), list(prompt.tools)
-        if self._native and prompt.asked is not None:
-            messages, tools = as_chat(prompt.asked.messages), openai_tools(prompt.asked.tools)
-            messages = [_with_arguments_as_text(message) for message in messages]
+        if (asked := prompt.asked) is not None:
+            if self._native:
+                messages = [_with_arguments_as_text(message) for message in native_chat(asked, self._form.system)]
+                tools = openai_tools(asked.tools)
+            else:
+                messages = _plain([*prompt_messages(asked.messages, asked.tools, self._form.tools, self._form.system)])
         body = {"model": self._name, "messages": messages, "temperature": 0.0, "max_tokens": max_tokens}
+        if prompt.must_call:
+            body["tool_choice"] = "required"
         return body | ({"tools": tools} if tools else {})
 
     def step(self) -> list[tuple[str, Reply | Refusal]]:
@@ -130,7 +137,7 @@ def open_server_chat(settings: ModelSettings, adapter: Adapter | None) -> Server
     base = settings.served_name or (named or bases)[0].name
     name = serve_adapter(server, adapter, models) if adapter else base
     policy = PolicyId(base, server.host, adapter.content if adapter else "")
-    return ServerChat(server, name, policy, settings.format == "native")
+    return ServerChat(server, name, policy, settings)
 
 
 def _plain(messages: list[Message]) -> list[Message]:

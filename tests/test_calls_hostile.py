@@ -55,6 +55,8 @@ FRAGMENTS = [
         " to=functions.f",
     ],
     *["<|channel|>commentary", "<|message|>{", "<|python_tag|>{", "<think>"],
+    *["<|start|>assistant", " to=f", " to=self<|message|>", "<|eom|>", "<atem:function_calls>", "</atem:parameter>"],
+    *['<atem:invoke name="f">', '<atem:parameter name="a">', "</atem:invoke>", "</atem:function_calls>"],
     *[
         "true",
         "None",

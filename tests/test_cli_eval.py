@@ -233,7 +233,7 @@ def test_v4_asks_its_own_items_in_its_own_words(tmp_path: Path) -> None:
     assert {v.error_type for v in evaluated.verdicts if v.category == "simple_python"} == {
         "simple_function_checker:wrong_count"
     }
-    assert "multi_turn_base" not in v4.categories and "multi_turn_base" in bfcl_benchmark(Version.V3).categories
+    assert "multi_turn_base" in v4.categories
 
 
 def test_prompts_longer_than_the_context_are_set_aside_once(tmp_path: Path, bfcl: Benchmark) -> None:

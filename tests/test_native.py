@@ -8,7 +8,7 @@ import pytest
 
 from bench.native_forms import ENDS, ONE_CALL, TEMPLATES, TOOLS, Conversations, open_form, prompter, sample, tokenizer
 from itool_data.chat_template import ChatTemplate, fold, template_source
-from itool_data.dialects import DIALECTS, NATIVE, parse, parse_prefix
+from itool_data.dialects import DIALECTS, NATIVE, CallSyntaxError, parse, parse_prefix
 from itool_data.errors import ItoolError
 from itool_data.native import NativePrompter, as_chat, open_native
 from itool_data.prompt import UnsayableError, tokenise
@@ -32,7 +32,7 @@ def test_what_a_template_writes_reads_back_and_every_prefix_of_it_has_an_answer(
         except UnsayableError as error:
             # Either it writes one call, or its quotes, or tags, or the lack of types, do not hold a text.
             one = template in ONE_CALL and len(wanted) > 1
-            held = {"lfm2", "gemma", "glm", "qwen-xml"}
+            held = {"lfm2", "gemma", "glm", "qwen-xml", "atem"}
             assert one or own.form.dialect in held, (wanted, error)
             continue
         said += 1
@@ -130,6 +130,17 @@ def test_the_system_message_is_the_data_sets_ours_or_none(system: Any, kept: boo
     text = tokenizer().decode(found.prompt_ids(sample(messages=HISTORY)), skip_special_tokens=False)
     assert ("Be brief." in text) == kept
     assert ("If no function fits" in text) == (system == "ours")
+
+
+def test_a_system_message_that_asks_for_our_own_form_contradicts_the_template() -> None:
+    functions = ", ".join(f'{{"name": "{tool.name}"}}' for tool in TOOLS)
+    text = f"Here are functions: [{functions}]. Answer as [func1(a=1), func2(b)]."
+    asking = sample(ToolCall("get.it", {}), messages=(Message("system", text), Message("user", "Hi")))
+    found, ((_, reason),) = tokenise(prompter("qwen2_5"), [asking])
+    assert not found and "asks for calls as [f(a=1)]" in reason and "model.system" in reason
+    ends = {tokenizer().convert_tokens_to_ids("<|im_end|>")}
+    without = open_native(tokenizer(), ChatTemplate(tokenizer(), template_source("qwen2_5")), ends, None, "none")
+    assert isinstance(without, NativePrompter) and len(tokenise(without, [asking])[0]) == 1
 
 
 def test_what_a_template_cannot_say_is_set_aside_with_the_reason() -> None:
@@ -242,6 +253,46 @@ def test_calls_in_the_history_that_are_no_json_end_in_a_line() -> None:
         prompter("qwen2_5").chat_ids(chat)
 
 
+def test_a_template_that_wants_ids_of_nine_letters_and_digits_gets_them() -> None:
+    """Mistral's: in the probe, the history and the gold response alike."""
+    wants = (
+        "{% for m in messages %}{% for c in m.tool_calls %}{% if c.id|length != 9 or not c.id.isalnum() %}"
+        "{{ raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}{% endif %}{% endfor %}"
+        "{% if m.role == 'tool' and m.tool_call_id|length != 9 %}{{ raise_exception('no id') }}{% endif %}{% endfor %}"
+    )
+    source = wants + template_source("qwen2_5")
+    found = open_native(tokenizer(), ChatTemplate(tokenizer(), source), {tokenizer().eos_token_id})
+    assert isinstance(found, NativePrompter)
+    one = sample(ToolCall("get.it", {"n": 1}), messages=HISTORY)
+    assert found.prompt_ids(one) == prompter("qwen2_5").prompt_ids(one)
+    assert found.gold_ids(one) == prompter("qwen2_5").gold_ids(one)
+
+
+CALL = '<tool_call>\n{"name": "get.it", "arguments": {"n": 1}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("<|tool_call>call:get.it{n:1}<tool_call|>", None),  # another family's call is prose here
+        (CALL.replace('"n": 1', '"n": <|tool_call_start|>1'), r"expected a value, found '<\|tool_call_start\|>1"),
+        (CALL + "<|channel|>final", r"expected .*, found '<\|channel\|>final'"),
+        (f"<|python_tag|>{CALL}<|im_end|><|im_end|>", None),  # an end of turn is no part of the text
+    ],
+)
+def test_tokens_that_a_dialect_does_not_know_are_text(text: str, error: str | None) -> None:
+    own = prompter("qwen2_5")
+    ids = own.text_ids(text)
+    assert own.text(ids) == text
+    said = own.decode(ids)
+    if error is not None:
+        with pytest.raises(CallSyntaxError, match=error):
+            parse(said, own.form.dialect, TOOLS)
+    else:
+        assert parse(said, own.form.dialect, TOOLS) == ([ToolCall("get.it", {"n": 1})] if CALL in text else [])
+    assert [token for step in split_steps(ids, own.form) for token in step] == ids
+
+
 def test_a_template_by_an_unknown_name_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ItoolError, match=r"model.chat_template: no file 'qwen9', and no template .* qwen2_5"):
         template_source("qwen9")
@@ -287,6 +338,35 @@ def test_gpt_oss_thinks_first_and_names_the_recipient_before_the_channel_or_afte
         assert parse(text, "harmony") == [ToolCall("f", {"a": 1})]
     assert parse_prefix(thought + after, "harmony").begins == len(thought) - len("<|start|>assistant")
     assert parse("<|channel|>final<|message|>Hello.", "harmony") == []
+
+
+@pytest.mark.parametrize(
+    ("dialect", "thought", "answer"),
+    [
+        ("harmony", "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant", "<|channel|>final<|message|>Hello."),
+        ("atem", " to=self<|message|>Hm.<|eom|><|start|>assistant", " to=user<|message|>Hello."),
+    ],
+)
+def test_what_is_said_to_the_user_is_without_its_channel_and_without_thoughts(
+    dialect: Any, thought: str, answer: str
+) -> None:
+    content = DIALECTS[dialect].content
+    assert content(thought + answer) == content(answer) == content("Hello.") == "Hello."
+    assert content(thought) == ""
+
+
+def test_muse_glimmer_calls_in_messages_to_functions_alone() -> None:
+    call = '<atem:function_calls>\n<atem:invoke name="f">\n<atem:parameter name="a">1</atem:parameter>\n</atem:invoke>'
+    call += "\n</atem:function_calls>"
+    wanted = [ToolCall("f", {"a": 1})]
+    assert parse(f" to=f<|message|>{call}", "atem") == wanted
+    thought = f" to=self<|message|>I could {call}<|eom|><|start|>assistant"
+    assert parse(f"{thought} to=f<|message|>{call}", "atem") == wanted
+    assert parse_prefix(f"{thought} to=f<|message|>{call}", "atem").begins == len(thought) - len("<|start|>assistant")
+    assert parse(f" to=user<|message|>As in {call}", "atem") == []
+    for broken in (f" to=g<|message|>{call}", f" to=f<|message|>{call}<|eom|><|start|>assistant to=self<|message|>Hm."):
+        with pytest.raises(CallSyntaxError):
+            parse(broken, "atem")
 
 
 def test_every_dialect_of_a_model_says_how_vllm_reads_it() -> None:

@@ -12,7 +12,7 @@ from itool_data.fragments import gold_fragments, refusal
 from itool_data.native import NativePrompter, openai_tools
 from itool_data.pass_rate import Drawing, pass_rates
 from itool_data.policy.scripted import ScriptedPolicy
-from itool_data.prompt import Tokenised, tokenise
+from itool_data.prompt import Prompter, Tokenised, tokenise
 from itool_data.sample import Message, Sample, ToolCall
 from itool_data.search.miner import Miner, Tree
 from itool_data.search.reward import Judge
@@ -121,7 +121,7 @@ def test_fragment_accuracy_and_pass_rates_are_those_of_the_dialect() -> None:
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
-def reply(own: NativePrompter, of: Sample, text: str, prompt: Prompt) -> Said:
+def reply(own: Prompter, of: Sample, text: str, prompt: Prompt) -> Said:
     chat = PolicyChat(policy(own, of, {text: 1.0}), own)
     chat.submit("1", prompt, 100)
     ((_, found),) = chat.step()
@@ -148,6 +148,12 @@ def test_what_is_asked_in_our_own_form_elsewhere_comes_back_in_it() -> None:
     asked = Prompt([{"role": "user", "content": "not this"}], asked=OSLO)
     assert reply(own, OSLO, CALL, asked) == Said("[get.it(city='Oslo', n=1)]")
     assert reply(own, OSLO, "It is late.", asked) == Said("It is late.")
+
+
+def test_what_is_asked_in_the_runs_own_form_has_the_runs_system_message() -> None:
+    own = Prompter(tokenizer(), system="none")
+    said = reply(own, OSLO, "[get.it(city='Oslo')]", Prompt([{"role": "user", "content": "not this"}], asked=OSLO))
+    assert said == Said("[get.it(city='Oslo')]")
 
 
 def test_a_conversation_goes_on_with_native_calls_and_their_results() -> None:

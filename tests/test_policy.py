@@ -1,13 +1,14 @@
 """The transformers policy on a tiny random model, against transformers' own generate and against itself."""
 
 import math
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from toys import tiny_model
 
+from bench.toy_loop import tiny_model
 from itool_data.errors import ItoolError
 from itool_data.policy import limits, shared_prefix
 from itool_data.policy.base import PolicyId, Request, derive_seed, generate, uniforms
@@ -213,3 +214,13 @@ def test_seeds_are_made_of_their_parts_alone():
     assert derive_seed(42, 1, "s", "0.1", 2) == derive_seed(42, 1, "s", "0.1", 2)
     assert len({derive_seed(42, 1, "s", path, d) for path in ("", "0", "0.0", "00") for d in range(3)}) == 12
     assert np.array_equal(uniforms(5, 10)[:4], uniforms(5, 4))
+
+
+def test_a_closed_policy_gives_all_its_memory_back(folder):
+    policy = load_policy(folder, PolicyId("tiny", "0"), None, "cuda" if torch.cuda.is_available() else "cpu", 4)
+    generate(policy, [Request("a", [5, 6, 7], [1, 2], 8, 1.0, group="g")])
+    held = [weakref.ref(policy._model), weakref.ref(policy._cache), *map(weakref.ref, policy._model.parameters())]
+    policy.close()
+    assert not [reference for reference in held if reference() is not None]
+    if torch.cuda.is_available():
+        assert torch.cuda.memory_allocated() == 0

@@ -33,6 +33,7 @@ OPENING = {
     "deepseek": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>find\n```json\n{",
     "mistral": "[TOOL_CALLS]find[ARGS]{",
     "harmony": "<|channel|>commentary to=functions.find <|constrain|>json<|message|>{",
+    "atem": ' to=find<|message|><atem:function_calls>\n<atem:invoke name="find">\n',
 }
 JSON_VALUES = ('"city": "', '"', '"days": ', "", '"tags": ')
 VALUES = {
@@ -46,8 +47,12 @@ VALUES = {
         "</arg_value>\n", "<arg_key>tags</arg_key>\n<arg_value>",
     ),
     "gemma": ('city:<|"|>', '<|"|>', "days:", "", "tags:"),
+    "atem": (
+        '<atem:parameter name="city">', "</atem:parameter>\n", '<atem:parameter name="days">', "</atem:parameter>\n",
+        '<atem:parameter name="tags">',
+    ),
 }  # fmt: skip
-COMMA = {**dict.fromkeys(OPENING, ", "), "qwen-xml": "", "glm": "", "gemma": ","}
+COMMA = {**dict.fromkeys(OPENING, ", "), "qwen-xml": "", "glm": "", "gemma": ",", "atem": ""}
 CLOSING = {
     "hermes": "}}\n</tool_call>",
     "llama": "}}",
@@ -58,10 +63,11 @@ CLOSING = {
     "deepseek": "}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
     "mistral": "}",
     "harmony": "}",
+    "atem": "</atem:invoke>\n</atem:function_calls>",
 }
 ANOTHER = {
     "hermes": "\n<tool_call>", "llama": ";", "qwen-xml": "\n<tool_call>", "glm": "\n<tool_call>",
-    "gemma": "<|tool_call>", "mistral": "[TOOL_CALLS]",
+    "gemma": "<|tool_call>", "mistral": "[TOOL_CALLS]", "atem": "<|eom|><|start|>assistant",
 }  # fmt: skip
 DIALECTS: list[Any] = list(OPENING)
 
@@ -147,6 +153,8 @@ def test_the_tokens_at_fault_are_those_of_the_value(dialect: Any) -> None:
 def test_a_text_before_the_calls_breaks_nothing(dialect: Any, before: str) -> None:
     if dialect == "llama":
         pytest.skip("Llama's calls have no marker, so they open the response")
+    if dialect == "atem":  # a message of its own
+        before = f" to=self<|message|>{before}<|eom|><|start|>assistant"
     text = before + city(dialect, "Nairobi") + CLOSING[dialect]
     assert all(mendable(text[:cut], CITY, dialect) for cut in range(len(text)))
     assert response_error(text, CITY, dialect) is None

@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from itool_data.abstain import variants
 from itool_data.dialects import parse
 from itool_data.errors import ItoolError
+from itool_data.prompt import prompt_messages
 from itool_data.sample import Message, Reject, Sample, ToolCall
 from itool_data.sources import load
 from itool_data.sources.tools import json_type, normalise
@@ -34,7 +36,8 @@ def toolace_row(*turns: tuple[str, str]) -> dict:
     ]
     system = (
         "You are an expert in composing functions. The current time is 2025-01-25 16:20:00.Here is a list of functions "
-        f"in JSON format that you can invoke:\n{json.dumps(tools)}. \nShould you decide to return the function call(s)."
+        f"in JSON format that you can invoke:\n{json.dumps(tools)}. \nShould you decide to return the calls. \n"
+        "Put it in the format of [func1(params_name=params_value, params_name2=params_value2...), func2(params)]"
     )
     turns = turns or (("user", "Trends?"), ("assistant", '[Market Trends API(trend_type="GAINERS", top=3)]'))
     return {"system": system, "conversations": [{"from": who, "value": value} for who, value in turns]}
@@ -172,6 +175,20 @@ def test_toolace_turns_are_samples_with_the_history_before_them(tmp_path):
     assert (second.target, second.calls) == ("There are none.", ())
     assert second.messages[2:] == (Message("assistant", first.target), Message("tool", turns[2][1]))
     assert (first.source_id, second.source_id) == ("1-1", "1-3")
+
+
+def test_toolace_system_keeps_the_text_which_is_then_the_whole_of_the_own_prompts_system_message(tmp_path):
+    row = toolace_row()
+    (kept,) = read(tmp_path, "toolace-system", row)
+    (cut,) = read(tmp_path, "toolace", row)
+    assert (kept.messages[0], kept.source) == (Message("system", row["system"]), "toolace")
+    assert (kept.messages[1:], kept.tools, kept.target) == (cut.messages[1:], cut.tools, cut.target)
+    system, user = prompt_messages(kept.messages, kept.tools, "signatures")
+    assert (system["content"], user["content"]) == (row["system"], "Trends?")
+    ours = prompt_messages(kept.messages, kept.tools, "signatures", "ours")
+    assert ours == prompt_messages(cut.messages[1:], cut.tools, "signatures")
+    # A variant without the function would be told of it by the text.
+    assert variants([cut], 1.0, 0) and not variants([kept], 1.0, 0)
 
 
 def test_xlam_parameters_become_a_schema(tmp_path):

@@ -10,7 +10,7 @@ from bench.memory.models import MODELS
 from bench.memory.table import CARDS, Compared, generating, trained
 from itool_data.sizing.need import GIB
 
-TRAININGS = ("warm-up", "preference", "preference, all kept")
+TRAININGS = ("bf16", "NF4", "all kept")
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 Tensors there have a shape, a type and a storage of so many bytes, and no content. A dispatch mode sees every storage
 that an operation makes and, by a weak reference, when it is gone; the most that were there at once is the peak. What a
 GPU does otherwise is done here as there: attention by the kernels that SDPA takes on CUDA (flash without a mask,
-memory-efficient with one), TRL's tiles worked on in place. Left out: workspaces inside a kernel, CUDA's context, and
+memory-efficient with one). Left out: workspaces inside a kernel, CUDA's context, and
 what the allocator loses to fragments, for which estimates have a margin.
 """
 
@@ -88,12 +88,7 @@ def _attention(
     return out
 
 
-_linear, _tolist = F.linear, Tensor.tolist
-
-
-def _linear_in_bf16(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A product under autocast."""
-    return _linear(x.to(torch.bfloat16), weight.to(torch.bfloat16), None if bias is None else bias.to(torch.bfloat16))
+_tolist = Tensor.tolist
 
 
 def _zeros(tensor: Tensor) -> Any:
@@ -101,27 +96,15 @@ def _zeros(tensor: Tensor) -> Any:
     return _tolist(torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor)
 
 
-def _worked_in_place(*_: Any, **__: Any) -> None:
-    """TRL's Triton kernels, and its sums in fp32 of products in bf16, take no memory of their own on CUDA."""
-
-
 @contextmanager
-def counting(whole: bool = True, autocast: bool = False) -> Iterator[Counter]:
+def counting(whole: bool = True) -> Iterator[Counter]:
     """Count what is done inside.
 
     Args:
         whole: what a bool of a tensor's content is taken for: whether rows have no padding, mostly.
-        autocast: whether products are in bf16 whatever their factors are, as under torch's autocast.
     """
-    from trl.kernels import chunked_logprob
-
     with (
-        patch.object(chunked_logprob, "_forward_tile", _worked_in_place),
-        patch.object(chunked_logprob, "_backward_tile", _worked_in_place),
-        patch.object(chunked_logprob, "_addmm_fp32", _worked_in_place),
-        patch.object(torch, "is_autocast_enabled", lambda *_: False),  # it knows no meta device
         patch.object(F, "scaled_dot_product_attention", _attention),
-        patch.object(F, "linear", _linear_in_bf16 if autocast else F.linear),
         patch.object(Tensor, "tolist", _zeros),
         Counter(whole) as counter,
     ):

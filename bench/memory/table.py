@@ -6,17 +6,17 @@ Left out: how they are printed (`__main__.py`).
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.memory.work import config_of, count_policy, count_training, pairs_loss, sft_loss, trainable, tree
+from bench.memory.work import config_of, count_policy, count_training, pairs_loss, trainable, tree
 from itool_data.config import Config
 from itool_data.policy.limits import usual
 from itool_data.sizing.device import Device
-from itool_data.sizing.need import GIB, Need, adapter, reading, scoring, token, training, weights
+from itool_data.sizing.need import GIB, adapter, reading, scoring, token, training, weights
 from itool_data.sizing.policy import at_once, within
 from itool_data.sizing.shape import shape_of
 
 CARDS = tuple(Device(f"{gib} GiB", gib * GIB) for gib in (24, 40, 80))
 PROMPT, ANSWER, DRAWS = 1500, 512, 3  # tokens of a prompt and of a draw, draws of a prompt: the paper's search
-SFT_TOKENS, PAIR_TOKENS, STEP = 2048, 2048, 16
+TOKENS, PAIRS, STEP = 2048, 8, 16  # of a training's pass, pairs in it, tokens of a step
 RANK = Config().warmup.rank
 
 
@@ -70,22 +70,17 @@ def generating(name: str, device: Device) -> Iterator[Compared]:
 
 
 def trained(name: str, what: str) -> Iterator[Compared]:
-    """A training of a model: `warm-up`, `preference` (NF4), or `preference, all kept` (bf16, no checkpointing)."""
+    """A training of a model: in bf16, in `NF4`, or in bf16 with `all kept`, no activation computed again."""
     config = config_of(name)
     shape = shape_of(config)
-    nf4, kept = what == "preference", what.endswith("all kept")
+    nf4, kept = what == "NF4", what == "all kept"
     model = trainable(config, RANK, nf4, not kept)
-    if what == "warm-up":
-        need = training(shape, SFT_TOKENS, 0)
-        count = count_training(model, sft_loss(model, 1, SFT_TOKENS), autocast=True)
-    else:
-        batch = tree(PAIR_TOKENS - 2 * STEP * 8, 8, STEP)
-        tokens, scored = batch.input_ids.numel(), len(batch.keep)
-        need = training(shape, tokens, scored, checkpointing=not kept, autocast=False)
-        count = count_training(model, pairs_loss(model, batch))
-    held: Need = weights(shape, nf4=nf4) + adapter(shape, RANK)
-    does = f"{SFT_TOKENS if what == 'warm-up' else PAIR_TOKENS} tokens"
-    yield Compared(what, does, (held + need).total, sum(count.values()))
-    yield Compared(f"{what}, the pass alone", does, need.total, count["pass"])
+    batch = tree(TOKENS - 2 * STEP * PAIRS, PAIRS, STEP)
+    need = training(shape, batch.input_ids.numel(), len(batch.keep), checkpointing=not kept)
+    count = count_training(model, pairs_loss(model, batch))
+    held = weights(shape, nf4=nf4) + adapter(shape, RANK)
+    does = f"{TOKENS} tokens"
+    yield Compared(f"training, {what}", does, (held + need).total, sum(count.values()))
+    yield Compared(f"training, {what}, the pass alone", does, need.total, count["pass"])
     for part in ("weights", "gradients", "optimiser"):
-        yield Compared(f"{what}, {part}", "", getattr(held, part), count[part])
+        yield Compared(f"training, {what}, {part}", "", getattr(held, part), count[part])

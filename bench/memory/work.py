@@ -1,6 +1,6 @@
 """The work whose memory is counted: weights, policies' steps and scores, trainings' passes, on the meta device.
 
-What is run is what runs on a GPU: the policy's own code, TRL's loss, our trees, peft's adapters, bitsandbytes' NF4, the
+What is run is what runs on a GPU: the policy's own code, our trees, peft's adapters, bitsandbytes' NF4, the
 optimiser's own states. Left out: what is counted against what (`table.py`).
 """
 
@@ -77,9 +77,9 @@ def tensors(model: Any) -> list[Tensor]:
     return [tensor for tensor in held if tensor is not None]
 
 
-def count_training(model: Any, loss: Callable[[], Tensor], autocast: bool = False) -> dict[str, int]:
+def count_training(model: Any, loss: Callable[[], Tensor]) -> dict[str, int]:
     """Bytes of weights, gradients and optimiser, and the most that a pass takes beside them."""
-    with counting(autocast=autocast) as counter:
+    with counting() as counter:
         weights = counter.hold(tensors(model))
         adapter = [p for p in model.parameters() if p.requires_grad]
         for parameter in adapter:  # they are there from an update's second pass on, the states from the second update
@@ -95,21 +95,6 @@ def count_training(model: Any, loss: Callable[[], Tensor], autocast: bool = Fals
         "optimiser": before - weights - gradients,
         "pass": counter.peak - before,
     }
-
-
-def sft_loss(model: Any, rows: int, tokens: int) -> Callable[[], Tensor]:
-    """The warm-up's loss over rows of so many tokens, by TRL's head in tiles."""
-    from trl.trainer.utils import add_fused_lm_head
-
-    add_fused_lm_head(model.get_base_model(), outputs=("log_probs", "entropy", "is_top1"))
-    ids = torch.zeros(rows, tokens, dtype=torch.int64, device="meta")
-
-    def loss() -> Tensor:
-        out = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, fused_lm_head=True, use_cache=False)
-        summed: Tensor = -out.log_probs.sum()
-        return summed
-
-    return loss
 
 
 def pairs_loss(model: Any, batch: Batch) -> Callable[[], Tensor]:

@@ -11,6 +11,7 @@ r"""Response text <-> ToolCalls: what a call looks like, a file a dialect.
     deepseek     ...<｜tool▁sep｜>f\n```json\n{"a": 1}\n```...
     mistral      [TOOL_CALLS]f[ARGS]{"a": 1}
     harmony      <|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}
+    atem         to=f<|message|><atem:function_calls>\n<atem:invoke name="f">\n<atem:parameter name="a">1...
 
 `parse` wants a whole response, `parse_prefix` takes what there is so far; both read in one pass, and `render` writes
 only what `parse` reads back as the same calls. In all but the first two a text may stand before the calls, and a text
@@ -19,6 +20,7 @@ alone is a response without calls. Left out: writing the dialects that only a ch
 
 from collections.abc import Mapping, Sequence
 
+from itool_data.dialects.atem import Atem
 from itool_data.dialects.deepseek import DeepSeek
 from itool_data.dialects.dialect import Dialect
 from itool_data.dialects.gemma import Gemma
@@ -71,6 +73,7 @@ DIALECTS: Mapping[DialectName, Dialect] = {
     "deepseek": DeepSeek(),
     "mistral": Mistral(),
     "harmony": Harmony(),
+    "atem": Atem(),
 }
 NATIVE = [name for name in DIALECTS if name not in (OWN, "json")]  # those that models are deployed with
 

@@ -44,6 +44,13 @@ class Dialect(ABC):
         """Where a text begins to attempt a call; None if it attempts none."""
         return self.begins(text)
 
+    def content(self, text: str) -> str:
+        """What a text beside calls, or without any, says to the user: without thoughts and marks of its channel.
+
+        Where a chat template takes thoughts out of a text itself, or has no marks, that is the text.
+        """
+        return text
+
     def going_on(self, last_step: str) -> str:
         """A response's last step with another call or argument announced in place of its end."""
         for close in self.closes:

@@ -16,6 +16,7 @@ _HEADER = re.compile(r"(?:<\|start\|>assistant)?(?:<\|channel\|>\w++)?(?<!\s)\s+
 _NAME = re.compile(r"[^\s<]*+")
 _CHANNEL = re.compile(r"(?:(?!<\|message)[^\r\n])*+")  # of a recipient that stands first, and the constraint
 _MESSAGE = "<|message|>"
+_SAID = re.compile(r"<\|channel\|>(\w++)[^<]*+<\|message\|>((?:[^<]++|<(?!\|end\|>))*+)")
 
 
 class Harmony(Dialect):
@@ -28,6 +29,11 @@ class Harmony(Dialect):
         """Where a response's call begins."""
         found = _HEADER.search(text)
         return found.start() if found else None
+
+    def content(self, text: str) -> str:
+        """What is said on channels other than `analysis`."""
+        said = _SAID.findall(text)
+        return "\n".join(message for channel, message in said if channel != "analysis") if said else text
 
     def read(self, reader: Reader) -> bool:
         """Read a response."""

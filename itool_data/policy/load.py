@@ -185,10 +185,18 @@ def stop_ids(base: Path) -> frozenset[int]:
 
 def context_of(base: BaseModel) -> int:
     """The most tokens that a model takes, by its config."""
+    return int(_text_config(base).max_position_embeddings)
+
+
+def vocabulary_of(base: BaseModel) -> int:
+    """How many token ids a model knows, by its config."""
+    return int(_text_config(base).vocab_size)
+
+
+def _text_config(base: BaseModel) -> Any:
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(base.path).get_text_config()
-    return int(config.max_position_embeddings)
+    return AutoConfig.from_pretrained(base.path).get_text_config()
 
 
 def choose_device(settings: ModelSettings) -> str:

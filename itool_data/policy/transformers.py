@@ -134,6 +134,13 @@ class TransformersPolicy:
         """It cannot."""
         return False
 
+    def sleep(self) -> bool:
+        """It cannot."""
+        return False
+
+    def wake(self) -> None:
+        """It always is."""
+
     def close(self) -> None:
         """Give the model's memory back, to the device too: a training in other processes may need it next."""
         from accelerate.utils.memory import clear_device_cache

@@ -20,12 +20,9 @@ READ_HIDDEN, READ_INTERMEDIATE = 8, 6
 # Of a decoding step's next-token distributions (a double for every token, and what it is made of), and its attention.
 SAMPLED, ATTENDED = 24, 8
 # What a layer keeps for its way back, and what is there at once on it, in bytes of a token: times the widths between
-# layers, inside an MLP, of queries, and of keys. Without autocast an adapter's inputs are kept in fp32.
-KEPT_AUTOCAST, PEAK_AUTOCAST = (18, 8, 4, 4), (28, 14, 6, 2)
-KEPT_FP32, PEAK_FP32 = (28, 10, 8, 4), (40, 14, 12, 0)
+# layers, inside an MLP, of queries, and of keys. An adapter is in fp32, and so are its inputs.
+KEPT_LAYER, WAY_BACK = (28, 10, 8, 4), (40, 14, 12, 0)
 LOGITS = 16  # of a token whose logits are computed whole, and of their gradients, times the vocabulary
-# TRL's head works in tiles of at most so many tokens and words (`trl.kernels.chunked_logprob`).
-TILE_TOKENS, TILE_WORDS = 4096, 32768
 
 
 @dataclass(frozen=True)
@@ -114,33 +111,21 @@ def adapter(shape: Shape, rank: int) -> Need:
     return Need(weights=own, gradients=own, optimiser=2 * own)
 
 
-def training(
-    shape: Shape,
-    tokens: int,
-    scored: int,
-    checkpointing: bool = True,
-    autocast: bool = True,
-    size: int = BF16,
-) -> Need:
+def training(shape: Shape, tokens: int, scored: int, checkpointing: bool = True, size: int = BF16) -> Need:
     """A pass of a training and its way back, beside weights, gradients and states.
 
     Args:
         shape: the model's.
         tokens: of the pass, padding included.
-        scored: whose logits are computed whole; 0: in TRL's tiles, of all tokens.
+        scored: whose logits are computed.
         checkpointing: whether layers keep their input alone and are computed again on the way back.
-        autocast: whether an adapter's products are in bf16; else its inputs are kept in fp32 too.
         size: bytes of a number of the base model.
     """
     widths = shape.hidden, shape.intermediate, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    kept = sum(map(mul, KEPT_AUTOCAST if autocast else KEPT_FP32, widths))
-    peak = sum(map(mul, PEAK_AUTOCAST if autocast else PEAK_FP32, widths))
-    before = 2 * shape.hidden * shape.layers if checkpointing else kept * (shape.layers - 1)
-    layer = tokens * peak
-    if scored:
-        words = LOGITS * scored * shape.vocabulary
-    else:
-        words = 2 * min(tokens, TILE_TOKENS) * TILE_WORDS + FP32 * tokens * shape.hidden
-    scale = size / BF16
+    before = (
+        2 * shape.hidden * shape.layers if checkpointing else sum(map(mul, KEPT_LAYER, widths)) * (shape.layers - 1)
+    )
+    words = LOGITS * scored * shape.vocabulary
     # The logits are gone when the way back comes to the layers.
-    return Need(activations=scale * (tokens * before + max(0.0, layer - words)), logits=words)
+    layer = max(0.0, tokens * sum(map(mul, WAY_BACK, widths)) - words)
+    return Need(activations=size / BF16 * (tokens * before + layer), logits=words)

@@ -6,12 +6,14 @@ Left out: how it is shown (`itool_cli.memory_table`), and stages on a server, wh
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeVar
 
-from itool_data.config import Config, ModelSettings
+from itool_data.config import Config, ModelSettings, TrainingSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.limits import usual
-from itool_data.policy.load import find_model
-from itool_data.sizing.device import Device
+from itool_data.policy.load import BaseModel, find_model
+from itool_data.policy.open import choose_engine
+from itool_data.sizing.device import Device, this_device
 from itool_data.sizing.need import BF16, FP32, GIB, Need, adapter, token, training, weights
 from itool_data.sizing.policy import at_once, largest_pass, least, within
 from itool_data.sizing.shape import Shape, read_shape
@@ -84,8 +86,8 @@ def _generating(
     answer = min(answer, shape.context)
     size = BF16 if device.cuda else FP32
     own = weights(shape, size)
-    if model.policy == "vllm" and device.cuda:
-        return _engine(name, own, shape, device, prompt, key, answer)
+    if device.cuda and choose_engine(model)[0] == "vllm":
+        return _engine(name, model, own, shape, device, prompt, key, answer)
     barely = own + least(shape, prompt, answer, size)
     limits = usual("cuda" if device.cuda else "cpu", model.rows)
     if device.cuda:
@@ -105,15 +107,23 @@ def _generating(
     )
 
 
-def _engine(name: str, own: Need, shape: Shape, device: Device, prompt: int, key: str, answer: int) -> Stage:
-    """VLLM takes its share of a GPU whatever is asked of it; what is not weights it fills with keys and values."""
-    room = VLLM_SHARE * device.total - own.total
-    barely = own.total + (prompt + answer) * token(shape)
-    tokens = int(room / token(shape))
+def _engine(
+    name: str, model: ModelSettings, own: Need, shape: Shape, device: Device, prompt: int, key: str, answer: int
+) -> Stage:
+    """An engine takes its share of each of its GPUs; what is not weights it fills with keys and values.
+
+    The figures are those of one of its GPUs.
+    """
+    share = float(str(model.engine.get("gpu_memory_utilization", VLLM_SHARE)))
+    gpus = int(str(model.engine.get("tensor_parallel_size", 1)))
+    own = Need(weights=own.weights / gpus)
+    room = share * device.total - own.total
+    barely = own.total + (prompt + answer) * token(shape) / gpus
+    tokens = int(room * gpus / token(shape))
     return Stage(
         name,
         own + Need(keys_values=max(0.0, room)),
-        barely / VLLM_SHARE,
+        barely / share,
         f"vLLM: {max(0, tokens):,} tokens",
         key,
         answer,
@@ -121,72 +131,65 @@ def _engine(name: str, own: Need, shape: Shape, device: Device, prompt: int, key
 
 
 def warmup(config: Config, shape: Shape, device: Device) -> Stage:
-    """SFT with an adapter over the base model in its own precision."""
-    wanted = config.warmup
-    tokens = min(wanted.max_tokens, shape.context)
-    rows = sft_rows(config, shape, device)
-    size = BF16 if device.cuda else FP32
-    own = weights(shape, size) + adapter(shape, wanted.rank)
-
-    def pass_of(rows: int) -> Need:
-        return own + training(shape, rows * tokens, 0, checkpointing=device.cuda, autocast=device.cuda, size=size)
-
-    does = f"{rows} of {tokens} tokens a pass"
-    return Stage("warm-up", pass_of(rows), pass_of(1).total, does, "warmup.max_tokens", tokens)
-
-
-def sft_rows(config: Config, shape: Shape, device: Device) -> int:
-    """The most samples a pass, `warmup.micro_batch` at most, that the memory allows; they divide an update."""
-    wanted = config.warmup
-    tokens = min(wanted.max_tokens, shape.context)
-    rows = min(wanted.micro_batch, wanted.batch)
-    if not device.cuda:
-        return rows
-    own = weights(shape) + adapter(shape, wanted.rank)
-    fitting = [
-        n
-        for n in range(rows, 1, -1)
-        if wanted.batch % n == 0 and (own + training(shape, n * tokens, 0)).total <= device.usable
-    ]
-    return fitting[0] if fitting else 1
+    """The warm-up."""
+    return _training("warm-up", "warmup", config.warmup, shape, device)
 
 
 def preference(config: Config, shape: Shape, device: Device) -> Stage:
-    """Pairs, or right steps, with an adapter over the base model, in NF4 if the settings say so."""
-    wanted = config.preference
-    longest = min(wanted.max_tokens, shape.context)
-    tokens = pair_tokens(config, shape, device)
-    size = BF16 if (device.cuda and wanted.dtype != "fp32") or wanted.dtype == "bf16" else FP32
+    """The preference training."""
+    return _training("preference", "preference", config.preference, shape, device)
+
+
+def _training(name: str, section: str, wanted: TrainingSettings, shape: Shape, device: Device) -> Stage:
+    """A training with an adapter over the base model, in NF4 if the settings say so."""
+    longest, tokens = min(wanted.max_tokens, shape.context), micro_tokens(wanted, shape, device)
+    full, least = _pass(wanted, shape, device, tokens), _pass(wanted, shape, device, longest)
+    does = f"{tokens} tokens a pass, {_scored(tokens)} of them with logits"
+    return Stage(name, full, least.total, does, f"{section}.max_tokens", longest)
+
+
+def _scored(tokens: int) -> int:
+    """Tokens of a pass whose logits are computed: those of steps or responses, mostly a small part."""
+    return tokens // 8
+
+
+def _pass(wanted: TrainingSettings, shape: Shape, device: Device, tokens: int) -> Need:
+    """All that is there in a pass over so many tokens."""
+    size = {"bf16": BF16, "fp32": FP32}.get(wanted.dtype, BF16 if device.cuda else FP32)
+    checkpointing = device.cuda if wanted.gradient_checkpointing is None else wanted.gradient_checkpointing
     own = weights(shape, size, wanted.quantization == "nf4") + adapter(shape, wanted.rank)
-
-    def pass_of(tokens: int) -> Need:
-        return own + pairs_pass(shape, tokens, device, size)
-
-    does = f"{tokens} tokens a pass, {pair_scored(tokens)} of them with logits"
-    return Stage("preference", pass_of(tokens), pass_of(longest).total, does, "preference.max_tokens", longest)
+    return own + training(shape, tokens, _scored(tokens), checkpointing, size)
 
 
-def pair_tokens(config: Config, shape: Shape, device: Device) -> int:
-    """The most tokens a pass, `preference.micro_tokens` at most, that the memory allows."""
-    wanted = config.preference
+def micro_tokens(wanted: TrainingSettings, shape: Shape, device: Device) -> int:
+    """The most tokens a pass, as many as the settings say at most, that a GPU's memory allows."""
     tokens = wanted.micro_tokens
-    if not device.cuda:
-        return tokens
-    own = weights(shape, BF16, wanted.quantization == "nf4") + adapter(shape, wanted.rank)
-    while tokens > SHORTEST and (own + pairs_pass(shape, tokens, device, BF16)).total > device.usable:
+    while device.cuda and tokens > SHORTEST and _pass(wanted, shape, device, tokens).total > device.usable:
         tokens //= 2
     return tokens
 
 
-def pair_scored(tokens: int) -> int:
-    """Tokens of a pass over pairs whose logits are needed: those of the steps, mostly a small part."""
-    return tokens // 8
+Training = TypeVar("Training", bound=TrainingSettings)
 
 
-def pairs_pass(shape: Shape, tokens: int, device: Device, size: int) -> Need:
-    """A pass over a tree batch."""
-    scored = pair_scored(tokens)
-    return training(shape, tokens, scored, checkpointing=device.cuda, autocast=False, size=size)
+def fitting(section: Literal["warmup", "preference"], wanted: Training, base: BaseModel, kind: str) -> Training:
+    """A training's settings with as many tokens a pass as there is memory for.
+
+    Args:
+        section: of the settings.
+        wanted: the training's settings.
+        base: the model.
+        kind: `cpu` or `cuda`.
+
+    Raises:
+        ItoolError: if it does not fit; a model that is spread over several GPUs is not looked at.
+    """
+    if wanted.spread:
+        return wanted
+    shape, device = read_shape(base.path), this_device(kind)
+    config = Config().model_copy(update={section: wanted, "model": ModelSettings(name=base.name)})
+    check(warmup if section == "warmup" else preference, config, shape, device)
+    return wanted.model_copy(update={"micro_tokens": micro_tokens(wanted, shape, device)})
 
 
 def model_shape(model: ModelSettings) -> Shape:
@@ -233,10 +236,10 @@ def check(sizing: Sizing, config: Config, shape: Shape, device: Device) -> None:
             way_out = f"set {stage.key} to {value}"
             break
         value //= 2
-    if sizing is preference and config.preference.quantization == "none":
-        smaller = config.preference.model_copy(update={"quantization": "nf4"})
-        if sizing(config.model_copy(update={"preference": smaller}), shape, device).fits(device):
-            way_out = "set preference.quantization to nf4"
+    if getattr(getattr(config, section), "quantization", "") == "none":
+        smaller = getattr(config, section).model_copy(update={"quantization": "nf4"})
+        if sizing(config.model_copy(update={section: smaller}), shape, device).fits(device):
+            way_out = f"set {section}.quantization to nf4"
     raise ItoolError(
         f"{stage.name}: {config.model.name} needs {stage.least / GIB:.1f} GiB at least ({stage.key} {stage.value}), "
         f"{device.name} has {device.usable / GIB:.1f} to give; {way_out}"

@@ -2,12 +2,13 @@
 
 A row is {system, conversations: [{from: user|assistant|tool, value}]}; an assistant's value is a list of Python calls
 or plain text, and each one is a sample. Of the system text, the tools and the sentence that gives the current time are
-kept; the rest says how to write calls, which is the prompt's business here.
+kept; the rest says how to write calls, which is the prompt's business here. `toolace-system` keeps all of the text, for
+our own form, whose calls are the same: the prompt is then ToolACE's (`system_text.py`).
 """
 
-import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from itool_data.dialects import detect_format
@@ -15,28 +16,33 @@ from itool_data.sample import JSON, Item, Message, Role, Sample, Tool
 from itool_data.sources.files import read_file
 from itool_data.sources.rows import BadRowError, convert, expect, get, read_hub
 from itool_data.sources.tools import check_offered, parse_python, render_python, tool
+from itool_data.system_text import listed_functions
 
 HUB_NAME = "Team-ACE/ToolACE"
-TOOL_LIST = re.compile(r"\[\s*\{")
 TIME = re.compile(r"(?:The current time is|Today is) [^.\[{]+")
 ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "tool": "tool"}
 
 
-def read(path: str | None) -> Iterator[Item]:
+def read(path: str | None, whole_system: bool = False) -> Iterator[Item]:
     """Yield the assistant turns of a local file in ToolACE's form, or of the data set on the Hub.
+
+    Args:
+        path: of the file; None: the Hub.
+        whole_system: keep the system text with its functions and what it says of calls.
 
     Raises:
         ItoolError: the file or the data set cannot be read.
     """
     rows = read_file(Path(path)) if path else read_hub(HUB_NAME, "train")
-    return convert("toolace", path or HUB_NAME, rows, _read_row)
+    return convert("toolace", path or HUB_NAME, rows, partial(_read_row, whole_system))
 
 
-def _read_row(row: dict[str, JSON], line: int) -> Iterator[Sample | BadRowError]:
+def _read_row(whole_system: bool, row: dict[str, JSON], line: int) -> Iterator[Sample | BadRowError]:
     system = get(row, "system", str)
     tools = _tools(system)
     time = TIME.search(system)
-    history = [Message("system", f"{time[0].strip()}.")] if time else []
+    kept = system if whole_system else f"{time[0].strip()}." if time else ""
+    history = [Message("system", kept)] if kept else []
     for i, turn in enumerate(get(row, "conversations", list)):
         field = f"conversations[{i}]"
         speaker = get(expect(turn, dict, field), "from", str, field)
@@ -70,13 +76,12 @@ def _sample(source_id: str, history: tuple[Message, ...], tools: tuple[Tool, ...
 
 
 def _tools(system: str) -> tuple[Tool, ...]:
-    start = TOOL_LIST.search(system)
-    if not start:
-        raise BadRowError("system", "holds no list of tools as JSON")
     try:
-        listed, _ = json.JSONDecoder().raw_decode(system, start.start())
+        listed = listed_functions(system)
     except ValueError as error:
         raise BadRowError("system", f"invalid JSON in the list of tools: {error}") from error
+    if listed is None:
+        raise BadRowError("system", "holds no list of tools as JSON")
     tools = []
     for i, item in enumerate(listed):
         field = f"system.tools[{i}]"

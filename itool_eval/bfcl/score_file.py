@@ -98,7 +98,10 @@ def score_results(results: Path, scorers: Iterable[Scorer], version: Version, na
             scored.rejects.append(Reject("bfcl results", line.file.name, line.number, error.field, error.reason))
             continue
         scored.verdicts.append(verdict)
-        wants_call = CATEGORIES[version][verdict.category].checker is not Checker.IRRELEVANCE
+        checker = CATEGORIES[version][verdict.category].checker
+        if checker is Checker.FORMS:  # whether a reply is in its form is what is asked there
+            continue
+        wants_call = checker is not Checker.IRRELEVANCE
         results_by[wants_call] += 1
         form = other_form(result, native_calls)
         if form and not by_category[verdict.category].calls(verdict.category, result):

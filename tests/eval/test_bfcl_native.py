@@ -4,6 +4,7 @@
 category and error type two, out of 37,431 that were compared (right calls, damaged ones, texts).
 """
 
+import ast
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,18 +16,20 @@ from openai_server import OpenAIServer, Said
 from outcomes import Itool
 from toys import PROMPTER
 
+from bench.native_forms import prompter
 from itool_data.errors import ItoolError
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import open_run
+from itool_data.sample import Message, Sample, ToolCall
 from itool_data.store.sql import query
 from itool_eval import conversation
 from itool_eval.benchmarks import bfcl_scorers
 from itool_eval.bfcl import native
-from itool_eval.bfcl.categories import CATEGORIES, Checker, Language, Version
+from itool_eval.bfcl.categories import Language, Version, single_turn
 from itool_eval.bfcl.items import load_items
 from itool_eval.bfcl.multi_turn_driver import MultiTurnDriver
-from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
-from itool_eval.chat import PolicyChat
+from itool_eval.bfcl.multi_turn_items import MultiTurnItem, load_multi_turn_items
+from itool_eval.chat import PolicyChat, Reply, offered
 from itool_eval.predictions import read_evaluated
 
 OFFICIAL = Path(__file__).with_name("official_native.jsonl")
@@ -41,9 +44,7 @@ DIGESTS = {
 def test_the_tools_are_the_official_ones(bfcl_folder: Path, bfcl_v4_folder: Path, version: Version) -> None:
     folder = bfcl_folder if version is Version.V3 else bfcl_v4_folder
     digest = hashlib.sha256()
-    for category in CATEGORIES[version].values():
-        if category.checker is Checker.MULTI_TURN:
-            continue
+    for category in single_turn(version):
         language = category.language if category.has_answers else Language.PYTHON
         for item in load_items(folder, version, category.name):
             tools = native.tools(item.functions, language)
@@ -101,16 +102,19 @@ def gold(calls: list[str]) -> tuple[tuple[str, str], ...]:
     return tuple((call.name, json.dumps(call.arguments)) for call in decode(f"[{', '.join(calls)}]", Version.V3))
 
 
+def without_positions(folder: Path, category: str) -> list[MultiTurnItem]:
+    """Multi-turn items whose answers name all arguments, as native calls do."""
+    return [
+        item
+        for item in load_multi_turn_items(folder, Version.V3, category)
+        if not any(ast.parse(call, mode="eval").body.args for turn in item.answers for call in turn)  # type: ignore[attr-defined]
+    ]
+
+
 @pytest.mark.parametrize("category", ["multi_turn_base", "multi_turn_miss_func"])
 def test_a_conversation_of_native_calls(bfcl_folder: Path, category: str) -> None:
-    import ast
-
-    items = [
-        item
-        for item in load_multi_turn_items(bfcl_folder, category)
-        if not any(ast.parse(call, mode="eval").body.args for turn in item.answers for call in turn)  # type: ignore[attr-defined]
-    ][:6]
-    driver = MultiTurnDriver(bfcl_folder, native_calls=True)
+    items = without_positions(bfcl_folder, category)[:6]
+    driver = MultiTurnDriver(bfcl_folder, Version.V3, native_calls=True)
     (_, scorer) = bfcl_scorers(Version.V3, native_calls=True)
     for item in items:
         held, prompts = driver.conversation(item), []
@@ -132,6 +136,51 @@ def test_a_conversation_of_native_calls(bfcl_folder: Path, category: str) -> Non
                 assert after["role"] == "tool" and after["tool_call_id"] == message["tool_calls"][0]["id"]
         ids = [call["id"] for m in prompts[-1].messages for call in m.get("tool_calls", ())]
         assert len(set(ids)) == len(ids) > 0
+
+
+MULTI_TURN = ["multi_turn_base", "multi_turn_miss_func", "multi_turn_miss_param", "multi_turn_long_context"]
+
+
+@pytest.mark.parametrize(
+    ("template", "category", "n"),
+    [
+        *(("qwen2_5", category, 3) for category in MULTI_TURN),
+        *((template, "multi_turn_miss_func", 1) for template in ("qwen3_5_nothink", "gemma4_v5", "muse_glimmer")),
+    ],
+)
+def test_a_conversation_with_a_policy_of_ours_in_its_native_form(
+    bfcl_folder: Path, template: str, category: str, n: int
+) -> None:
+    """Each reply is read as the template writes it, and comes back in the next prompt with what was returned."""
+    own = prompter(template)
+    driver = MultiTurnDriver(bfcl_folder, Version.V3, native_calls=True)
+    (_, scorer) = bfcl_scorers(Version.V3, native_calls=True)
+    for item in without_positions(bfcl_folder, category)[:n]:
+        held = driver.conversation(item)
+        prompt, before, shown = next(held), (), ""
+        replies = [calls for turn in item.answers for calls in ([gold(turn)] if turn else []) + [()]]
+        for number, calls in enumerate(replies):
+            ids = own.chat_ids(prompt.messages, prompt.tools)
+            results = [message["content"] for message in prompt.messages if message["role"] == "tool"]
+            assert len(results) == sum(map(len, replies[:number])) and all(r in own.text(ids) for r in results)
+            # The functions that a turn brings stand at the prompt's beginning, and others take thoughts out.
+            if template == "qwen2_5" and prompt.tools == before:
+                assert own.text(ids).startswith(shown)
+            made = tuple(ToolCall(name, json.loads(arguments)) for name, arguments in calls)
+            said = own.gold_ids(
+                Sample("", "", (Message("user", "Hi"),), tuple(map(offered, prompt.tools)), "Done.", made)
+            )
+            chat = PolicyChat(ScriptedPolicy({tuple(ids): {tuple(said): 1.0}}, context=100_000), own)
+            chat.submit("1", prompt, len(said))
+            ((_, reply),) = chat.step()
+            assert isinstance(reply, Reply)
+            assert reply.said == conversation.Said("" if calls else "Done.", reply.said.calls)
+            assert [(name, json.loads(a)) for name, a in reply.said.calls] == [(c.name, c.arguments) for c in made]
+            before, shown = prompt.tools, own.text([*ids, *said[:-1]])
+            try:
+                prompt = held.send(reply.said)
+            except StopIteration as end:
+                assert number == len(replies) - 1 and scorer.score(category, item.id, end.value).valid
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""A run of the whole method at toy size: a tiny random model that reads characters, samples of one to four tools, and
-API-Bank files of a few items.
+"""A run of the whole method at toy size, for the tests and `bench.kills`.
+
+A tiny random model that reads characters, samples of one to four tools, and API-Bank files of a few items.
 """
 
 import json
@@ -8,17 +9,15 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from toys import tiny_model
-
 from itool_cli.main import app
-from itool_data.fork import fork
 from itool_data.loop import ends_of
 from itool_data.prompt import SYSTEM
 from itool_data.run import open_run
 from itool_data.store.tables import Commit, Store
+from itool_data.variant import fork
 
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "loop": {"rounds": 2},
     # At twice this rate the number of pairs that a round finds depends on how a CPU rounds.
     "warmup": {"epochs": 10, "batch": 4, "rank": 8, "lr_easy": 0.01, "lr_medium": 0.01, "lr_hard": 0.01},
@@ -30,6 +29,32 @@ SETTINGS = {
     "preference": {"quantization": "none", "lr": 0.001, "batch": 8, "collapse": 0, "rank": 8},
     "eval": {"max_tokens": 16},
 }  # fmt: skip
+
+
+def tiny_model(folder: Path, vocabulary: int = 128, context: int = 256, head: int = 8) -> Path:
+    """Save a random two-layer Llama with grouped heads; wide initial weights, so that its choices are not near ties."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # commands' standard error is looked at
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=6,
+        num_key_value_heads=2, head_dim=head, max_position_embeddings=context, initializer_range=0.3, bos_token_id=1,
+        eos_token_id=2, pad_token_id=2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({f"t{i}": i for i in range(vocabulary)}, unk_token="t0"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, eos_token="t2", pad_token="t2",
+        chat_template="{% for message in messages %}{{ message.content }} t2 {% endfor %}",
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
 
 
 def character_model(folder: Path, head: int = 8) -> Path:
@@ -49,7 +74,7 @@ def character_model(folder: Path, head: int = 8) -> Path:
     return folder
 
 
-def write_source(path: Path) -> Path:
+def write_source(path: Path, samples: int = 24) -> Path:
     """Samples in the OpenAI form, of all three difficulties: the question names the argument's value."""
 
     def function(name: str) -> dict[str, object]:
@@ -57,7 +82,7 @@ def write_source(path: Path) -> Path:
         return {"type": "function", "function": {"name": name, "description": "", "parameters": schema}}
 
     rows = []
-    for number in range(24):
+    for number in range(samples):
         tools = [function(name) for name in "fghi"[: (1, 2, 4)[number % 3]]]
         call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": number % 4})}}
         question = {"role": "user", "content": f"{number}: f of {number % 4}"}
@@ -106,7 +131,7 @@ def go_on(run: str, when: str, operation: str) -> None:
     """Go on with a run, for a process of its own, that dies `after` or `before` the first commit of an operation."""
     commit = Store.commit
 
-    def deadly(store: Store, named: str, *arguments: Any, **info: object) -> Commit:
+    def deadly(store: Store, named: str, *arguments: Any, **info: Any) -> Commit:
         if (when, operation) == ("before", named):
             os.kill(os.getpid(), signal.SIGKILL)
         done = commit(store, named, *arguments, **info)
@@ -114,5 +139,5 @@ def go_on(run: str, when: str, operation: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return done
 
-    Store.commit = deadly  # type: ignore[method-assign]
+    Store.commit = deadly  # type: ignore[assignment, method-assign]
     app(["run", "--run", run])

@@ -1,4 +1,4 @@
-"""Processes of a test's own, to be killed, that begin with the heavy libraries loaded.
+"""Processes to be killed, of the tests' and of `bench.kills`, that begin with the heavy libraries loaded.
 
 A new process takes ten seconds of a core to import torch, transformers and peft. These are forked from a server that
 did so once and ran nothing (multiprocessing's forkserver): apart from the imports they are like any other.
@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-HEAVY = ["itool_train.pair_trainer", "itool_train.warmup", "itool_data.policy.transformers", "itool_data.stages"]
+HEAVY = [
+    "itool_train.pair_trainer",
+    "itool_train.warmup",
+    "itool_data.policy.transformers",
+    "itool_data.mining",
+    "itool_cli.main",
+]
 _CONTEXT.set_forkserver_preload(HEAVY)
 
 
