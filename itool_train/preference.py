@@ -253,7 +253,8 @@ def _train(
     settings, device = config.preference, choose_device(config.model)
     if device == "cpu":
         keep_freed_memory()
-    settings = fitting("preference", settings, base, device)
+    longest = max(len(pair) for pair in [*prepared.validation, *(p for update in prepared.updates for p in update)])
+    settings = fitting("preference", settings, base, device, longest)
     resume, rate = last_checkpoint(work), hyperparameters(settings)["lr"]
     model = load_trainable(base, prepared.start.path if prepared.start else None, settings, device, config.seed)
     n = len(prepared.updates)

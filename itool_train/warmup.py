@@ -157,7 +157,8 @@ def warm_up(
     planned = _plan(stages, settings, seed)
     total = planned[-1].end
     points = even_points(total, candidates)
-    settings = fitting("warmup", settings, base, device)
+    longest = max(len(example.prompt) + len(example.response) for some in stages.values() for example in some)
+    settings = fitting("warmup", settings, base, device, longest)
     if device == "cpu":
         keep_freed_memory()
     previous: Path | None = None

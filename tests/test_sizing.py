@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from outcomes import Itool
-from toys import tiny_model
 
 from bench.memory.models import MODELS
 from bench.memory.table import CARDS, Compared, generating, trained
+from bench.toy_loop import tiny_model
 from itool_data.config import Config
 from itool_data.config_file import load_config
 from itool_data.errors import ItoolError

@@ -172,22 +172,26 @@ def micro_tokens(wanted: TrainingSettings, shape: Shape, device: Device) -> int:
 Training = TypeVar("Training", bound=TrainingSettings)
 
 
-def fitting(section: Literal["warmup", "preference"], wanted: Training, base: BaseModel, kind: str) -> Training:
-    """A training's settings with as many tokens a pass as there is memory for.
+def fitting(
+    section: Literal["warmup", "preference"], wanted: Training, base: BaseModel, kind: str, longest: int
+) -> Training:
+    """A training's settings with as many tokens a pass as a GPU has memory for.
 
     Args:
         section: of the settings.
         wanted: the training's settings.
         base: the model.
-        kind: `cpu` or `cuda`.
+        kind: `cuda`; on a `cpu`, and for a model that is spread over several GPUs, nothing is changed or refused.
+        longest: tokens of the longest sample.
 
     Raises:
-        ItoolError: if it does not fit; a model that is spread over several GPUs is not looked at.
+        ItoolError: if not even that one fits.
     """
-    if wanted.spread:
+    if kind == "cpu" or wanted.spread:
         return wanted
     shape, device = read_shape(base.path), this_device(kind)
-    config = Config().model_copy(update={section: wanted, "model": ModelSettings(name=base.name)})
+    needed = wanted.model_copy(update={"max_tokens": min(wanted.max_tokens, longest)})
+    config = Config().model_copy(update={section: needed, "model": ModelSettings(name=base.name)})
     check(warmup if section == "warmup" else preference, config, shape, device)
     return wanted.model_copy(update={"micro_tokens": micro_tokens(wanted, shape, device)})
 
