@@ -1,10 +1,12 @@
 """How far our BFCL scores agree with the official checker's (`python -m bench.bfcl_agreement`).
 
-On the corpora: verdict and error type of every row. On the synthetic run: counts and error types of every category,
-and the columns of the official tables.
+On v3's corpora: verdict and error type of every row. On the synthetic run: counts and error types of every category,
+and the columns of the official tables. With `--official PYTHON` also v4, whose official code is asked
+(`bfcl_v4_agreement.py`).
 Ends with one line of JSON; exits with 1 where anything differs.
 """
 
+import argparse
 import csv
 import gzip
 import json
@@ -15,8 +17,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.bfcl_v4_agreement import Agreement, outputs, prompts, tables, verdicts
 from bench.shared import shared_data
-from itool_data.assets import bfcl_data
+from itool_data.assets import BFCL_V4, bfcl_data
 from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
 from itool_eval.bfcl.official_tables import official_tables
@@ -81,8 +84,13 @@ def _error_types(verdicts: list[Verdict]) -> dict[str, dict[str, int]]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--official", type=Path, help="Python of the official v4 code's environment (bfcl_official.py)")
+    parser.add_argument("--count", type=int, default=20_000, help="odd outputs of each kind of v4")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
     folder = shared_data()
-    single_turn, multi_turn = SingleTurnScorer(bfcl_data(), Version.V3), MultiTurnScorer(bfcl_data())
+    single_turn, multi_turn = SingleTurnScorer(bfcl_data(), Version.V3), MultiTurnScorer(bfcl_data(), Version.V3)
     start = time.perf_counter()
     rows, in_corpus = corpus_differences(single_turn, folder / "bfcl_v3_corpus.jsonl.gz")
     conversations, in_conversations = corpus_differences(multi_turn, folder / "bfcl_v3_multiturn_corpus.jsonl.gz")
@@ -95,8 +103,27 @@ def main() -> None:
     summary = {"corpus_rows": rows, "corpus_differences": len(in_corpus)}
     summary |= {"multi_turn_rows": conversations, "multi_turn_differences": len(in_conversations)}
     summary |= {"run_numbers": numbers, "run_differences": len(in_run)}
+    if options.official:
+        summary |= _v4(options)
     print(json.dumps({**summary, "seconds": round(time.perf_counter() - start, 2)}))
-    sys.exit(bool(in_corpus or in_conversations or in_run))
+    sys.exit(any(n for name, n in summary.items() if name.endswith("differences")))
+
+
+def _v4(options: argparse.Namespace) -> dict[str, int]:
+    data, summary = bfcl_data(BFCL_V4), {}
+
+    def show(name: str, agreement: Agreement) -> None:
+        print(f"{name}: {agreement.agreeing} of {agreement.compared} agree", *agreement.differences[:20], sep="\n  ")
+        sys.stdout.flush()  # it takes minutes to the next one
+        key = name.replace(": ", " ").replace(" ", "_").replace("-", "_")
+        summary.update({key: agreement.compared, f"{key}_differences": len(agreement.differences)})
+
+    for kind, rows in outputs(data, options.count, options.seed).items():
+        show(f"v4 {kind}: verdicts", verdicts(options.official, rows))
+    for kind, agreement in prompts(options.official, data, options.seed).items():
+        show(f"v4 {kind}: conversations as asked", agreement)
+    show("v4 official tables: cells", tables(options.official, data, options.seed))
+    return summary
 
 
 if __name__ == "__main__":

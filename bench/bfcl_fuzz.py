@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="write the outputs as result lines, with our verdict")
     options = parser.parse_args()
     data = bfcl_data()
-    scorers: list[Scorer] = [SingleTurnScorer(data, Version.V3), MultiTurnScorer(data)]
+    scorers: list[Scorer] = [SingleTurnScorer(data, Version.V3), MultiTurnScorer(data, Version.V3)]
     seeds = known_outputs(shared_data())
     kinds: dict[str, Iterator[dict[str, Any]]] = {
         "damaged": mutants(seeds, options.count, options.seed),

@@ -38,10 +38,10 @@ _TAGS = (
 )
 
 
-def habits(data: Path, count: int, seed: int) -> Iterator[dict[str, Any]]:
+def habits(data: Path, count: int, seed: int, version: Version = Version.V3) -> Iterator[dict[str, Any]]:
     """Yield single-turn outputs, each category equally often."""
     draw = random.Random(seed)
-    items = {c: load_items(data, Version.V3, c.name) for c in single_turn(Version.V3)}
+    items = {c: load_items(data, version, c.name) for c in single_turn(version)}
     called = [item for category in items for item in items[category] if item.answers]
     for number in range(count):
         category = list(items)[number % len(items)]
@@ -52,20 +52,20 @@ def habits(data: Path, count: int, seed: int) -> Iterator[dict[str, Any]]:
         calls = [(name, _arguments(answer, language, draw)) for name, answer in answered.answers]
         for _ in range(draw.choice((0, 0, 1, 1, 2, 3))):
             _respell(calls, language, draw)
-        yield {"id": item.id, "category": category.name, "result": _dressed(_written(calls, draw), draw)}
+        yield {"id": item.id, "category": category.name, "result": dressed(_written(calls, draw), draw)}
 
 
 def odd_conversations(data: Path, count: int, seed: int) -> Iterator[dict[str, Any]]:
     """Yield multi-turn results of odd shapes, with replies in the same habits."""
     draw = random.Random(seed)
     categories = ("multi_turn_base", "multi_turn_miss_func", "multi_turn_miss_param", "multi_turn_long_context")
-    items = {category: load_multi_turn_items(data, category) for category in categories}
+    items = {category: load_multi_turn_items(data, Version.V3, category) for category in categories}
     for number in range(count):
         category = categories[number % len(categories)]
         item = draw.choice(items[category])
         result: Any = [_replies(turn, draw) for turn in item.answers]
         for _ in range(draw.choice((0, 1, 1, 2))):
-            result = _reshaped(result, draw)
+            result = reshaped(result, draw)
         yield {"id": item.id, "category": category, "result": result}
 
 
@@ -101,7 +101,8 @@ def _written(calls: Calls, draw: random.Random) -> str:
     return draw.choice(_FORMS)(calls, draw)
 
 
-def _dressed(text: str, draw: random.Random) -> str:
+def dressed(text: str, draw: random.Random) -> str:
+    """A text as models dress it: prose, fences, tags, other quotes and blanks around it."""
     for _ in range(draw.choice((0, 0, 1, 1, 2))):
         match draw.randrange(8):
             case 0:
@@ -206,11 +207,12 @@ def _replies(turn: list[str], draw: random.Random) -> list[Any]:
     replies: list[Any] = [f"[{', '.join(group)}]" for group in groups if group]
     if replies and draw.random() < 0.2:
         place = draw.randrange(len(replies))
-        replies[place] = _dressed(replies[place], draw)
+        replies[place] = dressed(replies[place], draw)
     return [*replies, *draw.choice(([], ["Done."], [""], ["[]"]))]
 
 
-def _reshaped(result: Any, draw: random.Random) -> Any:
+def reshaped(result: Any, draw: random.Random) -> Any:
+    """A conversation of another shape: turns or replies missing, added, or of another type."""
     if not isinstance(result, list) or not result:
         return result
     place = draw.randrange(len(result))

@@ -35,7 +35,7 @@ from itool_cli.choose import choose as keep
 from itool_cli.loaded import Policies
 from itool_cli.variants import do_until
 from itool_data.choosing import as_tasks, searchable
-from itool_data.fork import fork
+from itool_data.loop import finished, record
 from itool_data.mining import mine, unfinished
 from itool_data.policy.base import derive_seed
 from itool_data.policy.load import Adapter, BaseModel, find_model, policy_id
@@ -45,6 +45,7 @@ from itool_data.run import Run, open_run, write_run
 from itool_data.run_samples import training_samples
 from itool_data.store.samples import read_samples
 from itool_data.store.sql import query
+from itool_data.variant import Variant, make
 from itool_data.workers.pool import Desk, LocalPool
 from itool_eval.benchmarks import VALIDATION, choose, open_benchmark
 from itool_eval.compare import compare, outcomes
@@ -69,6 +70,7 @@ SETTINGS = [
 ]  # fmt: skip
 UPDATE = 4  # samples an update
 ENDS = 40  # responses whose closing tokens are scored
+STUDY, MINED = "objectives", "mine-1"
 CLASSES = ("Code Syntax", "Tools Count", "Tool Name", "Parameter Name", "Parameter Count", "Parameter Value")
 LOSSES = {
     "simpo": ["preference.loss=simpo"],
@@ -216,18 +218,19 @@ def facts(run: Run, before: Run, base: BaseModel, name: str, ending: float, seco
     }
 
 
-def against_sft(folder: Path, arm: str) -> str:
+def against_sft(main_run: Path, arm: str) -> str:
     """Fragments fixed and broken against plain SFT, and McNemar's exact p of that."""
-    if arm in ("before", "sft") or not all((folder / name / "config.yaml").is_file() for name in ("sft", arm)):
+    folders = [Variant(f"{STUDY}/{name}", MINED, ()).folder(main_run) for name in ("sft", arm)]
+    if arm in ("before", "sft") or not all((folder / "config.yaml").is_file() for folder in folders):
         return ""
-    sft, other = (open_run(folder / name) for name in ("sft", arm))
+    sft, other = map(open_run, folders)
     base = find_model(sft.config.model)
     one, two = (decided(run, str(policy_id(base, run.adapter(base, 2)))) for run in (sft, other))
     fixed, broken = flips(one, two)
     return f"{fixed}, {broken}, p {mcnemar_p(fixed, broken):.2f}"
 
 
-def show(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+def show(main_run: Path, rows: Sequence[dict[str, Any]]) -> None:
     """The table."""
     table = Table("arm", "right", "fixed", "broken", "fragments %", "fixed", "broken", "vs sft", "end", *CLASSES)
     for row in rows:
@@ -239,23 +242,21 @@ def show(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
             f"{100 * row['decisions_right'] / row['decisions']:.1f} of {row['decisions']}",
             str(row["decisions_fixed"]),
             str(row["decisions_broken"]),
-            against_sft(folder, row["arm"]),
+            against_sft(main_run, row["arm"]),
             f"{row['end']:.2f}",
             *(str(row["classes"].get(name, 0)) for name in CLASSES),
         )
     Console(width=220).print(table)
 
 
-def do(name: str, parent: Path, folder: Path, changes: list[str], limit: int) -> dict[str, Any]:
-    """Do an arm: a copy of the run after its search, trained and asked."""
+def do(name: str, parent: Path, variant: Variant, limit: int) -> dict[str, Any]:
+    """Do an arm: a variant of the run that leaves it after its search, trained and asked."""
     started = time.monotonic()
     before = open_run(parent)
     base = find_model(before.config.model)
     end = open_prompter(before.config.model, base).response_ids("")[-1]
-    if name != "before":
-        ends = [c.version for c in before.store.log() if c.operation == "mine"]
-        fork(before, ends[-1], folder)
-    with write_run(folder, None, changes) as run:
+    folder = parent if name == "before" else make(before, variant)
+    with write_run(folder, None, []) as run:
         if name != "before" and run.trained(preference.STAGE, 1) is None:
             train(run, base, name, end)
         ending = ask(run, base, run.adapter(base, 1 if name == "before" else 2), limit)
@@ -296,8 +297,11 @@ def main() -> None:
         with write_run(main_run, CONFIG, SETTINGS):
             pass
     do_until(console, main_run, "warmup")
-    with write_run(main_run, None, []) as run:
-        walk(run, find_model(run.config.model), options.samples)
+    if MINED not in finished(open_run(main_run).store.log(), [MINED]):
+        started = time.monotonic()
+        with write_run(main_run, None, []) as run:
+            walk(run, find_model(run.config.model), options.samples)
+        record(main_run, MINED, started, True)
     results = options.run / "results.jsonl"
     shared = [
         "preference.collapse=0",
@@ -310,13 +314,13 @@ def main() -> None:
         label = name if name == "before" else f"{name}{options.label}"
         if label in {row["arm"] for row in rows}:
             continue
-        folder = main_run if name == "before" else options.run / label
-        found = do(name, main_run, folder, [] if name == "before" else [*shared, *ARMS[name]], options.items)
+        arm = Variant(f"{STUDY}/{label}", MINED, (*shared, *ARMS.get(name, ())))
+        found = do(name, main_run, arm, options.items)
         with results.open("a") as file:
             file.write(json.dumps(found | {"arm": label}) + "\n")
         rows.append(found | {"arm": label})
-        show(options.run, rows)
-    show(options.run, rows)
+        show(main_run, rows)
+    show(main_run, rows)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,12 @@ class SequentialPolicy:
     def use(self, adapter: Adapter | None) -> bool:
         return False
 
+    def sleep(self) -> bool:
+        return False
+
+    def wake(self) -> None:
+        pass
+
     def close(self) -> None:
         del self._model
 

@@ -144,11 +144,15 @@ def trl_trainer(model: Any, tokenizer: Any, pairs: Sequence[StepPair], folder: P
 
 def our_seconds(model: Any, updates: list[list[StepPair]], settings: PreferenceSettings, device: str) -> float:
     """Seconds of our training over the updates."""
-    from itool_train.pair_trainer import PairTrainer, Schedule, arguments
+    from itool_train.losses import hyperparameters
+    from itool_train.pair_trainer import PairTrainer, Schedule
+    from itool_train.trainer_arguments import trainer_arguments
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        args = arguments(settings, 42, device, folder, folder, from_start=False)
+        args = trainer_arguments(
+            settings, hyperparameters(settings)["lr"], 42, device, folder, folder, from_start=False
+        )
         trainer = PairTrainer(model, args, settings, Schedule(updates, [], 1), folder, lambda u, log: None, print)
         started = time.monotonic()
         trainer.fit({}, None)

@@ -34,10 +34,11 @@ from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, LocalPool
 from itool_train.collate import step_logprobs
 from itool_train.lessons import pairs_of
-from itool_train.losses import StepLogprobs, dpo
-from itool_train.pair_trainer import PairTrainer, Schedule, arguments
+from itool_train.losses import StepLogprobs, dpo, hyperparameters
+from itool_train.pair_trainer import PairTrainer, Schedule
 from itool_train.qlora import load_trainable
 from itool_train.step_pairs import StepPair, ordered_updates
+from itool_train.trainer_arguments import trainer_arguments
 from itool_train.tree_batch import tree_batches
 
 BATCH = 24  # pairs an update: those of a few samples
@@ -97,7 +98,9 @@ def our_seconds(model: Any, updates: list[list[StepPair]], device: str) -> float
     """Seconds of our training over the updates, the reference's passes included."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        args = arguments(SETTINGS, 42, device, folder, folder, from_start=False)
+        args = trainer_arguments(
+            SETTINGS, hyperparameters(SETTINGS)["lr"], 42, device, folder, folder, from_start=False
+        )
         trainer = PairTrainer(model, args, SETTINGS, Schedule(updates, [], 1), folder, lambda u, log: None, print)
         started = time.monotonic()
         trainer.fit(trainer.logprobs([pair for update in updates for pair in update]), None)

@@ -4,7 +4,9 @@ Run `python -m bench.workers`. Everything else is what `itool mine` does: the se
 to Delta tables by one process. One worker is the policy in this process, without Ray. The last line is JSON: `speedup`
 (time of the search, one against two; opening the policies left out), `driver_us_per_node` (CPU time of the process that
 deals out and writes, all its threads, over the nodes of the finished trees), of it `commit_us_per_node` for the tables,
-and `same_trees`. Left out: a model's own cost, and GPUs.
+and `same_trees`; and what a round saves where the workers stay: with the embedded model, the seconds from one adapter's
+last answer to the next one's first, `new_round_seconds` with workers started anew and `kept_round_seconds` with workers
+that slept meanwhile. Left out: a model's own cost, and GPUs, on which vLLM's engine would be kept too.
 """
 
 import argparse
@@ -19,8 +21,8 @@ from typing import Any
 
 from itool_data import choosing, mining
 from itool_data.config import ModelSettings, WorkerSettings
-from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, uniforms
-from itool_data.policy.load import Adapter, find_model
+from itool_data.policy.base import Completion, Draw, PolicyId, Request, Usage, generate, uniforms
+from itool_data.policy.load import Adapter, adapter_hash, find_model
 from itool_data.policy.open import open_prompter
 from itool_data.prompt import tokenise
 from itool_data.run import write_run
@@ -28,7 +30,7 @@ from itool_data.sample import Message, Sample, Tool, ToolCall
 from itool_data.store.sql import query
 from itool_data.store.tables import Commit, Store
 from itool_data.workers.actors import RayPool
-from itool_data.workers.open import connect
+from itool_data.workers.open import change_adapter, connect, open_pool
 from itool_data.workers.pool import Desk, LocalPool, Pool
 
 STEP_SECONDS = 0.15
@@ -89,6 +91,12 @@ class PacedPolicy:
 
     def use(self, adapter: Adapter | None) -> bool:
         return False
+
+    def sleep(self) -> bool:
+        return True
+
+    def wake(self) -> None:
+        pass
 
     def close(self) -> None:
         self.reset()
@@ -158,6 +166,40 @@ def measure(pool: Pool, samples: Sequence[Sample], folder: Path) -> Measured:
         return Measured(seconds, cpu, store.cpu, query(store, sql).to_pylist())
 
 
+def rounds(folder: Path, workers: int) -> dict[str, float]:
+    """Seconds between an adapter's last answer and the next one's first, on new workers and on those that stay."""
+    from itool_data.config import TrainingSettings
+    from itool_train.qlora import load_trainable
+
+    settings = ModelSettings(policy="transformers")
+    base = find_model(settings)
+    adapters = []
+    for number in (1, 2, 3):
+        path = folder / f"adapter-{number}"
+        load_trainable(base, None, TrainingSettings(rank=number), "cpu", number).save_pretrained(str(path))
+        adapters.append(Adapter(path, adapter_hash(path)))
+    on = WorkerSettings(count=workers)
+
+    def answered(pool: Pool) -> None:
+        pool.ask(lambda desk: generate(desk.policy, [Request("a", [1, 2, 3], [0], 1, 0.0)]))
+
+    pool = open_pool(settings, on, base, adapters[0])
+    answered(pool)
+    started = time.monotonic()
+    pool.close()
+    pool = open_pool(settings, on, base, adapters[1])
+    answered(pool)
+    new = time.monotonic() - started
+    started = time.monotonic()
+    pool.sleep()
+    pool.wake()
+    assert change_adapter(pool, settings, on, base, adapters[2]) is pool
+    answered(pool)
+    kept = time.monotonic() - started
+    pool.close()
+    return {"new_round_seconds": round(new, 1), "kept_round_seconds": round(kept, 1)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=600)
@@ -178,12 +220,14 @@ def main() -> None:
         time.sleep(5)  # all workers are to be open, as one is in this process
         several = measure(pool, samples, Path(scratch, "several"))
         pool.close()
+        between = rounds(Path(scratch), options.workers)
     print(f"{options.workers} workers: {several.seconds:.1f} s, {several.cpu:.2f} s of them this process's CPU")
     figures = {
         "speedup": round(one.seconds / several.seconds, 3),
         "driver_us_per_node": round(1e6 * several.cpu / len(several.nodes), 1),
         "commit_us_per_node": round(1e6 * several.commits / len(several.nodes), 1),
         "same_trees": one.nodes == several.nodes,
+        **between,
     }
     print(json.dumps(figures))
 

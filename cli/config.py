@@ -19,13 +19,14 @@ def show(
 ) -> None:
     """Print the settings, every default filled in."""
     from itool_data.config_file import load_config
-    from itool_data.policy.open import describe_form
+    from itool_data.policy.open import describe_engine, describe_form
 
     path = config or (run / "config.yaml" if run else None)
     settings = load_config(path, overrides or [])
     if not explain:
         typer.echo(settings.to_yaml(), nl=False)
         typer.echo(f"# prompts and calls: {describe_form(settings.model)}")
+        typer.echo(f"# runs on: {describe_engine(settings.model)}")
         return
     from rich.table import Table
 

@@ -23,9 +23,9 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            help="toolace, xlam, bfcl[:SHARE] (SHARE of the training half is set aside for validation), apibank:PATH, "
-            "seal_tools:PATH, sharegpt:PATH, toolrl:PATH, toolace:PATH, toolace-system[:PATH], xlam:PATH, "
-            "FILE.jsonl (OpenAI form: messages + tools), or hf:USER/NAME[:SPLIT]."
+            help="toolace, xlam, bfcl[:SHARE] (SHARE of the training half is set aside for validation), "
+            "bfcl-live[:SHARE], apibank:PATH, seal_tools:PATH, sharegpt:PATH, toolrl:PATH, toolace:PATH, "
+            "toolace-system[:PATH], xlam:PATH, FILE.jsonl (OpenAI form: messages + tools), or hf:USER/NAME[:SPLIT]."
         ),
     ],
     run: RunFolder,

@@ -1,7 +1,7 @@
 """`itool doctor`: what this machine has, what will be used by default and why, what is wrong, and what would add to it.
 
-Versions are read from the packages' metadata; torch is imported only where it may see a GPU. Left out: whether a model
-fits the memory (`itool mine --plan` tries), and anything on the network.
+Versions are read from the packages' metadata. Left out: anything on the network, but for the config of a model that is
+asked about.
 """
 
 import os
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from itool_cli.options import ConfigFile
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -34,9 +36,12 @@ class Findings:
     advice: list[str] = field(default_factory=list)
 
 
-def doctor() -> None:
-    """Say what this machine has, what itool will use of it by default and why, and what is wrong."""
+def doctor(config: ConfigFile = None) -> None:
+    """Say what this machine has, what itool will use of it by default and why, what is wrong, and what fits."""
     from itool_cli.console import make_console
+    from itool_cli.memory_table import show_memory
+    from itool_data.assets import kept
+    from itool_data.config_file import load_config
 
     found = Findings()
     gpus = _machine(found)
@@ -45,6 +50,11 @@ def doctor() -> None:
     _defaults(found, gpus)
     console = make_console()
     console.print(_table(found.rows))
+    # Nothing is fetched for the defaults; a config was asked about.
+    if config is not None or kept()["embedded model"]:
+        settings = load_config(config, [])
+        if not show_memory(console, settings):
+            found.problems.append(f"{settings.model.name}: not every stage fits the memory; see the table")
     for line in found.problems:
         console.print(f"problem: {line}", style="red")
     for line in found.advice:
@@ -175,13 +185,14 @@ def _cache(found: Findings) -> None:
 def _defaults(found: Findings, gpus: list[float]) -> None:
     """What is used where no setting says otherwise, and why."""
     from itool_data.config import Config
-    from itool_data.policy.open import ROWS, describe_form
+    from itool_data.policy.limits import ROWS
+    from itool_data.policy.open import describe_engine, describe_form
 
     config = Config()
     device = "cuda" if gpus else "cpu"
     why = "there is a GPU" if gpus else "there is no GPU"
     found.rows += [
-        ("default", "model.policy", f"{config.model.policy}: runs everywhere"),
+        ("default", "model.policy", describe_engine(config.model)),
         ("default", "model.format", describe_form(config.model)),
         ("default", "model.device", f"{device}: {why}"),
         ("default", "dtype", "bf16: on GPUs" if gpus else "fp32: faster than bf16 on most CPUs"),
@@ -195,7 +206,7 @@ def _defaults(found: Findings, gpus: list[float]) -> None:
         if not _installed("ray"):
             found.advice.append("several workers need Ray: pip install 'itool[ray]'")
     if gpus and not any(map(_installed, VLLM)):
-        found.advice.append("vLLM generates faster on a GPU: pip install vllm, then --policy vllm")
+        found.advice.append("vLLM generates faster on a GPU: pip install vllm")
     if not gpus:
         found.advice.append("itool run laptop: the settings for the embedded model on a CPU")
 

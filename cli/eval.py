@@ -6,6 +6,7 @@ Left out: how results are laid out on the terminal (`eval_tables.py`), and fragm
 from collections.abc import Sequence
 from contextlib import closing
 from enum import StrEnum
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from itool_data.run import Run
-    from itool_eval.benchmarks import Benchmark
+    from itool_eval.benchmark import Benchmark
+    from itool_eval.compare import Outcome
     from itool_eval.predict import Answerer, Asked
+    from itool_eval.protocol import Protocol
+
+    Outcomes = dict[Protocol | None, list[Outcome]]  # by how they were asked; None: not known
 
 app = typer.Typer(help="Benchmarks and fragments: run, score, show, compare, export.", no_args_is_help=True)
 
@@ -54,6 +59,11 @@ class Runnable(StrEnum):
     BFCL_V3_OWN_PROMPT = "bfcl-v3-own-prompt"
     API_BANK = "apibank"
     API_BANK_OWN_PROMPT = "apibank-own-prompt"
+    TAU2 = "tau2-telecom-solo"
+    TAU2_SMALL = "tau2-telecom-solo-small"
+    TAU2_FULL = "tau2-telecom-solo-full"
+    TAU2_TRAIN = "tau2-telecom-solo-train"
+    TAU2_TEST = "tau2-telecom-solo-test"
     TEST = "test"
 
 
@@ -74,7 +84,8 @@ def run_(
     benchmark: Annotated[Runnable, typer.Argument(help="What to run.")],
     run: RunFolder,
     categories: Annotated[
-        str | None, typer.Option(help="Only these, such as simple,live_simple or level-1; default: all.")
+        str | None,
+        typer.Option(help="Only these, such as simple,live_simple or level-1; default: all but format_sensitivity."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="A random sample of so many items, the same in every run.")
@@ -105,7 +116,7 @@ def run_(
     from itool_cli.console import make_console
     from itool_data.errors import ItoolError
     from itool_data.run import write_run
-    from itool_eval.benchmarks import VALIDATION, open_of_run
+    from itool_eval.benchmarks import VALIDATION, open_of_run, version_of
 
     api_bank = benchmark in (Runnable.API_BANK, Runnable.API_BANK_OWN_PROMPT)
     if api_bank and data is None:
@@ -117,7 +128,7 @@ def run_(
         raise ItoolError(
             f"{benchmark.value}: --source SOURCE says whose test samples `test` asks, and goes with it alone"
         )
-    if validation and (api_bank or source):
+    if validation and version_of(benchmark.value) is None:
         raise ItoolError(f"{benchmark.value} has no items to tune on; --validation goes with BFCL")
     name = benchmark.value + (f":{data or source}" if data or source else VALIDATION if validation else "")
     with write_run(run, config, settings(overrides, engine, base_url, workers, ray_address), force) as opened:
@@ -168,25 +179,41 @@ def evaluate(
     """
     from itool_cli.eval_tables import show_evaluated
     from itool_eval.benchmarks import ITEMS_SEED, choose
+    from itool_eval.memories import fill
     from itool_eval.predict import not_asked, prepare
     from itool_eval.predictions import read_evaluated
+    from itool_eval.protocol import protocol_of
 
     left_out = set() if trained_on else not_asked(run, benchmark)
     questions = choose(benchmark, categories, limit, ITEMS_SEED, left_out)
-    asked = prepare(run, str(answerer.policy_id), benchmark, questions)
+    protocol = protocol_of(benchmark, answerer.wording, run.config.eval.max_tokens)
+    asked = prepare(run, str(answerer.policy_id), benchmark, questions, protocol.fingerprint)
     done, total = len(questions) - len(asked), len(questions)
     console.print(
         f"{benchmark.name}, {answerer.policy_id}: {total} items, {done} already answered"
         + (f"; {len(left_out)} are left out, because this run has them for something else" if left_out else "")
     )
-    if done + ask(console, run, answerer, benchmark, asked, total):
+
+    def fill_memories(filling: "Benchmark", conversations: "Sequence[Asked]") -> None:
+        ask(console, run, answerer, filling, conversations, len(conversations), "conversations that fill memories")
+
+    benchmark, ready = fill(run, str(answerer.policy_id), benchmark, asked, fill_memories)
+    if len(ready) < len(asked):
+        console.print(f"{len(asked) - len(ready)} items are not asked: a conversation that fills their memory failed")
+    if done + ask(console, run, answerer, benchmark, ready, total - (len(asked) - len(ready))):
         for evaluated in read_evaluated(run, str(answerer.policy_id)):
-            if evaluated.benchmark == benchmark.name:
+            if evaluated.benchmark == benchmark.name and evaluated.protocol in (protocol, None):
                 show_evaluated(console, evaluated)
 
 
 def ask(
-    console: "Console", run: "Run", answerer: "Answerer", benchmark: "Benchmark", asked: "Sequence[Asked]", total: int
+    console: "Console",
+    run: "Run",
+    answerer: "Answerer",
+    benchmark: "Benchmark",
+    asked: "Sequence[Asked]",
+    total: int,
+    noun: str = "items",
 ) -> int:
     """Ask what is left of some items, and show how it goes.
 
@@ -197,6 +224,7 @@ def ask(
         benchmark: whose items.
         asked: those that are left.
         total: how many there are with those that are answered already.
+        noun: what they are called; only items are right or wrong.
 
     Returns:
         How many of them were answered; the others could not be asked.
@@ -209,14 +237,15 @@ def ask(
     answered, right, aside = 0, 0, []
     if asked:
         before = answerer.usage
-        with Meter(console, benchmark.name, "items").live() as meter:
+        with Meter(console, benchmark.name, noun).live() as meter:
             meter.update(done, total)
             for step in answer(run, answerer, benchmark, asked):
                 answered += len(step.verdicts)
                 right += sum(verdict.valid for verdict in step.verdicts)
                 aside += step.set_aside
                 used = answerer.usage - before
-                note = f"{right} of {answered} right, {used.prefilled + used.decoded:,} tokens"
+                tokens = f"{used.prefilled + used.decoded:,} tokens"
+                note = f"{right} of {answered} right, {tokens}" if noun == "items" else tokens
                 meter.update(done + answered + len(aside), total, note)
     if aside:
         console.print(f"{len(aside)} items set aside (table rejects), the first: {visible(aside[0].reason)}")
@@ -238,7 +267,8 @@ def score(
     """Score outputs from anywhere; needs no model and no run."""
     from itool_cli.console import make_console
     from itool_cli.eval_tables import show_forms, show_quirks, show_rejects, show_repeated, show_scores
-    from itool_eval.benchmarks import NATIVE, bfcl_scorers, summarise, version_of
+    from itool_eval.benchmarks import summarise, version_of
+    from itool_eval.bfcl.benchmark import NATIVE, bfcl_scorers
     from itool_eval.bfcl.score_file import score_results, write_verdicts
 
     console = make_console()
@@ -293,20 +323,21 @@ def compare(
 ) -> None:
     """Pair two policies item by item and decision by decision: what was fixed, what was broken, can that be chance."""
     from itool_cli.console import make_console
-    from itool_cli.eval_tables import show_comparison, show_decision_changes, show_repeated
+    from itool_cli.eval_tables import show_comparison, show_decision_changes, show_repeated, show_unlike
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
-    from itool_eval.compare import Outcome, compare, outcomes, read_outcomes, repeated
+    from itool_eval.compare import compare, outcomes, read_outcomes, repeated
     from itool_eval.decisions import read_decisions
     from itool_eval.predictions import any_evaluated, read_evaluated
+    from itool_eval.protocol import closest
 
-    def load(source: str) -> tuple[dict[str, list[Outcome]], dict[str, list[Outcome]]]:
+    def load(source: str) -> tuple[dict[str, "Outcomes"], dict[str, list["Outcome"]]]:
         """Outcomes by benchmark (those of a file, which does not name its benchmark, under ""); decisions by split."""
         folder, _, policy = source.partition("::")
         if not Path(folder).is_dir():
             found_in_file = read_outcomes(Path(source))
             show_repeated(console, source, repeated(found_in_file))
-            return {"": found_in_file}, {}
+            return {"": {None: found_in_file}}, {}
         run = open_run(Path(folder))
         decided = read_decisions(run, policy)
         own = bool(policy)  # a run's validation samples are asked of too many policies to guess whose answers are meant
@@ -314,18 +345,21 @@ def compare(
         names = list(dict.fromkeys([*(one.policy for one in found), *(one.policy for one in decided)]))
         if len(names) > 1:
             raise ItoolError(f"{folder}: has {', '.join(names)}; say which with {folder}::{names[-1]}")
-        by_benchmark = {evaluated.benchmark: outcomes(evaluated.verdicts) for evaluated in found}
+        by_benchmark: dict[str, Outcomes] = {}
+        for evaluated in found:
+            by_benchmark.setdefault(evaluated.benchmark, {})[evaluated.protocol] = outcomes(evaluated.verdicts)
         return by_benchmark, {decisions.split: decisions.outcomes for decisions in decided}
 
     console = make_console()
     (left, decided), (right, decided_after) = load(before), load(after)
-    items = {
-        one or other: compare(left[one], right[other])
-        for one in left
-        for other in right
-        if one == other or "" in (one, other)
-    }
-    items = {name: comparison for name, comparison in items.items() if comparison.overall.n}
+    items, unlike = {}, {}
+    for one, other in product(left, right):
+        if one == other or "" in (one, other):
+            asked, asked_after = closest(list(left[one]), list(right[other]))
+            comparison = compare(left[one][asked], right[other][asked_after])
+            if comparison.overall.n:
+                items[one or other] = comparison
+                unlike[one or other] = asked.differences(asked_after) if asked and asked_after else []
     decisions = {
         split: comparison
         for split in decided
@@ -336,6 +370,7 @@ def compare(
     for name, comparison in items.items():
         if name:
             console.rule(name)
+        show_unlike(console, unlike[name])
         show_comparison(console, comparison)
     for split, comparison in decisions.items():
         console.rule(f"fragments of {split} samples")
@@ -353,7 +388,7 @@ def export(
 
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
-    from itool_eval.benchmarks import NATIVE
+    from itool_eval.bfcl.benchmark import NATIVE
     from itool_eval.bfcl.categories import Version
     from itool_eval.bfcl.score_file import write_official_results
     from itool_eval.predictions import read_evaluated

@@ -37,6 +37,8 @@ PAPER = (
 def show_evaluated(console: Console, evaluated: Evaluated) -> None:
     """What one policy made of one benchmark."""
     console.rule(f"{evaluated.policy} · {evaluated.benchmark}")
+    if evaluated.protocol:
+        console.print(f"protocol {evaluated.protocol.fingerprint}: {evaluated.protocol.text}", style="dim")
     show_scores(console, summarise(evaluated.benchmark, evaluated.verdicts), evaluated.verdicts)
     if evaluated.benchmark in set(Version):
         console.print(PAPER)
@@ -95,6 +97,14 @@ def show_decisions(console: Console, decided: Decisions) -> None:
         total = wrong.total()
         parts = (f"{name} {n} ({n / total * 100:.0f} %)" for name, n in wrong.most_common())
         console.print(f"what the {total} wrong ones break: {', '.join(parts)}")
+
+
+def show_unlike(console: Console, differences: Sequence[str]) -> None:
+    """Say that two scores are of two protocols, and in what these differ."""
+    if differences:
+        console.print("warning: not asked under one protocol, so this compares more than two policies:")
+        for difference in differences:
+            console.print(f"  {difference}", soft_wrap=True)
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
@@ -212,7 +222,8 @@ def _show_errors(console: Console, verdicts: Sequence[Verdict]) -> None:
 def _note(score: Score) -> str:
     notes = []
     if score.missing:
-        notes.append(f"not run, counts as 0: {', '.join(score.missing)}")
+        counts = "left out" if score.left_out else "counts as 0"
+        notes.append(f"not run, {counts}: {', '.join(score.missing)}")
     if score.partial:
         names = "" if score.partial == (score.name,) else f": {', '.join(score.partial)}"
         notes.append(f"only some items run{names}")

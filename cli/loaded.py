@@ -27,6 +27,7 @@ class Policies:
 
     def __init__(self) -> None:
         self._loaded: Loaded | None = None
+        self._asleep = False
 
     def load(self, run: Run, adapter: Adapter | None) -> Loaded:
         """A policy, loaded if it is not the one in memory, in whose place it then is.
@@ -39,13 +40,24 @@ class Policies:
         if self._loaded is None:
             base = find_model(model)
             self._loaded = Loaded(adapter, open_pool(model, workers, base, adapter), open_prompter(model, base))
-        elif self._loaded.adapter != adapter:
+        elif self._asleep:
+            self._loaded.pool.wake()
+        self._asleep = False
+        if self._loaded.adapter != adapter:
             self._loaded.pool = change_adapter(self._loaded.pool, model, workers, find_model(model), adapter)
             self._loaded.adapter = adapter
         return self._loaded
+
+    def rest(self) -> None:
+        """Give back the memory of devices, for a training: what is loaded sleeps if it can be woken, else it goes."""
+        if self._loaded is None or self._asleep:
+            return
+        self._asleep = self._loaded.pool.sleep()
+        if not self._asleep:
+            self.close()
 
     def close(self) -> None:
         """Give back the memory of what is loaded; whoever needs it loads it again."""
         if self._loaded is not None:
             self._loaded.pool.close()
-            self._loaded = None
+            self._loaded, self._asleep = None, False

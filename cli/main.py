@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from itool_cli import config, data, doctor, mine, publish, report, run, show, sql, study, train
+from itool_cli import config, data, doctor, export, mine, publish, report, run, show, sql, study, train
 from itool_cli import eval as evaluation
 from itool_data.errors import ItoolError
 from itool_data.process import prepare
@@ -32,6 +32,7 @@ app.command("report")(report.report)
 app.command("sql")(sql.sql)
 app.command("log")(sql.log)
 app.command("publish")(publish.publish)
+app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(config.app, name="config")
 

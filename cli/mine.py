@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from itool_data.hardness import Buffer
     from itool_data.prompt import Prompter
     from itool_data.run import Run
+    from itool_data.sample import Reject
     from itool_data.search.plan import Behaviour, Plan
     from itool_data.search.task import Task
     from itool_data.workers.pool import Pool
@@ -81,12 +82,14 @@ def measure_round(console: "Console", run: "Run", pool: "Pool", buffer: "Buffer"
     from itool_cli.progress import Meter
     from itool_data import hardness
 
-    if buffer.missing:
+    aside: list[Reject] = []
+    if buffer.missing or buffer.rejects:
         with Meter(console, "perplexity", "samples").live() as meter:
-            hardness.measure(run, pool, buffer, round_, meter.update)
+            aside += hardness.measure(run, pool, buffer, round_, meter.update)
     if buffer.undrawn:
         with Meter(console, "pass rates", "samples").live() as meter:
-            hardness.draw_pass_rates(run, pool, buffer, round_, meter.update)
+            aside += hardness.draw_pass_rates(run, pool, buffer, round_, meter.update)
+    _say_aside(console, [reject.reason for reject in aside])
 
 
 def mine_round(
@@ -113,6 +116,7 @@ def mine_round(
     """
     from dataclasses import asdict
 
+    from itool_cli.memory_table import show_memory
     from itool_cli.mine_tables import show_fact, show_plan, show_summary
     from itool_cli.progress import duration
     from itool_data import choosing, hardness, mining
@@ -142,6 +146,7 @@ def mine_round(
     estimate = make_plan(rates, behaviour, before, [len(t.prompt) for t in wanted], pool.size)
     show_plan(console, estimate, rates, behaviour.trees, pool.size)
     if plan:
+        show_memory(console, run.config, max(len(t.prompt) for t in wanted))
         return
     used, searching = pool.usage, time.monotonic()
     fact = _search(console, run, pool, wanted, search, estimate)
@@ -170,13 +175,13 @@ def _behaviour(
 
     known = query(
         run.store,
-        "SELECT count(*) AS n, avg(requests) AS r, avg(tokens_decoded) AS d, sum(pairs) AS p FROM trees "
-        "WHERE config_hash = ? AND policy = ? AND search = ?",
+        "SELECT count(*) AS n, avg(requests) AS r, avg(tokens_decoded) AS d, coalesce(avg(tokens_judged), 0) AS j, "
+        "sum(pairs) AS p FROM trees WHERE config_hash = ? AND policy = ? AND search = ?",
         None,
         [run.config.hash(*tree_sections(search)), str(pool.policy_id), search],
     ).to_pylist()[0]
     if known["n"] >= TRIAL_TREES:
-        return Behaviour(known["n"], int(known["p"]), known["r"], known["d"])
+        return Behaviour(known["n"], int(known["p"]), known["r"], known["d"], known["j"])
     with console.status("calibrating on a few trees"):
         config = run.config
         return pool.ask(lambda desk: try_trees(desk, config, wanted, search))
@@ -185,13 +190,12 @@ def _behaviour(
 def _search(
     console: "Console", run: "Run", pool: "Pool", wanted: "Sequence[Task]", search: "SearchKind", plan: "Plan"
 ) -> dict[str, float]:
-    from itool_cli.console import visible
     from itool_cli.progress import Meter
     from itool_data import mining
     from itool_data.jobs import Found
 
     aside: list[str] = []
-    fact = dict.fromkeys(("trees", "requests", "pairs"), 0.0)
+    fact = dict.fromkeys(("trees", "requests", "pairs", "judge_tokens"), 0.0)
     before = pool.usage.decoded
     with Meter(console, "search", "trees").live() as meter:
         meter.update(0, len(wanted))
@@ -203,12 +207,19 @@ def _search(
                 fact["trees"] += 1
                 fact["requests"] += tree.requests
                 fact["pairs"] += tree.pairs
+                fact["judge_tokens"] += tree.judged
             # Trees finish late and plans are never right: whichever of the two shares is larger is nearer the truth.
             decoded = pool.usage.decoded - before
             behind = decoded / max(plan.decode_tokens, 1)
             share = max(min(behind, BELIEVED), fact["trees"] / len(wanted))
             note = f"{fact['pairs']:.0f} pairs, {decoded:,} tokens"
             meter.update(int(fact["trees"]) + len(aside), len(wanted), note, share)
-    if aside:
-        console.print(f"{len(aside)} samples set aside (table rejects), the first: {visible(aside[0])}")
+    _say_aside(console, aside)
     return fact
+
+
+def _say_aside(console: "Console", reasons: Sequence[str]) -> None:
+    from itool_cli.console import visible
+
+    if reasons:
+        console.print(f"{len(reasons)} samples set aside (table rejects), the first: {visible(reasons[0])}")

@@ -26,9 +26,10 @@ def show_plan(console: Console, plan: Plan, rates: Rates, trial: int, workers: i
     """What a search will cost, and what that is reckoned from."""
     scored = f"{plan.samples_scored} samples to score, " if plan.samples_scored else ""
     scored += f"{plan.samples_drawn} to draw pass rates of, " if plan.samples_drawn else ""
+    judged = f"{plan.judge_tokens:,.0f} for self-evaluation, " if plan.judge_tokens else ""
     console.print(
         f"plan: {scored}{plan.trees} trees, {plan.requests:.0f} requests, "
-        f"{plan.prefill_tokens:,.0f} tokens to prefill, {plan.decode_tokens:,.0f} to decode, "
+        f"{plan.prefill_tokens:,.0f} tokens to prefill, {plan.decode_tokens:,.0f} to decode, {judged}"
         f"about {duration(plan.seconds)}, {_between(plan.pairs)} pairs",
     )
     console.print(
@@ -51,6 +52,8 @@ def show_fact(console: Console, plan: Plan, fact: dict[str, float]) -> None:
         "tokens prefilled": (plan.prefill_tokens, fact["prefill_tokens"]),
         "tokens decoded": (plan.decode_tokens, fact["decode_tokens"]),
     }
+    if plan.judge_tokens or fact["judge_tokens"]:
+        rows["tokens judged"] = (plan.judge_tokens, fact["judge_tokens"])
     for name, (planned, real) in rows.items():
         table.add_row(name, f"{planned:,.0f}", f"{real:,.0f}", f"{real / planned:.2f}" if planned else "")
     table.add_row("pairs", _between(plan.pairs), f"{fact['pairs']:.0f}", "")
@@ -79,7 +82,7 @@ def show_summary(console: Console, run: Run, round_: int) -> None:
         f"{dropped['q'] or 0} whose chosen step is not good enough, {dropped['u'] or 0} not proved",
     )
     aside = query(
-        run.store, "SELECT count(*) AS n FROM rejects WHERE stage IN ('warmup', 'perplexity', 'mine')"
+        run.store, "SELECT count(*) AS n FROM rejects WHERE stage IN ('warmup', 'perplexity', 'pass-rate', 'mine')"
     ).to_pylist()[0]["n"]
     if aside:
         console.print(f"set aside: {aside} samples; the table rejects says why")

@@ -84,33 +84,42 @@ def publish(
 
 def _data_set(console: "Console", run: "Run", name: str, licence: str | None, scratch: Path) -> list[State]:
     """The data set as it is after each round, oldest first."""
+    from itool_cli.console import visible
     from itool_cli.progress import Meter
-    from itool_data.dialects import OWN
-    from itool_data.errors import ItoolError
     from itool_data.publish.dataset_card import dataset_card
     from itool_data.publish.difference import LocalFile
-    from itool_data.publish.serving import trained_dialect
+    from itool_data.publish.serving import TEMPLATE
     from itool_data.publish.shards import named, rounds, write_shards
+    from itool_data.publish.texts import open_texts
     from itool_eval.score_rows import score_rows
 
-    if trained_dialect(run.config.model) not in (None, OWN):
-        raise ItoolError(
-            f"{run.folder}: its pairs are in the model's native form, of which no data set is made yet; --adapter "
-            "publishes the model"
-        )
     log = run.store.log()
     as_of = log[-1].version if log else None  # whoever mines meanwhile adds to the next publication
-    found, scores = rounds(run, as_of), score_rows(run)
+    found, scores, texts = rounds(run, as_of), score_rows(run), open_texts(run.config.model)
     with Meter(console, "writing shards", "rows").live() as meter:
-        shards = write_shards(run, as_of, found, scores, scratch, lambda rows, config: meter.update(rows, 0, config))
+        shards = write_shards(
+            run, as_of, found, scores, texts, scratch, lambda rows, config: meter.update(rows, 0, config)
+        )
+    if texts.refused:
+        sample, reason = texts.refused[0]
+        first = visible(f"{sample.source} {sample.source_id}: {reason}")
+        console.print(
+            f"{len(texts.refused)} samples are in no sft config, as the chat template cannot say them: {first}",
+            soft_wrap=True,
+            markup=False,
+        )
     files = {shard.file: LocalFile(shard.file) for shard in shards}
+    common = {}
+    if texts.template:
+        (scratch / TEMPLATE).write_text(texts.template, encoding="utf-8")
+        common = {TEMPLATE: LocalFile(scratch / TEMPLATE)}
     states = []
     for round_ in found:
         paths = named(shards, round_)
         card = scratch / f"README-{round_}.md"
-        card.write_text(dataset_card(run, as_of, round_, name, paths, scores, licence), encoding="utf-8")
+        card.write_text(dataset_card(run, as_of, round_, name, paths, scores, licence, texts), encoding="utf-8")
         data = {path: files[shard.file] for path, shard in paths.items()}
-        states.append(State(round_, {"README.md": LocalFile(card), **data}))
+        states.append(State(round_, {"README.md": LocalFile(card), **common, **data}))
     return states
 
 

@@ -5,8 +5,6 @@ over afterwards. Left out: which stages there are and which are finished (`itool
 commands), and their settings (`itool_data.config`).
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -37,6 +35,7 @@ def run(
     from_: Annotated[
         str | None, typer.Option("--from", help="Do this stage and all after it again.", metavar="STAGE")
     ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what memory each stage needs, and stop.")] = False,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
@@ -54,6 +53,11 @@ def run(
             "itool run needs settings (such as laptop, or a file of your own), or --run DIR of an earlier run"
         )
     console = make_console()
+    if plan:
+        from itool_cli.memory_table import show_memory
+        from itool_data.config_file import load_config
+
+        raise typer.Exit(not show_memory(console, load_config(config or folder / "config.yaml", overrides or [])))
     with write_run(folder, config, overrides or [], force) as opened:
         names = stage_names(opened.config.loop)
         for option, name in (("--until", until), ("--from", from_)):
@@ -124,24 +128,11 @@ class Loop:
             name: of `stage_names`.
             again: although its result is there.
         """
-        from itool_data.run import open_run, write_run
+        from itool_data.run import write_run
 
         kind, _, number = name.partition("-")
-        if kind in ("warmup", "preference"):
-            self.close()  # its memory is needed
-        if kind == "preference":
-            from itool_train.lessons import material
-
-            run = open_run(self._folder)
-            table, what = material(run.config.preference)
-            if not own_rows(run, table, int(number)):
-                self._console.print(f"round {number} found no {what} to train on; the policy stays as it is")
-                return
-            if (processes := _processes(run)) > 1:
-                before = run.trained(kind, int(number))
-                _launch(self._folder, int(number), again, processes)
-                if run.trained(kind, int(number)) != before:
-                    return  # else they only trained, and this process asks the validation items
+        if kind in ("warmup", "preference") and self._trained_elsewhere(kind, int(number or 0), again):
+            return
         stages: dict[str, Callable[[Run, int, bool], None]] = {
             "import": self._import,
             "warmup": self._warmup,
@@ -153,6 +144,35 @@ class Loop:
         }
         with write_run(self._folder, None, []) as run:
             stages[kind](run, int(number or 0), again)
+
+    def _trained_elsewhere(self, kind: str, round_: int, again: bool) -> bool:
+        """Whether there is nothing (left) to train for this process: no material, or several others did it all.
+
+        Where validation items are to be asked, several only train, and this process goes on.
+        """
+        from itool_cli.launch import launch, processes_of
+        from itool_data.run import open_run
+        from itool_train.lessons import material
+
+        run = open_run(self._folder)
+        processes = processes_of(run, kind)
+        # A sleeping engine still holds a little of its GPU, which is to be one of several: it has to go.
+        if processes > 1 and run.config.workers.count == 1:
+            self.close()
+        else:
+            self._policies.rest()
+        words: list[object] = ["train", kind, "--run", self._folder]
+        if kind == "preference":
+            table, what = material(run.config.preference)
+            if not own_rows(run, table, round_):
+                self._console.print(f"round {round_} found no {what} to train on; the policy stays as it is")
+                return True
+            words += ["--round", round_]
+        if processes == 1:
+            return False
+        before = run.trained(kind, round_)
+        launch([*words, *(["--again"] if again else [])], processes)
+        return run.trained(kind, round_) != before
 
     def _import(self, run: "Run", round_: int, again: bool) -> None:
         from itool_cli.data import import_source
@@ -230,33 +250,8 @@ def _adapter(run: "Run", round_: int) -> "Adapter | None":
 
 def own_rows(run: "Run", table: str, round_: int) -> int:
     """How many rows of a table are of the round's own policy; another one's are left from before a `--from`."""
-    from itool_data.policy.load import find_model, policy_id
+    from itool_cli.trained import starts_from
     from itool_data.store.sql import query
 
-    base = find_model(run.config.model)
-    policy = str(policy_id(base, run.adapter(base, round_)))
     sql = f"SELECT count(*) AS n FROM {table} WHERE round = ? AND policy = ?"
-    return int(query(run.store, sql, None, [round_, policy]).to_pylist()[0]["n"])
-
-
-def _processes(run: "Run") -> int:
-    """How many processes do the preference training."""
-    from itool_data.policy.load import choose_device
-
-    if run.config.loop.processes or choose_device(run.config.model) == "cpu":
-        return run.config.loop.processes or 1
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def _launch(folder: Path, round_: int, again: bool, processes: int) -> None:
-    """`itool train preference` in several processes; each brings the whole command and the first one alone writes."""
-    from itool_data.errors import ItoolError
-
-    # Not `accelerate launch`: that takes the user's own default config, and a port that may be in use.
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command += ["-m", "itool_cli.main", "--", "train", "preference", "--run", str(folder), "--round", str(round_)]
-    status = subprocess.run([*command, *(["--again"] if again else [])]).returncode
-    if status:
-        raise ItoolError(f"preference-{round_}: {processes} processes ended with status {status}; see above")
+    return int(query(run.store, sql, None, [round_, starts_from(run, round_)]).to_pylist()[0]["n"])

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from itool_cli.eval_tables import show_comparison, show_decision_changes
 from itool_cli.progress import duration
-from itool_data.policy.load import find_model, policy_id
+from itool_cli.trained import made_by, trainings
 from itool_data.run import Run
 from itool_data.store.sql import query
 from itool_data.store.tables import Commit
@@ -23,8 +23,8 @@ from itool_eval.scores import Tally, wilson
 
 def round_policies(run: Run) -> list[str]:
     """The policy that was evaluated after each round, the warm-up as round 0, by the name that rows give it."""
-    base = find_model(run.config.model)
-    return [str(policy_id(base, run.adapter(base, round_ + 1))) for round_ in range(run.config.loop.rounds + 1)]
+    known = trainings(run.store.log(), made_by(run))
+    return [known.after(round_) for round_ in range(run.config.loop.rounds + 1)]
 
 
 def show_rounds(console: Console, run: Run, seconds: Mapping[str, float]) -> None:
@@ -35,10 +35,13 @@ def show_rounds(console: Console, run: Run, seconds: Mapping[str, float]) -> Non
         run: the run.
         seconds: that each finished stage took.
     """
-    pairs = query(run.store, "SELECT round, count(*) AS n FROM pairs GROUP BY round").to_pylist()
+    policies = round_policies(run)
+    pairs = query(run.store, "SELECT round, policy, count(*) AS n FROM pairs GROUP BY ALL").to_pylist()
+    # A round's own, of the policy that it started from; others are from before a `--from`.
+    own = {row["round"]: row["n"] for row in pairs if row["policy"] in policies[row["round"] - 1 : row["round"]]}
     chosen = _chosen(run)
     refused = {round_ for round_, commit in chosen.items() if "refused" in commit.info}
-    rounds = _Rounds(console, round_policies(run), {row["round"]: row["n"] for row in pairs}, refused, seconds)
+    rounds = _Rounds(console, policies, own, refused, seconds)
     by_benchmark: dict[str, dict[str, Sequence[Outcome]]] = {}
     for evaluated in read_evaluated(run) if any_evaluated(run) else []:
         by_benchmark.setdefault(evaluated.benchmark, {})[evaluated.policy] = outcomes(evaluated.verdicts)

@@ -1,7 +1,7 @@
 """`itool study`: the paper's figures from a run: what is missing is run, a table printed, a picture drawn.
 
 Every study starts from a run of `itool run` and takes as many of its stages as it can use; the rest are variants of
-it under RUN/studies. Left out: how variants are made (`variants.py`), tables and pictures (`charts.py`).
+it (`itool_data.variant`). Left out: what studies share (`study_run.py`).
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,11 @@ import typer
 
 from itool_cli.charts import Chart, Point
 from itool_cli.options import Overrides, RunFolder
-from itool_cli.variants import Variant, do_until, do_variant, evaluate_others
+from itool_cli.study_run import Study, policy_point
 from itool_data.kinds import Contrast
 
 if TYPE_CHECKING:
     from itool_data.config import Config
-    from itool_data.run import Run
 
 app = typer.Typer(help="The paper's figures from a run; what is missing is run.", no_args_is_help=True)
 
@@ -29,6 +28,8 @@ Rounds = Annotated[
     int, typer.Option("--rounds", min=0, help="So many rounds; the run's own are enough if it has more.")
 ]
 
+Fractions = Annotated[str, typer.Option(help="Shares of the run's training data, above 0 and at most 1.")]
+DATA_AXIS = "training data, % of the run's"
 OWN_PARAMETERS = ("beta", "gamma", "tau", "lam")
 MINUTE = 60.0
 
@@ -36,37 +37,75 @@ MINUTE = 60.0
 @app.command()
 def data(
     run: RunFolder,
-    fractions: Annotated[
-        str, typer.Option(help="Shares of the run's warm-up data, between 0 and 1; 1 is the run itself.")
-    ] = "0.1,0.3,0.5,0.7,1.0",
+    fractions: Fractions = "0.1,0.3,0.5,0.7,1.0",
     rounds: Rounds = 0,
     overrides: Overrides = None,
     output: Output = None,
 ) -> None:
-    """Figures 1b and 8: the score against the share of the data, after the warm-up and after rounds of the method."""
+    """Figures 1b and 8: the score against the share of the data, of plain SFT and with --rounds of the whole method.
+
+    Plain SFT is one stage of all difficulties on the whole share; the method's warm-up and replay buffer take their own
+    shares of it.
+    """
     shares = _fractions(fractions)
-    study = _Study(run, "data", overrides, output, rounds)
+    study = Study(run, "data", overrides, output, rounds)
     study.needs_warmup()
-    config = study.config
     study.do_until("evaluate-0")
-    evaluate_others(study.console, run, [None])
-    folders = {0.0: run}
-    last = f"evaluate-{rounds}"
-    for share in shares:
-        if share == 1:
-            study.do_until(last)
-            folders[share] = run
-        else:
-            changes = (_scaled_warmup(config, share), f"replay.fraction={share * config.replay.fraction:.6g}")
-            variant = Variant(f"data/{share:g}", "import", (*changes, f"loop.rounds={rounds}"))
-            folders[share] = do_variant(study.console, run, variant, last)
-    points = []
-    for line, round_ in (("SFT", 0), ("iTool", rounds))[: 2 if rounds else 1]:
-        for share, folder in folders.items():
-            label, x = f"{100 * share:g} %", 100 * share
-            points.append(_round_point(folder, round_, line, label, x) if x else _base_point(folder, line, label))
+    study.evaluate_others([None])
+    points = [study.base_point("SFT", "0 %"), *_sft_points(study, shares, "SFT")]
+    if rounds:
+        points.append(study.base_point("iTool", "0 %"))
+        last, replayed = f"evaluate-{rounds}", study.config.replay.fraction
+        for share in shares:
+            folder = run
+            if share == 1:
+                study.do_until(last)
+            else:
+                changes = (_scaled_warmup(study.config, share), f"replay.fraction={share * replayed:.6g}")
+                folder = study.variant(f"{share:g}", "import", [*changes, f"loop.rounds={rounds}"], last)
+            points.append(study.round_point(folder, rounds, "iTool", _percent(share), 100 * share))
     title = "Figures 1b, 8: the score against the share of the training data"
-    study.finish(Chart(title, "training data, % of the run's", points, labels="nowhere"))
+    study.finish(Chart(title, DATA_AXIS, points, labels="nowhere"))
+
+
+@app.command()
+def sizes(
+    run: RunFolder,
+    beside: Annotated[list[Path], typer.Option(help="A run of another model; may be repeated.", metavar="DIR")],
+    fractions: Fractions = "0.1,0.3,0.5,0.7,1.0",
+    overrides: Overrides = None,
+    output: Output = None,
+) -> None:
+    """Figure 9: the score of plain SFT against the share of the data, a line for each run's model."""
+    from itool_data.policy.load import find_model
+
+    shares = _fractions(fractions)
+    studies = [Study(folder, "data", overrides, output or run / "figures" / "sizes.png") for folder in (run, *beside)]
+    points = []
+    for study in studies:
+        study.needs_warmup()
+        study.do_until("evaluate-0")
+        study.evaluate_others([None])
+        line = f"{find_model(study.config.model).name} ({study.folder.name})"
+        points += [study.base_point(line, "0 %"), *_sft_points(study, shares, line)]
+    title = "Figure 9: the score of plain SFT against the share of the training data"
+    studies[0].finish(Chart(title, DATA_AXIS, points, labels="nowhere"))
+
+
+@app.command()
+def modules(run: RunFolder, overrides: Overrides = None, output: Output = None) -> None:
+    """Table 3: rounds on top of plain SFT and on top of the easy-to-hard warm-up, and both without rounds."""
+    study = Study(run, "modules", overrides, output, least=1)
+    study.needs_warmup()
+    last = f"evaluate-{study.config.loop.rounds}"
+    study.do_until(last)
+    study.evaluate_others([None])
+    plain = study.variant("base-sft", "import", _plain_sft(study.config), last)
+    points = [study.base_point("", "base")]
+    for x, (folder, name) in enumerate(((plain, "base SFT"), (run, "warm-up")), 1):
+        points.append(study.round_point(folder, 0, "", name, 2.0 * x - 1))
+        points.append(study.round_point(folder, study.config.loop.rounds, "", f"{name} + rounds", 2.0 * x))
+    study.finish(Chart("Table 3: the modules", "trained by", points, joined=False))
 
 
 @app.command()
@@ -75,7 +114,7 @@ def warmup(run: RunFolder, overrides: Overrides = None, output: Output = None) -
     from itool_data.errors import ItoolError
     from itool_data.policy.load import find_adapter, find_model
 
-    study = _Study(run, "warmup", overrides, output)
+    study = Study(run, "warmup", overrides, output)
     study.needs_warmup()
     study.do_until("evaluate-0")
     opened = study.run()
@@ -87,10 +126,10 @@ def warmup(run: RunFolder, overrides: Overrides = None, output: Output = None) -
             f"`itool run --run {run} --from warmup` trains it again"
         )
     adapters = [None, *(find_adapter(run / stage["adapter"], base) for stage in stages)]
-    evaluate_others(study.console, run, adapters)
+    study.evaluate_others(adapters)
     labels = ["base", *(stage["stage"] for stage in stages)]
     points = [
-        _point(opened, adapter.content if adapter else None, "", label, float(x))
+        policy_point(opened, adapter.content if adapter else None, "", label, float(x))
         for x, (label, adapter) in enumerate(zip(labels, adapters, strict=True))
     ]
     study.finish(Chart("Figure 5: the score along the easy-to-hard warm-up", "after the stage", points))
@@ -99,7 +138,7 @@ def warmup(run: RunFolder, overrides: Overrides = None, output: Output = None) -
 @app.command()
 def search(run: RunFolder, overrides: Overrides = None, output: Output = None) -> None:
     """Figure 6: the run's rounds with the search against rounds with sampled responses, from the same warm-up."""
-    study = _Study(run, "search", overrides, output, least=1)
+    study = Study(run, "search", overrides, output, least=1)
     rounds = study.config.loop.rounds
     last = f"evaluate-{rounds}"
     study.do_until(last)
@@ -107,19 +146,18 @@ def search(run: RunFolder, overrides: Overrides = None, output: Output = None) -
     for kind, label in (("mcts", "with MCTS"), ("sample", "without MCTS")):
         folder = run
         if kind != study.config.loop.search:
-            variant = Variant(f"search/{kind}", "perplexity-1", (f"loop.search={kind}",))
-            folder = do_variant(study.console, run, variant, last)
-        points += [_round_point(folder, n, label, study.after(n), float(n)) for n in range(rounds + 1)]
+            folder = study.variant(kind, "perplexity-1", [f"loop.search={kind}"], last)
+        points += [study.round_point(folder, n, label, study.after(n), float(n)) for n in range(rounds + 1)]
     study.finish(Chart("Figure 6: the score with and without the search", "after", points))
 
 
 @app.command()
 def rounds(run: RunFolder, rounds: Rounds = 0, overrides: Overrides = None, output: Output = None) -> None:
     """Figure 7: the score after each round."""
-    study = _Study(run, "rounds", overrides, output, rounds, least=1)
+    study = Study(run, "rounds", overrides, output, rounds, least=1)
     n = study.config.loop.rounds
     study.do_until(f"evaluate-{n}")
-    points = [_round_point(run, r, "", study.after(r), float(r)) for r in range(n + 1)]
+    points = [study.round_point(run, r, "", study.after(r), float(r)) for r in range(n + 1)]
     study.finish(Chart("Figure 7: the score after each round", "after", points))
 
 
@@ -130,27 +168,20 @@ def losses(run: RunFolder, overrides: Overrides = None, output: Output = None) -
     The other losses' own parameters are those of Table 9. The learning rate is Table 9's too, unless the run sets one:
     then all of them use that.
     """
-    from itool_cli.run import own_rows
-    from itool_data.errors import ItoolError
     from itool_data.run import open_run
     from itool_train.losses import hyperparameters
 
-    study = _Study(run, "losses", overrides, output, least=1)
+    study = Study(run, "losses", overrides, output, least=1)
     study.do_until("mine-1")
-    if not own_rows(study.run(), "pairs", 1):
-        raise ItoolError(f"{run}: the first round found no pair, so no loss has anything to train on")
+    _needs_pairs(study)
     study.do_until("evaluate-1")
-    points = [_round_point(run, 0, "", study.after(0), 0.0)]
+    points = [study.round_point(run, 0, "", study.after(0), 0.0)]
     used = []
     for x, loss in enumerate(get_args(Contrast), 1):
         folder = run
         if loss != study.config.preference.loss:
-            changes = (f"preference.loss={loss}", *(f"preference.{name}=null" for name in OWN_PARAMETERS))
-            if loss == "orpo":
-                changes += ("preference.anchor=0",)  # it has an SFT term of its own
-            variant = Variant(f"losses/{loss}", "mine-1", (*changes, "loop.rounds=1"))
-            folder = do_variant(study.console, run, variant, "evaluate-1")
-        points.append(_round_point(folder, 1, "", loss, float(x)))
+            folder = study.variant(loss, "mine-1", [*_of_loss(loss), "loop.rounds=1"], "evaluate-1")
+        points.append(study.round_point(folder, 1, "", loss, float(x)))
         own = hyperparameters(open_run(folder).config.preference)
         used.append(f"{loss}: " + ", ".join(f"{name} {value:g}" for name, value in own.items()))
     origin = "Table 9's" if study.config.preference.lr is None else "the run's preference.lr"
@@ -159,87 +190,50 @@ def losses(run: RunFolder, overrides: Overrides = None, output: Output = None) -
 
 
 @app.command()
+def grid(
+    run: RunFolder,
+    loss: Annotated[Contrast, typer.Option(help="The objective whose parameters are searched.")] = "simpo",
+    overrides: Overrides = None,
+    output: Output = None,
+) -> None:
+    """Table 9: one round with each of a loss's parameters and learning rates, on the same pairs.
+
+    What is chosen by it should be asked validation items: `--set loop.benchmarks=[bfcl-v3-own-prompt:validation]`.
+    """
+    from itertools import product
+
+    from itool_train.losses import TABLE_9_GRID, TABLE_9_LR
+
+    study = Study(run, "grid", overrides, output, least=1)
+    study.do_until("mine-1")
+    _needs_pairs(study)
+    names = TABLE_9_GRID[loss]
+    points = []
+    for values in product(*names.values()):
+        own = [f"{name}={value:g}" for name, value in zip(names, values, strict=True)]
+        for x, lr in enumerate(sorted(TABLE_9_LR)):
+            changes = [*_of_loss(loss), *(f"preference.{setting}" for setting in own), f"preference.lr={lr:g}"]
+            label = "-".join([loss, *own, f"lr={lr:g}"])
+            folder = study.variant(label, "mine-1", [*changes, "loop.rounds=1"], "evaluate-1")
+            points.append(study.round_point(folder, 1, f"{loss}, {', '.join(own)}", f"{lr:g}", float(x)))
+    study.finish(Chart(f"Table 9: one round of {loss} on the same pairs", "learning rate", points))
+
+
+@app.command()
 def cost(run: RunFolder, overrides: Overrides = None, output: Output = None) -> None:
     """Table 8: what the warm-up and each round cost, in time and tokens, against the score that they reach."""
     from itool_cli.cost_table import show_cost
 
-    study = _Study(run, "cost", overrides, output)
+    study = Study(run, "cost", overrides, output)
     n = study.config.loop.rounds
     study.do_until(f"evaluate-{n}")
-    evaluate_others(study.console, run, [None])
+    study.evaluate_others([None])
     opened = study.run()
     times = show_cost(study.console, opened)
-    points = [_base_point(run, "", "base")]
-    points += [_round_point(run, r, "", study.after(r), times[r] / MINUTE) for r in range(n + 1) if r or times[0]]
+    points = [study.base_point("", "base")]
+    points += [study.round_point(run, r, "", study.after(r), times[r] / MINUTE) for r in range(n + 1) if r or times[0]]
     title = "Table 8: the score against the time spent on it"
     study.finish(Chart(title, "minutes of training and search", points, labels="marks"))
-
-
-class _Study:
-    """One study: the run it starts from and the picture it ends in."""
-
-    def __init__(
-        self,
-        folder: Path,
-        name: str,
-        overrides: Sequence[str] | None,
-        output: Path | None,
-        rounds: int = 0,
-        least: int = 0,
-    ):
-        from itool_cli.charts import check_output
-        from itool_cli.console import make_console
-        from itool_data.errors import ItoolError
-        from itool_data.loop import STAGE
-        from itool_data.run import open_run, write_run
-
-        self.console = make_console()
-        self._folder = folder
-        self._output = output or folder / "figures" / f"{name}.png"
-        check_output(self._output)
-        settings = list(overrides or [])
-        wanted = open_run(folder, None, settings).config.loop
-        if not any(commit.operation == STAGE for commit in self.run().store.log()):
-            raise ItoolError(f"{folder}: not a run of `itool run`, whose stages a study goes on from")
-        if not wanted.benchmarks:
-            raise ItoolError(f"{folder}: loop.benchmarks is empty, so there is no score to show")
-        if max(wanted.rounds, rounds) < least:
-            raise ItoolError(f"{folder}: loop.rounds is {wanted.rounds}; --set loop.rounds=1 adds a round")
-        if rounds > wanted.rounds:
-            settings.append(f"loop.rounds={rounds}")
-        with write_run(folder, None, settings) as opened:
-            self.config: Config = opened.config
-
-    def needs_warmup(self) -> None:
-        """Refuse a run without warm-up."""
-        from itool_data.errors import ItoolError
-
-        if not self.config.loop.warmup:
-            raise ItoolError(f"{self._folder}: loop.warmup is false, so there is no warm-up to study")
-
-    def after(self, round_: int) -> str:
-        """What a round's policy is called; round 0 is what the first round starts from."""
-        if round_:
-            return f"round {round_}"
-        return "warm-up" if self.config.loop.warmup else "base"
-
-    def run(self) -> "Run":
-        """The run as it is now."""
-        from itool_data.run import open_run
-
-        return open_run(self._folder)
-
-    def do_until(self, stage: str) -> None:
-        """Do what is missing of the run's own stages."""
-        do_until(self.console, self._folder, stage)
-
-    def finish(self, chart: Chart) -> None:
-        """Print the points and draw them."""
-        from itool_cli.charts import draw, show
-
-        show(self.console, chart)
-        draw(chart, self._output)
-        self.console.print(f"picture: {self._output}")
 
 
 def _fractions(text: str) -> list[float]:
@@ -254,33 +248,47 @@ def _fractions(text: str) -> list[float]:
     return shares
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
+
+def _sft_points(study: Study, shares: Sequence[float], line: str) -> list[Point]:
+    """The scores of plain SFT on shares of the data."""
+    warmup, points = study.config.warmup, []
+    itself = warmup.order == "mixed" and (warmup.samples > 0 or warmup.fraction == 1)
+    for share in shares:
+        folder = study.folder
+        if share < 1 or not itself:
+            changes = [*_plain_sft(study.config, share), "loop.rounds=0"]
+            folder = study.variant(f"sft-{share:g}", "import", changes, "evaluate-0")
+        points.append(study.round_point(folder, 0, line, _percent(share), 100 * share))
+    return points
+
+
+def _plain_sft(config: "Config", share: float = 1.0) -> list[str]:
+    """The settings of SFT in one stage of all difficulties, on all data (4.3.1's *base SFT*) or a share."""
+    samples = config.warmup.samples
+    size = f"warmup.samples={max(1, round(share * samples))}" if samples else f"warmup.fraction={share:g}"
+    return ["warmup.order=mixed", size]
+
+
+def _needs_pairs(study: Study) -> None:
+    """Refuse a run whose first round found no pair."""
+    from itool_cli.run import own_rows
+    from itool_data.errors import ItoolError
+
+    if not own_rows(study.run(), "pairs", 1):
+        raise ItoolError(f"{study.folder}: the first round found no pair, so no loss has anything to train on")
+
+
+def _of_loss(loss: Contrast) -> list[str]:
+    """The settings of a loss, with its own parameters as in Table 9."""
+    changes = [f"preference.loss={loss}", *(f"preference.{name}=null" for name in OWN_PARAMETERS)]
+    return [*changes, *(["preference.anchor=0"] if loss == "orpo" else [])]  # it has an SFT term of its own
+
+
 def _scaled_warmup(config: "Config", share: float) -> str:
     """The setting by which the warm-up takes a share of what the run's takes; smaller shares are within larger ones."""
     if config.warmup.samples:
         return f"warmup.samples={max(1, round(share * config.warmup.samples))}"
     return f"warmup.fraction={share * config.warmup.fraction:.6g}"
-
-
-def _round_point(folder: Path, round_: int, line: str, label: str, x: float) -> Point:
-    """The scores after a round (0: the warm-up) of a run or a variant."""
-    from itool_data.policy.load import find_model
-    from itool_data.run import open_run
-
-    run = open_run(folder)
-    adapter = run.adapter(find_model(run.config.model), round_ + 1)
-    return _point(run, adapter.content if adapter else None, line, label, x)
-
-
-def _base_point(folder: Path, line: str, label: str) -> Point:
-    from itool_data.run import open_run
-
-    return _point(open_run(folder), None, line, label, 0.0)
-
-
-def _point(run: "Run", content: str | None, line: str, label: str, x: float) -> Point:
-    """The scores of the policy whose adapter has a content (None: the base model)."""
-    from itool_eval.headline import headline
-    from itool_eval.predictions import read_evaluated
-
-    found = read_evaluated(run, content or "base")
-    return Point(line, label, x, {(e.benchmark, score.name): score for e in found for score in headline(e)})

@@ -17,7 +17,7 @@ class Trainings:
 
     Attributes:
         base: the base model as rows name it; "" before any training.
-        commits: of every training in turn.
+        commits: of every training in turn, its adapter kept or refused.
     """
 
     base: str
@@ -36,7 +36,7 @@ def trainings(log: Sequence[Commit], policies: Sequence[str]) -> Trainings:
         log: the run's.
         policies: those that rows name; the base model is found among them where nothing was trained.
     """
-    found = [c for c in log if "adapter" in c.info and "content" in c.info]
+    found = [c for c in log if "content" in c.info and ("adapter" in c.info or "refused" in c.info)]
     base = found[-1].info["base"] if found else next((p.partition("+")[0] for p in policies), "")
     return Trainings(base, found)
 

@@ -1,13 +1,11 @@
 """What a study runs: a run's own stages up to one, variants of the run, and policies that no stage evaluates.
 
-A variant is a run folder under RUN/studies that leaves the run at the end of a stage (`itool_data.fork`) and goes on
-with other settings; everything else it takes from the run's. All of it resumes as `itool run` does. Left out: which
-variants there are (`study.py`).
+All of it resumes as `itool run` does. Left out: what a variant is (`itool_data.variant`), and which there are
+(`study.py`).
 """
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,21 +16,7 @@ if TYPE_CHECKING:
 
     from itool_data.policy.load import Adapter
     from itool_data.run import Run
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A run that differs from another in some settings.
-
-    Attributes:
-        name: of its folder, `STUDY/LABEL`.
-        stage: at whose end it leaves the run.
-        changes: its settings, as `--set` takes them.
-    """
-
-    name: str
-    stage: str
-    changes: tuple[str, ...]
+    from itool_data.variant import Variant
 
 
 def do_until(console: "Console", folder: Path, stage: str) -> None:
@@ -44,7 +28,7 @@ def do_until(console: "Console", folder: Path, stage: str) -> None:
     go_on(console, folder, names[: names.index(stage) + 1])
 
 
-def do_variant(console: "Console", folder: Path, variant: Variant, stage: str) -> Path:
+def do_variant(console: "Console", folder: Path, variant: "Variant", stage: str) -> Path:
     """Do what is missing of a variant's stages up to one of them.
 
     Args:
@@ -56,16 +40,11 @@ def do_variant(console: "Console", folder: Path, variant: Variant, stage: str) -
     Returns:
         The variant's folder.
     """
-    from itool_data.fork import fork
-    from itool_data.loop import ends_of
-    from itool_data.run import open_run, write_run
+    from itool_data.run import open_run
+    from itool_data.variant import make
 
-    run = open_run(folder)
-    own = folder / "studies" / variant.name
-    console.rule(f"{own}: {', '.join(variant.changes)}")
-    fork(run, ends_of(run.store.log(), variant.stage)[-1], own)
-    with write_run(own, folder / "config.yaml", [*variant.changes, "tables=''"]):
-        pass  # takes over the run's settings of now, with the variant's own on top
+    console.rule(f"{variant.folder(folder)}: {', '.join(variant.changes)}")
+    own = make(open_run(folder), variant)
     do_until(console, own, stage)
     return own
 

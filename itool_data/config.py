@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from itool_data.chat_template import DATE
@@ -33,7 +33,14 @@ class ModelSettings(Section):
     name: str = Field("embedded", description="`embedded`, a folder, or a Hub name")
     revision: str = Field("main", description="Hub revision; ignored for `embedded` and folders")
     policy: Engine = Field(
-        "transformers", description="what runs the model; `openai`: a server that speaks OpenAI's protocol"
+        "auto",
+        description="what runs the model; `openai`: a server that speaks OpenAI's protocol; `auto`: vllm on a GPU "
+        "where it is installed, else transformers",
+    )
+    engine: dict[str, JSON] = Field(
+        {},
+        description="what else vLLM's engine takes, by its own names, such as {tensor_parallel_size: 2, "
+        "gpu_memory_utilization: 0.8}",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: the GPU where there is one")
     rows: int = Field(0, ge=0, description="draws decoded at once; 0: 48 on a CPU, 256 on a GPU, 64 on a server")
@@ -167,7 +174,38 @@ class WorkerSettings(Section):
     address: str = Field("", description="of a Ray cluster to join, such as 10.0.0.1:6379; empty: this machine alone")
 
 
-class WarmupSettings(Section):
+class TrainingSettings(Section):
+    """What every training has: the warm-up and the preference training alike."""
+
+    quantization: Literal["nf4", "none"] = Field("none", description="of the frozen base model while training")
+    dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; `auto`: bf16 on a GPU")
+    attn_implementation: str = Field(
+        "auto",
+        description="`auto`: FlexAttention for trees on a GPU, else SDPA; `sdpa`, `flex_attention`; under `batching: "
+        "pairs` whatever transformers has, such as flash_attention_2",
+    )
+    gradient_checkpointing: bool | None = Field(
+        None, description="compute activations again for the gradient instead of keeping them; empty: on a GPU"
+    )
+    spread: bool = Field(
+        False,
+        description="lay the model over all GPUs, layer after layer, because it does not fit one; one process trains",
+    )
+    batching: Batching = Field(
+        "tree", description="`tree`: samples are packed, what they share is computed once; `pairs`: padded rows"
+    )
+    micro_tokens: Positive = Field(4096, description="tokens a forward pass, if more than one sample is to fit")
+    validation: float = Field(
+        0.0, ge=0, lt=1, description="share of the samples that only validates; the best adapter on it is kept"
+    )
+    rank: Positive = Field(16, description="LoRA rank, where there is no adapter to go on from")
+    alpha: Positive = Field(32, description="LoRA alpha, where there is no adapter to go on from")
+    max_tokens: Positive = Field(4096, description="what is longer is set aside, and counted")
+    checkpoint_seconds: float = Field(60.0, ge=0, description="roughly how much training a kill may cost")
+    report_to: list[str] = Field([], description="where else to log: transformers' names, such as tensorboard, wandb")
+
+
+class WarmupSettings(TrainingSettings):
     """Easy-to-hard SFT (paper 3.1, Table 6)."""
 
     samples: int = Field(0, ge=0, description="train on at most so many samples, chosen by the seed; 0: on `fraction`")
@@ -176,25 +214,11 @@ class WarmupSettings(Section):
         "easy-to-hard", description="`mixed`: one stage of all difficulties, for comparison"
     )
     epochs: Positive = Field(3, description="passes over each stage")
-    batch: Positive = Field(64, description="sequences an update")
-    micro_batch: Positive = Field(1, description="sequences a forward pass, of which an update has a whole number")
+    batch: Positive = Field(64, description="about so many samples an update, over all processes")
     lr_easy: float = Field(5e-5, gt=0, description="learning rate of the easy stage")
     lr_medium: float = Field(2e-5, gt=0, description="learning rate of the medium stage")
     lr_hard: float = Field(1e-5, gt=0, description="learning rate of the hard stage")
     lr_mixed: float = Field(5e-5, gt=0, description="learning rate of the one stage of `order: mixed`")
-    rank: Positive = Field(16, description="LoRA rank")
-    alpha: Positive = Field(32, description="LoRA alpha")
-    max_tokens: Positive = Field(4096, description="longer samples are set aside, and counted")
-    checkpoint_seconds: float = Field(60.0, ge=0, description="roughly how much training a kill may cost")
-
-    @field_validator("micro_batch")
-    @classmethod
-    def _divides(cls, rows: int, info: ValidationInfo) -> int:
-        """Else an update would have another number of sequences than it is told."""
-        batch = info.data.get("batch", rows)
-        if rows < batch and batch % rows:
-            raise PydanticCustomError("divides", "must divide warmup.batch, {batch}", {"batch": batch})
-        return rows
 
 
 class ReplaySettings(Section):
@@ -266,7 +290,7 @@ class MineSettings(Section):
     commit_seconds: float = Field(20.0, gt=0, description="finished trees wait at most so long to be written")
 
 
-class PreferenceSettings(Section):
+class PreferenceSettings(TrainingSettings):
     """Preference training on step pairs (paper 3.2, Table 6, B.4); what is left empty is the loss's best of Table 9."""
 
     loss: Loss = Field(
@@ -295,18 +319,10 @@ class PreferenceSettings(Section):
         "(`walk.doubt`) and the responses' ends; the whole right `response`. Empty: `doubted` for nll, else `chosen`",
     )
     quantization: Literal["nf4", "none"] = Field("nf4", description="of the frozen base model while training")
-    dtype: Literal["auto", "fp32", "bf16"] = Field("auto", description="to compute in; `auto`: bf16 on a GPU")
-    rank: Positive = Field(16, description="LoRA rank, where there is no adapter to go on from")
-    alpha: Positive = Field(32, description="LoRA alpha, where there is no adapter to go on from")
-    batching: Batching = Field("tree", description="`tree`: what pairs share is computed once")
-    micro_tokens: Positive = Field(4096, description="tokens a forward pass, if more than one pair is to fit")
     validation: float = Field(0.1, ge=0, lt=1, description="share of the samples whose pairs only validate")
-    max_tokens: Positive = Field(4096, description="longer pairs are set aside, and counted")
     collapse: float = Field(
         2.0, ge=0, description="stop if chosen steps lose so many nats a token against the start; 0: never"
     )
-    checkpoint_seconds: float = Field(60.0, ge=0, description="roughly how much training a kill may cost")
-    report_to: list[str] = Field([], description="where else to log: transformers' names, such as tensorboard, wandb")
 
 
 class EvalSettings(Section):
@@ -333,11 +349,12 @@ class LoopSettings(Section):
     benchmarks: list[str] = Field(
         ["bfcl-v3"],
         description="bfcl-v3, bfcl-v4, bfcl-v3-own-prompt, all with :validation for what bfcl:SHARE set "
-        "aside; apibank:FOLDER, apibank-own-prompt:FOLDER; test:SOURCE for the run's own test samples",
+        "aside; apibank:FOLDER, apibank-own-prompt:FOLDER; tau2-telecom-solo, also with -small, -full, -train, -test; "
+        "test:SOURCE for the run's own test samples",
     )
     categories: list[str] = Field([], description="of BFCL; empty: all")
     items: int = Field(0, ge=0, description="a random sample of so many items of each benchmark; 0: all")
-    processes: int = Field(0, ge=0, description="that do the preference training together; 0: one a GPU")
+    processes: int = Field(0, ge=0, description="that train together; 0: one a GPU")
 
 
 class Config(Section):

@@ -14,6 +14,9 @@ from pydantic import ValidationError
 from itool_data.config import Config
 from itool_data.errors import ItoolError
 
+# Settings that there once were, by section: a run made with them is read as before.
+RETIRED = {"warmup": ("micro_batch",)}
+
 
 def load_config(path: Path | None, overrides: list[str]) -> Config:
     """Read settings from a YAML file, or one of ours by its name, and apply `key.path=value` overrides.
@@ -54,6 +57,9 @@ def _read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ItoolError(f"{path}: a config is a mapping of sections, got {type(data).__name__}")
     # A section whose every line is commented out is the defaults.
     data = {key: value for key, value in data.items() if value is not None}
+    for section, names in RETIRED.items():
+        if isinstance(data.get(section), dict):
+            data[section] = {key: value for key, value in data[section].items() if key not in names}
     other = data.pop("extends", None)
     if other is None:
         return data

@@ -92,8 +92,12 @@ def _drawn(run: Run, policy: Described, round_: int) -> set[str]:
     return {row["sample_id"] for row in query(run.store, sql, None, [round_, str(policy.policy_id)]).to_pylist()}
 
 
-def measure(run: Run, pool: Pool, buffer: Buffer, round_: int, report: Report) -> None:
-    """Score the missing samples of a buffer (Eq. 4), with what that says of their fragments; commits now and then."""
+def measure(run: Run, pool: Pool, buffer: Buffer, round_: int, report: Report) -> list[Reject]:
+    """Score the missing samples of a buffer (Eq. 4), with what that says of their fragments; commits now and then.
+
+    Returns:
+        The samples that were set aside: the buffer's rejects, and those that the policy cannot be measured on.
+    """
     record_rejects(run, "perplexity", buffer.rejects)
     policy = str(pool.policy_id)
     made_by = {"round": round_, "policy": policy}
@@ -104,11 +108,15 @@ def measure(run: Run, pool: Pool, buffer: Buffer, round_: int, report: Report) -
         fragments = [fragment_row(f, samples[score.key], round_, policy) for f in score.fragments]
         return {"perplexity": [{"sample_id": score.key} | made_by | measured], "fragments": fragments}
 
-    _keep(run, "perplexity", made_by, pool.run(ScoreJob(), buffer.missing), rows, len(buffer.missing), report)
+    measured = pool.run(ScoreJob(), buffer.missing)
+    return buffer.rejects + _keep(run, "perplexity", made_by, measured, rows, len(buffer.missing), report)
 
 
-def draw_pass_rates(run: Run, pool: Pool, buffer: Buffer, round_: int, report: Report) -> None:
+def draw_pass_rates(run: Run, pool: Pool, buffer: Buffer, round_: int, report: Report) -> list[Reject]:
     """Draw the pass rates that a buffer lacks; commits now and then.
+
+    Returns:
+        The samples that the policy cannot be asked, which are set aside.
 
     Raises:
         ItoolError: if all draws would be the same.
@@ -125,7 +133,8 @@ def draw_pass_rates(run: Run, pool: Pool, buffer: Buffer, round_: int, report: R
         counts = {"draws": rate.draws, "right_draws": rate.right_draws}
         return {"pass_rates": [{"sample_id": rate.key} | made_by | counts]}
 
-    _keep(run, "pass-rate", made_by, pool.run(DrawJob(drawing), buffer.undrawn), rows, len(buffer.undrawn), report)
+    drawn = pool.run(DrawJob(drawing), buffer.undrawn)
+    return _keep(run, "pass-rate", made_by, drawn, rows, len(buffer.undrawn), report)
 
 
 def _keep(
@@ -136,11 +145,13 @@ def _keep(
     rows: Callable[[T], dict[str, list[Row]]],
     total: int,
     report: Report,
-) -> None:
+) -> list[Reject]:
     """Commit what is measured every few seconds, and when the caller stops (Ctrl-C included).
 
-    Samples that the policy cannot be measured on are recorded in `rejects`.
+    Returns:
+        The samples that the policy cannot be measured on, which are recorded in `rejects`.
     """
+    aside: list[Reject] = []
     waiting: dict[str, list[Row]] = {}
     done, last = 0, time.monotonic()
 
@@ -155,6 +166,7 @@ def _keep(
             for result in results:
                 if isinstance(result, GivenUp):
                     record_rejects(run, operation, [result.reject])
+                    aside.append(result.reject)
                     continue
                 for name, some in rows(result).items():
                     waiting.setdefault(name, []).extend(some)
@@ -164,3 +176,4 @@ def _keep(
                 commit()
     finally:
         commit()
+    return aside

@@ -82,6 +82,7 @@ class Found:
     key: str
     requests: int
     pairs: int
+    judged: int
     streams: dict[str, bytes]
 
 
@@ -118,7 +119,7 @@ class SearchSession:
                     continue
                 rows = tree_rows([tree], desk.policy.policy_id, desk.prompter, job.config, job.search)
                 streams = {name: _pack(name, rows[name]) for name in rows}
-                found.append(Found(tree.task.tree_id, tree.requests, len(tree.pairs), streams))
+                found.append(Found(tree.task.tree_id, tree.requests, len(tree.pairs), tree.judged, streams))
             yield found
 
 

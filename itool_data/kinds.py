@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-Engine = Literal["transformers", "vllm", "openai"]
+Trainer = Literal["trl", "llama-factory", "axolotl", "ms-swift"]  # that a run is exported for
+Engine = Literal["auto", "transformers", "vllm", "openai"]
 SearchKind = Literal["mcts", "walk", "sample", "best-of-n"]
 Select = Literal["perplexity", "doubt", "pass-rate"]
 Contrast = Literal["simpo", "dpo", "ipo", "orpo"]  # the losses of paper Table 9

@@ -17,7 +17,7 @@ from itool_data.dialects import NATIVE, OWN, CallSyntaxError, DialectName, detec
 from itool_data.errors import ItoolError
 from itool_data.form import Form
 from itool_data.kinds import SystemMessage
-from itool_data.prompt import INSTRUCTION, Asked, Prompter, UnsayableError
+from itool_data.prompt import INSTRUCTION, Asked, Prompter, UnsayableError, Wording
 from itool_data.sample import Message, Sample, Tool, ToolCall
 from itool_data.system_text import says_all
 
@@ -111,7 +111,8 @@ def _calls_of(text: str) -> list[ToolCall]:
         return []
 
 
-def _gold(sample: Sample) -> dict[str, Any]:
+def gold_message(sample: Sample) -> dict[str, Any]:
+    """A sample's gold response in OpenAI's form."""
     if not sample.calls:
         return {"role": "assistant", "content": sample.target}
     return calls_message(sample.calls, [f"gold{i:05d}" for i in range(len(sample.calls))])
@@ -150,6 +151,11 @@ class NativePrompter(Prompter):
         self._ends = ends
         self.form = Form(self.decode, dialect)
 
+    @property
+    def wording(self) -> Wording:
+        """What its prompts are made by."""
+        return Wording(self.template.identity, self.form.dialect, self._system, "functions by the template")
+
     def prompt_ids(self, asked: Asked) -> list[int]:
         """Token ids of everything before a response.
 
@@ -164,7 +170,9 @@ class NativePrompter(Prompter):
         Raises:
             UnsayableError: if the template cannot say it.
         """
-        text = written(self._template, native_chat(sample, self._system), _gold(sample), openai_tools(sample.tools))
+        text = written(
+            self.template, native_chat(sample, self._system), gold_message(sample), openai_tools(sample.tools)
+        )
         ids = self._until_end(self.text_ids(text), self._ends.calls if sample.calls else self._ends.prose)
         said = self.decode(ids)
         try:
@@ -178,6 +186,10 @@ class NativePrompter(Prompter):
     def gold_text(self, sample: Sample) -> str:
         """A sample's gold response as text, as the template writes it."""
         return self.decode(self.gold_ids(sample))
+
+    def conversation(self, sample: Sample) -> list[dict[str, Any]]:
+        """A sample's messages and gold response in OpenAI's form."""
+        return [*native_chat(sample, self._system), gold_message(sample)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, markers of calls included and ends of turn left out."""

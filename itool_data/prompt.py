@@ -5,9 +5,10 @@ small models and contexts) or whole JSON schemas (`json`). Left out: the form th
 functions (`native.py`), and the benchmarks' own prompt contracts, which belong to the evaluation.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from itool_data.chat_template import ChatTemplate, TemplateRefusalError
 from itool_data.errors import ItoolError
@@ -93,6 +94,22 @@ class Asked(Protocol):
         ...
 
 
+class Wording(NamedTuple):
+    """What prompts are made by, in words by which those of two runs can be compared.
+
+    Attributes:
+        template: the chat template, by its hash and settings.
+        dialect: how calls are written.
+        system: whose system text a run's own prompts have.
+        functions: how these show the functions, where that is not the messages' business.
+    """
+
+    template: str
+    dialect: str
+    system: str
+    functions: str
+
+
 class Prompter:
     """Turns samples into token ids and token ids into text, with one model's tokenizer.
 
@@ -104,6 +121,7 @@ class Prompter:
 
     Attributes:
         form: how responses are read.
+        template: its chat template.
     """
 
     def __init__(
@@ -115,9 +133,15 @@ class Prompter:
     ):
         self._tokenizer = tokenizer
         self._tools = tools
-        self._template = template or ChatTemplate(tokenizer)
+        self.template = template or ChatTemplate(tokenizer)
         self._system = system
         self.form = Form(self.decode)
+
+    @property
+    def wording(self) -> Wording:
+        """What its prompts are made by."""
+        text = hashlib.sha256(SYSTEM.encode()).hexdigest()[:12]
+        return Wording(self.template.identity, self.form.dialect, f"{self._system}, ours is {text}", "")
 
     def prompt_ids(self, asked: Asked) -> list[int]:
         """Token ids of everything before a response, the template's generation prompt included.
@@ -146,7 +170,7 @@ class Prompter:
             UnsayableError: in the template's words.
         """
         try:
-            return self.text_ids(self._template.render(chat, tools))
+            return self.text_ids(self.template.render(chat, tools))
         except TemplateRefusalError as error:
             raise UnsayableError(str(error)) from None
 
@@ -157,6 +181,11 @@ class Prompter:
     def text_ids(self, text: str) -> list[int]:
         """Token ids of a piece of text with nothing added."""
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @property
+    def opening(self) -> str:
+        """What the tokenizer itself puts before any text, such as a beginning of text."""
+        return self.text(self._tokenizer("")["input_ids"])
 
     def text(self, ids: Sequence[int]) -> str:
         """All that token ids stand for, special tokens too."""

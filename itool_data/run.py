@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ DEPENDS = {
     "perplexity": ("model", "data", "replay"),
     "pass-rate": ("model", "data", "replay", "mcts", "walk"),
     "mine": ("model", "data", "replay", "mcts", "walk", "reward", "pairs"),
+    "borrow": ("model",),
     "preference": ("model", "validation", "preference"),
     "eval": ("model", "eval"),
     "stage": (),
@@ -42,18 +44,26 @@ DEPENDS = {
 # Settings that say where, how fast and how much, not what.
 FREE = {
     ("model", "policy"),
+    ("model", "engine"),
     ("model", "device"),
     ("model", "rows"),
     ("model", "base_url"),
     ("model", "served_name"),
     ("model", "timeout"),
     ("model", "patience"),
-    ("warmup", "checkpoint_seconds"),
-    ("preference", "batching"),
-    ("preference", "micro_tokens"),
-    ("preference", "checkpoint_seconds"),
-    ("preference", "report_to"),
     ("eval", "fragments"),
+    *product(
+        ("warmup", "preference"),
+        (
+            "attn_implementation",
+            "batching",
+            "checkpoint_seconds",
+            "gradient_checkpointing",
+            "micro_tokens",
+            "report_to",
+            "spread",
+        ),
+    ),
 }
 # Settings of the form in which a model is asked.
 FORM = tuple(

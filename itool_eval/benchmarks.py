@@ -1,182 +1,42 @@
-"""The benchmarks that a policy can be asked, in one form: items as conversations, scorers, scores.
+"""The benchmarks that a policy can be asked: opened by their names, their items chosen, their scores summed up.
 
-Left out: holding the conversations (`predict.py`), and v4's multi-turn and agentic items, which nothing here scores.
+Left out: what each is (its own `benchmark.py`), holding the conversations (`predict.py`), and filling the memories that
+some begin with (`memories.py`).
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import derive_seed
-from itool_data.prompt import Asked, ToolStyle, prompt_messages
+from itool_data.prompt import ToolStyle
 from itool_data.run import Run
 from itool_data.sample import Sample, Split
-from itool_data.sources import apibank as apibank_source
-from itool_data.sources import bfcl as bfcl_source
 from itool_data.store.samples import read_samples
 from itool_data.store.sql import query
 from itool_eval import own_samples
-from itool_eval.apibank import items as apibank_items
 from itool_eval.apibank.aggregate import summarise as summarise_api_bank
-from itool_eval.apibank.scorer import ApiBankScorer
-from itool_eval.bfcl import native
+from itool_eval.apibank.benchmark import API_BANK, API_BANK_OWN_PROMPT, api_bank, api_bank_own_prompt
+from itool_eval.benchmark import Benchmark, Contract, Question, own_prompt, shown_as
 from itool_eval.bfcl.aggregate import summarise as summarise_bfcl
-from itool_eval.bfcl.categories import CATEGORIES, Checker, Language, Version, single_turn
+from itool_eval.bfcl.benchmark import NATIVE, OWN_PROMPT, bfcl, bfcl_own_prompt
+from itool_eval.bfcl.categories import Version
+from itool_eval.bfcl.format_sensitivity import by_form, form_scores
 from itool_eval.bfcl.formulas import two_sides
-from itool_eval.bfcl.items import Item, data_folder, load_items
-from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
-from itool_eval.bfcl.multi_turn_driver import MultiTurnDriver
-from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
-from itool_eval.bfcl.prompt import PromptContract
-from itool_eval.bfcl.score_file import Scorer
-from itool_eval.bfcl.single_turn import SingleTurnScorer
-from itool_eval.conversation import Conversation, Prompt, one_reply
+from itool_eval.bfcl.memory_stores import Memory
+from itool_eval.conversation import one_reply
 from itool_eval.summary import Summary, tally
+from itool_eval.tau2 import tasks as tau2_tasks
+from itool_eval.tau2.aggregate import summarise as summarise_tau2
+from itool_eval.tau2.benchmark import tau2
 from itool_eval.verdicts import Verdict
 
-API_BANK = "apibank"
-API_BANK_OWN_PROMPT = "apibank-own-prompt"
-OWN_PROMPT = "bfcl-v3-own-prompt"
 VALIDATION = ":validation"  # how the name of a benchmark ends whose items are those that the run set aside to tune on
 ITEMS_SEED = 42  # of the random sample of items: the same in every run, so that runs of several seeds can be paired
-# BFCL's "FC": functions offered as tools and called natively, scored apart from calls as text.
-NATIVE = {f"{version}-fc": version for version in Version}
-
-
-@dataclass(frozen=True)
-class Question:
-    """An item as a policy is asked it.
-
-    Attributes:
-        category: the item's category.
-        id: its id.
-        position: its place in its category, as an id can stand for two items.
-        begin: opens a conversation about it.
-    """
-
-    category: str
-    id: str
-    position: int
-    begin: Callable[[], Conversation] = field(compare=False)
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A benchmark that can be run.
-
-    Attributes:
-        name: as the tables record it.
-        source: as `open_benchmark` takes it.
-        scorers: who decides; no category is scored by two of them.
-        questions: a category's items, in the data's order.
-        split: which of the run's samples its items may be; items that are no samples of the run are `test`.
-        halved: the categories whose items are never samples, but fall in halves as the samples do.
-        samples: of the run, where they are its items; `open_benchmark` takes them.
-    """
-
-    name: str
-    source: str
-    scorers: Sequence[Scorer]
-    questions: Callable[[str], list[Question]]
-    split: Split = "test"
-    halved: Sequence[str] = ()
-    samples: tuple[Sample, ...] = ()
-
-    @property
-    def categories(self) -> list[str]:
-        """All categories, in the order in which they are asked."""
-        return [category for scorer in self.scorers for category in scorer.categories]
-
-    def scorer(self, category: str) -> Scorer:
-        """Who decides on a category's results."""
-        return next(scorer for scorer in self.scorers if category in scorer.categories)
-
-
-def bfcl_scorers(version: Version, native_calls: bool = False) -> list[Scorer]:
-    """The scorers of one BFCL version; fetches its official wheel on the first call."""
-    data = data_folder(version)
-    single_turn = SingleTurnScorer(data, version, native_calls)
-    return [single_turn, MultiTurnScorer(data, native_calls)] if version is Version.V3 else [single_turn]
-
-
-def bfcl(version: Version, native_calls: bool = False) -> Benchmark:
-    """BFCL v3, or v4's single-turn categories; fetches the official wheel on the first call.
-
-    Args:
-        version: the benchmark version.
-        native_calls: the functions are offered as tools, and their native calls are the answers.
-    """
-    data = data_folder(version)
-    contract = PromptContract(data, version)
-    driver = cache(lambda: MultiTurnDriver(data, native_calls))
-
-    def ask(item: Item, language: Language) -> Conversation:
-        if native_calls:
-            return one_reply(Prompt(item.turns[0], native.tools(item.functions, language)))
-        return one_reply(Prompt(contract.first_messages(item.turns[0], item.functions, language)))
-
-    def questions(category: str) -> list[Question]:
-        rules = CATEGORIES[version][category]
-        if rules.checker is Checker.MULTI_TURN:
-            conversations = enumerate(load_multi_turn_items(data, category))
-            return [Question(category, item.id, i, partial(driver().conversation, item)) for i, item in conversations]
-        language = rules.language if rules.has_answers else Language.PYTHON
-        items = enumerate(load_items(data, version, category))
-        return [Question(category, item.id, i, partial(ask, item, language)) for i, item in items]
-
-    name = f"{version}-fc" if native_calls else version.value
-    return Benchmark(name, name, bfcl_scorers(version, native_calls), questions)
-
-
-def api_bank(folder: Path) -> Benchmark:
-    """API-Bank (AST) over the folder of its two files."""
-
-    def questions(category: str) -> list[Question]:
-        items = enumerate(apibank_items.load_items(folder, category))
-        return [Question(category, item.id, i, partial(one_reply, Prompt(item.messages))) for i, item in items]
-
-    return Benchmark(API_BANK, f"{API_BANK}:{folder.absolute()}", [ApiBankScorer(folder)], questions)
-
-
-def api_bank_own_prompt(folder: Path, tools: ToolStyle) -> Benchmark:
-    """API-Bank (AST) in the prompt that the run trains and searches with, for the same reason as BFCL."""
-
-    def questions(category: str) -> list[Question]:
-        path = folder / apibank_items.LEVELS[category].file
-        samples = [sample for sample in apibank_source.read(str(path)) if isinstance(sample, Sample)]
-        return [
-            Question(category, s.source_id, i, partial(one_reply, _own_prompt(s, tools))) for i, s in enumerate(samples)
-        ]
-
-    source = f"{API_BANK_OWN_PROMPT}:{folder.absolute()}"
-    return Benchmark(API_BANK_OWN_PROMPT, source, [ApiBankScorer(folder)], questions)
-
-
-def bfcl_own_prompt(tools: ToolStyle) -> Benchmark:
-    """BFCL v3's single-turn Python items in the prompt that the run trains and searches with, by the official rules.
-
-    The official prompt is four times as long, and a small model that was trained on another one does not follow it. So
-    this says what training changed, and is not comparable with anybody else's BFCL scores.
-    """
-    data = data_folder(Version.V3)
-    without_gold = [category.name for category in single_turn(Version.V3) if not category.has_answers]
-
-    def ask(item: Item) -> Conversation:
-        return one_reply(_own_prompt(bfcl_source.asked(item.turns, item.functions), tools))
-
-    def questions(category: str) -> list[Question]:
-        items = list(enumerate(load_items(data, Version.V3, category)))
-        if category not in without_gold:
-            # Neither other languages nor items that no call can satisfy.
-            python = category in bfcl_source.CATEGORIES
-            read = bfcl_source.read_category(data, category) if python else ()
-            samples = {sample.source_id for sample in read if isinstance(sample, Sample)}
-            items = [(i, item) for i, item in items if item.id in samples]
-        return [Question(category, item.id, i, partial(ask, item)) for i, item in items]
-
-    return Benchmark(OWN_PROMPT, OWN_PROMPT, [SingleTurnScorer(data, Version.V3)], questions, halved=without_gold)
 
 
 def of_samples(name: str, samples: Sequence[Sample], tools: ToolStyle) -> Benchmark:
@@ -184,15 +44,14 @@ def of_samples(name: str, samples: Sequence[Sample], tools: ToolStyle) -> Benchm
 
     def questions(category: str) -> list[Question]:
         own = [sample for sample in samples if sample.source == category]
-        return [Question(category, s.sample_id, 0, partial(one_reply, _own_prompt(s, tools))) for s in own]
+        return [Question(category, s.sample_id, 0, partial(one_reply, own_prompt(s, tools))) for s in own]
 
     split: Split = "validation" if name == own_samples.NAME else "test"
-    return Benchmark(name, name, [own_samples.SampleScorer(samples)], questions, split, samples=tuple(samples))
-
-
-def _own_prompt(asked: Asked, tools: ToolStyle) -> Prompt:
-    """A prompt in the form that the run trains and searches with."""
-    return Prompt(prompt_messages(asked.messages, asked.tools, tools), asked=asked)
+    content = hashlib.sha256("".join(sorted(sample.sample_id for sample in samples)).encode()).hexdigest()[:12]
+    return Benchmark(
+        name, name, [own_samples.SampleScorer(samples)], questions, f"samples {content}", Contract.RUN,
+        shown_as(tools), split=split, samples=tuple(samples),
+    )  # fmt: skip
 
 
 def version_of(benchmark: str) -> Version | None:
@@ -205,15 +64,22 @@ def version_of(benchmark: str) -> Version | None:
     return Version(name) if name in set(Version) else None
 
 
-def open_benchmark(name: str, tools: ToolStyle, samples: Sequence[Sample] = ()) -> Benchmark:
+def open_benchmark(
+    name: str,
+    tools: ToolStyle,
+    samples: Sequence[Sample] = (),
+    memories: Mapping[str, Memory] = MappingProxyType({}),
+) -> Benchmark:
     """A benchmark by its name.
 
     Args:
         name: `bfcl-v3`, `bfcl-v4`, both with `-fc`, `bfcl-v3-own-prompt`, all of them also with `:validation` for the
-            items that the run set aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`; `validation`
-            and `test:SOURCE`, whose items are samples of a run.
+            items that the run set aside to tune on, `apibank:FOLDER` or `apibank-own-prompt:FOLDER`;
+            `tau2-telecom-solo`, also with `-small`, `-full`, `-train`, `-test`; `validation` and `test:SOURCE`, whose
+            items are samples of a run.
         tools: how the run's own prompt writes functions.
         samples: the items of these last two.
+        memories: that v4's items about a memory begin with.
 
     Raises:
         ItoolError: there is no such benchmark.
@@ -225,14 +91,16 @@ def open_benchmark(name: str, tools: ToolStyle, samples: Sequence[Sample] = ()) 
         return api_bank(Path(folder))
     if kind == API_BANK_OWN_PROMPT and folder:
         return api_bank_own_prompt(Path(folder), tools)
+    if name in tau2_tasks.SPLITS:
+        return tau2(name)
     version = version_of(name)
     if version is None:
-        names = ", ".join([*Version, *NATIVE, OWN_PROMPT])
+        names, tau2_names = ", ".join([*Version, *NATIVE, OWN_PROMPT]), ", ".join(tau2_tasks.SPLITS)
         raise ItoolError(
-            f"{name!r} is no benchmark; there are {names} (and these with {VALIDATION}), {API_BANK}:FOLDER, "
-            f"{API_BANK_OWN_PROMPT}:FOLDER and {own_samples.TEST}SOURCE"
+            f"{name!r} is no benchmark; there are {names} (and these with {VALIDATION}), {tau2_names}, "
+            f"{API_BANK}:FOLDER, {API_BANK_OWN_PROMPT}:FOLDER and {own_samples.TEST}SOURCE"
         )
-    benchmark = bfcl_own_prompt(tools) if kind == OWN_PROMPT else bfcl(version, native_calls=kind in NATIVE)
+    benchmark = bfcl_own_prompt(tools) if kind == OWN_PROMPT else bfcl(version, kind in NATIVE, memories)
     return replace(benchmark, name=name, source=name, split="validation") if name.endswith(VALIDATION) else benchmark
 
 
@@ -264,7 +132,7 @@ def choose(
 
     Args:
         benchmark: whose questions.
-        categories: their names, all by default.
+        categories: their names, by default all but those that are asked on request.
         limit: take so many; which ones depends on the seed alone, and a larger limit takes them too.
         seed: of the random sample.
         leave_out: category and id of items that are not asked.
@@ -274,11 +142,13 @@ def choose(
     """
     known = benchmark.categories
     for name in categories or ():
+        if name in benchmark.refused:
+            raise ItoolError(f"{name}: {benchmark.refused[name]}")
         if name not in known:
             raise ItoolError(f"{name!r} is no category of {benchmark.name}; it has {', '.join(known)}")
     questions = [
         question
-        for name in categories or known
+        for name in categories or [name for name in known if name not in benchmark.on_request]
         for question in benchmark.questions(name)
         if (question.category, question.id) not in leave_out
     ]
@@ -291,12 +161,15 @@ def summarise(benchmark: str, verdicts: Sequence[Verdict]) -> Summary:
     """All scores of one policy's verdicts on one benchmark."""
     if own_samples.are(benchmark):
         return own_samples.summarise(benchmark, verdicts)
+    if benchmark in tau2_tasks.SPLITS:
+        return summarise_tau2(benchmark, verdicts)
     version, name = version_of(benchmark), benchmark.removesuffix(VALIDATION)
     if version is None:
         summary = summarise_api_bank(verdicts)
     else:
         counts = tally(verdicts)
         summary = summarise_bfcl(counts, version, two_sides(counts) if name == OWN_PROMPT else None)
+        summary = replace(summary, scores=(*summary.scores, *form_scores(by_form(verdicts))))
     if name in NATIVE:
         return replace(summary, era=f"{summary.era}, native function calling (FC): compare with FC only")
     if name in (OWN_PROMPT, API_BANK_OWN_PROMPT):

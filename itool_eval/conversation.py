@@ -28,11 +28,13 @@ class Prompt:
         tools: the functions on offer (OpenAI's `tools`) where they are to be called natively.
         asked: what a prompt in the run's form is made of, which a chat asks instead of the messages; native calls then
             come back as text of our own form.
+        must_call: a reply has to call some of the functions; only a server can be held to it.
     """
 
     messages: list[Message]
     tools: tuple[dict[str, Any], ...] = ()
     asked: Asked | None = None
+    must_call: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,30 @@ def one_reply(prompt: Prompt) -> Conversation:
     """A conversation whose first reply is the result."""
     said = yield prompt
     return said.result
+
+
+def native_message(said: Said, step: int) -> Message:
+    """A reply as OpenAI's messages hold it, its calls with ids that tie results to them.
+
+    Args:
+        said: the reply.
+        step: its place among the messages.
+    """
+    message: Message = {"role": "assistant", "content": said.text}
+    if said.calls:
+        message["tool_calls"] = [
+            {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
+            for id_, (name, arguments) in zip(_ids(said, step), said.calls, strict=True)
+        ]
+    return message
+
+
+def _ids(said: Said, step: int) -> list[str]:
+    """What ties results to a reply's calls: the server's ids, and ours where it gives none or one twice.
+
+    Ours have nine letters and digits, as Mistral's models want them.
+    """
+    ids: list[str] = []
+    for i, given in enumerate(said.ids or [""] * len(said.calls)):
+        ids.append(given if given and given not in ids else f"c{step:05d}{i:03d}")
+    return ids

@@ -8,23 +8,28 @@ benchmark's own) and how progress is shown.
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Protocol
 
 from itool_data.policy.base import PolicyId, Usage
-from itool_data.prompt import ToolStyle
+from itool_data.prompt import ToolStyle, Wording
 from itool_data.rejects import key_of, record_rejects, recorded
 from itool_data.run import Run
 from itool_data.sample import Reject, Sample
 from itool_data.sources.bfcl import split_of
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk
-from itool_eval.benchmarks import Benchmark, Question, open_benchmark, version_of
+from itool_eval.benchmark import Benchmark, Question
+from itool_eval.benchmarks import open_benchmark, version_of
+from itool_eval.bfcl.categories import FORMAT_SENSITIVITY
+from itool_eval.bfcl.format_sensitivity import source_of
+from itool_eval.bfcl.memory_stores import Memory
 from itool_eval.chat import Chat, PolicyChat, Refusal, Reply
 from itool_eval.conversation import Conversation, Prompt
 from itool_eval.predictions import Answer, prediction_row
+from itool_eval.protocol import protocol_of
 from itool_eval.server_chat import ServerChat
 from itool_eval.verdicts import Verdict
 
@@ -108,6 +113,11 @@ class Answerer(Protocol):
         """Tokens worked on so far."""
         ...
 
+    @property
+    def wording(self) -> Wording:
+        """What the prompts are made by."""
+        ...
+
     def run(self, job: "AnswerJob", items: Sequence[Asked]) -> Iterator[list[Ended]]:
         """Ask every item once, in about their order; yields what ended at each moment, often nothing."""
         ...
@@ -118,7 +128,9 @@ class Answerer(Protocol):
 
 
 class OneChat:
-    """A server's chat as an answerer."""
+    """A server's chat as an answerer; its template and its reader of calls are its own and not known here."""
+
+    wording = Wording("the server's", "the server's", "ours", "")
 
     def __init__(self, chat: ServerChat):
         self._chat = chat
@@ -166,19 +178,26 @@ def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
         for category in benchmark.halved:
             for question in benchmark.questions(category):
                 splits[category, question.id] = "test" if split_of(question.id) == "test" else "validation"
+        if FORMAT_SENSITIVITY in benchmark.categories:  # the same items in other forms of the prompt
+            for question in benchmark.questions(FORMAT_SENSITIVITY):
+                splits[question.category, question.id] = splits.get(source_of(question.id), "test")
     if benchmark.split == "test":
         return {key for key, split in splits.items() if split != "test" and key[0] in benchmark.categories}
     everything = {(q.category, q.id) for category in benchmark.categories for q in benchmark.questions(category)}
     return {key for key in everything if splits.get(key) != benchmark.split}
 
 
-def prepare(run: Run, policy: str, benchmark: Benchmark, questions: Sequence[Question]) -> list[Asked]:
+def prepare(
+    run: Run, policy: str, benchmark: Benchmark, questions: Sequence[Question], fingerprint: str = ""
+) -> list[Asked]:
     """Find those questions that a policy has not answered yet; it need not be loaded for that.
+
+    With a protocol's fingerprint, what it answered under another protocol is to be asked again.
 
     The longest come first: neighbours of like length waste least of a batch, and no long one is left for the end. Those
     that were set aside before come after all others, so that they keep nothing from being asked.
     """
-    answered, aside = _answered(run, policy, benchmark), recorded(run, "eval")
+    answered, aside = _answered(run, policy, benchmark, fingerprint), recorded(run, "eval")
     asked = {Asked(q.category, q.id, q.position): q for q in questions}
     missing = {one: _length(next(q.begin())) for one, q in asked.items() if one not in answered}
 
@@ -189,10 +208,11 @@ def prepare(run: Run, policy: str, benchmark: Benchmark, questions: Sequence[Que
     return sorted(missing, key=place)
 
 
-def _answered(run: Run, policy: str, benchmark: Benchmark) -> set[Asked]:
-    """The items that a policy has answered."""
-    sql = "SELECT category, item, position FROM predictions WHERE benchmark = ? AND policy = ?"
-    rows = query(run.store, sql, None, [benchmark.name, policy]).to_pylist()
+def _answered(run: Run, policy: str, benchmark: Benchmark, fingerprint: str = "") -> set[Asked]:
+    """The items that a policy has answered; of older runs it is not known under which protocol, and taken to be it."""
+    sql = """SELECT category, item, position FROM predictions
+             WHERE benchmark = ? AND policy = ? AND (? IN ('', protocol) OR protocol IS NULL)"""
+    rows = query(run.store, sql, None, [benchmark.name, policy, fingerprint]).to_pylist()
     return {Asked(row["category"], row["item"], row["position"]) for row in rows}
 
 
@@ -221,18 +241,24 @@ def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[A
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     committed = time.monotonic()
+    protocol = protocol_of(benchmark, answerer.wording, run.config.eval.max_tokens)
+    mark = {"protocol": protocol.fingerprint}
+    known = bool(query(run.store, "SELECT 1 FROM protocols WHERE protocol = ?", None, [*mark.values()]).num_rows)
 
     def commit() -> None:
-        nonlocal rows, rejects, committed
+        nonlocal rows, rejects, committed, known
         ended, refused = rows, rejects
         rows, rejects, committed = [], [], time.monotonic()
         if refused:
             record_rejects(run, "eval", refused, benchmark=benchmark.name)
         if ended:
-            run.store.commit("eval", {"predictions": ended}, benchmark=benchmark.name, policy=str(answerer.policy_id))
+            tables = {"predictions": ended, "protocols": [] if known else [mark | asdict(protocol)]}
+            run.store.commit("eval", tables, benchmark=benchmark.name, policy=str(answerer.policy_id))
+            known = True
 
     witness = min(_answered(run, str(answerer.policy_id), benchmark), key=lambda one: one.key, default=None)
-    job = AnswerJob(benchmark.source, run.config.model.tools, run.config.eval.max_tokens, benchmark.samples, witness)
+    tools, max_tokens = run.config.model.tools, run.config.eval.max_tokens
+    job = AnswerJob(benchmark.source, tools, max_tokens, benchmark.samples, witness, benchmark.memories)
     try:
         for finished in answerer.run(job, asked):
             answered = [ended for ended in finished if isinstance(ended, Answered)]
@@ -240,7 +266,7 @@ def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[A
                 [ended.verdict for ended in answered],
                 [ended.reject for ended in finished if isinstance(ended, SetAside)],
             )
-            rows += [ended.row for ended in answered]
+            rows += [ended.row | mark for ended in answered]
             rejects += step.set_aside
             if time.monotonic() - committed > run.config.mine.commit_seconds:
                 commit()
@@ -259,6 +285,7 @@ class AnswerJob:
         max_tokens: upper bound on a reply.
         samples: of the run that are its items; they go along, as a worker may be where the run's tables are not.
         witness: an item that was answered before, for a server to be tried with; None: there is none.
+        memories: that some items begin with, by back end and scenario.
     """
 
     source: str
@@ -266,6 +293,7 @@ class AnswerJob:
     max_tokens: int
     samples: tuple[Sample, ...] = ()
     witness: Asked | None = None
+    memories: Mapping[str, Memory] = field(default_factory=dict)
     name = "item"
 
     def start(self, desk: Desk) -> "AnswerSession":
@@ -277,7 +305,7 @@ class AnswerSession:
     """Holds conversations with one chat."""
 
     def __init__(self, job: AnswerJob, chat: Chat):
-        benchmark = open_benchmark(job.source, job.tools, job.samples)
+        benchmark = open_benchmark(job.source, job.tools, job.samples, job.memories)
         self.appetite = _OPEN_PER_ROW * chat.max_rows
         self._benchmark = benchmark
         self._questions = cache(lambda category: {(q.id, q.position): q for q in benchmark.questions(category)})

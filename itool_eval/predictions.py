@@ -15,16 +15,26 @@ from itool_data.policy.base import FinishReason
 from itool_data.run import Run
 from itool_data.store.sql import query
 from itool_eval import own_samples
-from itool_eval.benchmarks import NATIVE, Question
+from itool_eval.benchmark import Question
+from itool_eval.bfcl.benchmark import NATIVE
+from itool_eval.bfcl.categories import SET_UP
 from itool_eval.conversation import Result
 from itool_eval.errors import first_class
+from itool_eval.protocol import Protocol
+from itool_eval.tau2 import tasks as tau2_tasks
 from itool_eval.verdicts import Fault, Verdict
 
 # Which rows an ending of a policy's name means, such as its adapter's hash or `base`; takes it twice.
 MEANT = "(ends_with(policy, ?) OR ? = 'base' AND NOT contains(policy, '+'))"
-# Which rows are scores: those of validation samples are not, unless it is given that they are meant too.
-_SCORES = f"(? OR benchmark <> '{own_samples.NAME}')"
-SEVERAL_TURNS = "multi_turn_"  # how the names of categories begin whose items are conversations
+SETS_UP = f"ends_with(category, '{SET_UP}')"  # conversations that are held for what they leave
+# Which rows are scores: those of validation samples are not, unless it is given that they are meant too, and those of
+# conversations that fill a memory never are.
+_SCORES = f"(? OR benchmark <> '{own_samples.NAME}') AND NOT {SETS_UP}"
+SEVERAL_TURNS = (
+    "multi_turn_",
+    "memory_",
+    *tau2_tasks.CATEGORIES,
+)  # how the names of categories begin whose items are conversations
 _LARGEST = 2**63  # what a JSON reader may be expected to hold
 
 
@@ -58,6 +68,7 @@ class Evaluated:
     benchmark: str
     verdicts: list[Verdict]
     results: list[Result]
+    protocol: Protocol | None = None  # not known of older runs
 
 
 def prediction_row(
@@ -77,7 +88,7 @@ def prediction_row(
         "calls": None
         if calls is None
         else json.dumps([{"name": call.name, "arguments": _json(call.arguments)} for call in calls]),
-        "valid": verdict.valid,
+        "valid": None if question.category.endswith(SET_UP) else verdict.valid,
         "error_type": verdict.error_type,
         "error_class": first_class(verdict),
         "message": verdict.message,
@@ -102,7 +113,7 @@ def any_evaluated(run: Run, policy: str = "", own: bool = False) -> bool:
 
 
 def read_evaluated(run: Run, policy: str = "", own: bool = False) -> list[Evaluated]:
-    """What the run's policies made of each benchmark, in the order in which they were first run.
+    """What the run's policies made of each benchmark, by benchmark; under each protocol of it, if there are several.
 
     Args:
         run: the run.
@@ -115,8 +126,10 @@ def read_evaluated(run: Run, policy: str = "", own: bool = False) -> list[Evalua
     """
     rows = query(
         run.store,
-        f"SELECT policy, benchmark, category, item, output, verdict FROM predictions WHERE {MEANT} AND {_SCORES} "
-        "ORDER BY benchmark, policy, category, position, item",
+        # Rows from before protocols were kept count as of the one that the rest was asked under.
+        "SELECT policy, benchmark, category, item, output, verdict, "
+        "coalesce(protocol, max(protocol) OVER (PARTITION BY benchmark, policy), '') AS protocol "
+        f"FROM predictions WHERE {MEANT} AND {_SCORES} ORDER BY benchmark, policy, protocol, category, position, item",
         None,
         [policy, policy, own],
     ).to_pylist()
@@ -128,13 +141,21 @@ def read_evaluated(run: Run, policy: str = "", own: bool = False) -> list[Evalua
         )
     if policy and len(names) > 1:
         raise ItoolError(f"{run.folder}: {policy!r} ends the names of {', '.join(names)}; give more of the name")
-    found: dict[tuple[str, str], Evaluated] = {}
+    protocols = _protocols(run)
+    found: dict[tuple[str, ...], Evaluated] = {}
     for row in rows:
         key = (row["policy"], row["benchmark"])
-        evaluated = found.setdefault(key, Evaluated(*key, [], []))
+        protocol = row["protocol"]
+        evaluated = found.setdefault((*key, protocol), Evaluated(*key, [], [], protocols.get(protocol)))
         evaluated.verdicts.append(_verdict(row))
-        evaluated.results.append(_result(row))
+        evaluated.results.append(read_result(row))
     return list(found.values())
+
+
+def _protocols(run: Run) -> dict[str, Protocol]:
+    """The protocols of a run by their fingerprints."""
+    rows = query(run.store, "SELECT * FROM protocols").to_pylist()
+    return {row.pop("protocol"): Protocol(**row) for row in rows}
 
 
 def _verdict(row: dict[str, Any]) -> Verdict:
@@ -147,7 +168,7 @@ def _verdict(row: dict[str, Any]) -> Verdict:
     )
 
 
-def _result(row: dict[str, Any]) -> Result:
+def read_result(row: dict[str, Any]) -> Result:
     """What was scored: several turns are stored as JSON, and a conversation that broke off as a text."""
     output: str = row["output"]
     if row["benchmark"] in NATIVE or (row["category"].startswith(SEVERAL_TURNS) and output.startswith("[")):

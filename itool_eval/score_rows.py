@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from itool_data.run import Run
-from itool_data.store.sql import query
 from itool_eval.benchmarks import summarise
 from itool_eval.headline import headline
-from itool_eval.predictions import read_evaluated
+from itool_eval.predictions import any_evaluated, read_evaluated
 from itool_eval.summary import Score
 
 
@@ -20,9 +19,10 @@ def score_rows(run: Run) -> list[dict[str, Any]]:
     Returns:
         Rows with `benchmark`, `policy`, `round` (0: the base model or the warm-up), `category` (or the name of the
         formula, or "all items"), `n`, `score` in [0, 1], `interval` (95 %, `low` and `high`), `formula`, `era` (what it
-        may be compared with), and the categories that are `missing` or `partial` in it.
+        may be compared with), `protocol` (the fingerprint of how it was asked), and the categories that are
+        `missing` or `partial` in it.
     """
-    if not query(run.store, "SELECT 1 FROM predictions LIMIT 1").num_rows:
+    if not any_evaluated(run):
         return []
     rounds = _rounds(run)
     rows: list[dict[str, Any]] = []
@@ -34,6 +34,7 @@ def score_rows(run: Run) -> list[dict[str, Any]]:
             policy=evaluated.policy,
             round=rounds.get(evaluated.policy, 0),
             era=summary.era,
+            protocol=evaluated.protocol.fingerprint if evaluated.protocol else None,
         )
     return rows
 

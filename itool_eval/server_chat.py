@@ -81,6 +81,8 @@ class ServerChat:
             else:
                 messages = _plain([*prompt_messages(asked.messages, asked.tools, self._form.tools, self._form.system)])
         body = {"model": self._name, "messages": messages, "temperature": 0.0, "max_tokens": max_tokens}
+        if prompt.must_call:
+            body["tool_choice"] = "required"
         return body | ({"tools": tools} if tools else {})
 
     def step(self) -> list[tuple[str, Reply | Refusal]]:

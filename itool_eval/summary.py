@@ -21,7 +21,8 @@ class Score:
         value: the score in [0, 1].
         n: how many outputs it is computed from.
         interval: its 95 % interval.
-        missing: categories that count as 0 because none of their items was run.
+        missing: categories of which no item was run.
+        left_out: these are left out of the score, instead of counting as 0.
         partial: categories of which only some items were run.
     """
 
@@ -32,6 +33,7 @@ class Score:
     interval: Interval
     missing: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
+    left_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,10 @@
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
 from itool_data.policy.load import BaseModel, adapter_hash, write_identity
-
-
-def is_due(since: float, seconds: float) -> bool:
-    """Whether so many seconds have passed since a `time.monotonic()`.
-
-    The first process's clock decides for all of them: they write a checkpoint together, and one that began alone would
-    wait for the others for ever.
-    """
-    from accelerate.utils import broadcast_object_list
-
-    (due,) = broadcast_object_list([time.monotonic() - since >= seconds])
-    return bool(due)
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -7,7 +7,7 @@ step itself. Left out: the losses.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from itool_train.losses import StepLogprobs
 from itool_train.step_pairs import StepPair
+from itool_train.tree_attention import TreeLayout
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,14 @@ class Batch:
     Attributes:
         input_ids: token ids, int64 [rows, columns].
         position_ids: int64 [rows, columns].
-        attention_mask: what each token sees; bool [rows, columns] for a causal pass over rows with padding, or
-            bool [1, 1, columns, columns] where a token sees its own path only.
+        attention_mask: which are tokens, not padding; bool [rows, columns].
         keep: columns whose logits are needed, int64 [k].
         source: which of the rows * k logits predicts a token of a step, int64 [m].
         target: that token, int64 [m].
         step: the step it belongs to, int64 [m]: the chosen one of pair i is 2i, the rejected one 2i + 1.
         lengths: tokens of each step that are in its span, int64 [2n]; 0 for the rejected one of a right step alone.
-        trunk: how many of a tree's first columns are a plain sequence (`tree_attention`); 0 for rows.
+        ends: of a tree in one row, which is laid out depth first, the column after the last that sees each column,
+            int64 [columns] (`tree_attention`); of rows, whose tokens see all before them, empty.
     """
 
     input_ids: Tensor
@@ -42,18 +43,21 @@ class Batch:
     target: Tensor
     step: Tensor
     lengths: Tensor
-    trunk: int = 0
+    ends: Tensor
 
     @property
     def n_pairs(self) -> int:
         """How many pairs it holds."""
         return len(self.lengths) // 2
 
+    @property
+    def padding(self) -> int:
+        """How many of its columns in all rows are padding."""
+        return int((~self.attention_mask).sum())
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        tensors = [f.name for f in fields(self) if f.name != "trunk"]
-        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in tensors}
-        return replace(self, **moved)
+        return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 def step_logprobs(model: Any, batch: Batch) -> StepLogprobs:
@@ -63,18 +67,16 @@ def step_logprobs(model: Any, batch: Batch) -> StepLogprobs:
         model: a transformers causal language model, adapted or not.
         batch: on the model's device.
     """
-    mask, of_tree = batch.attention_mask, {}
-    if mask.dim() == 4:
-        smallest = torch.finfo(model.dtype).min
-        mask = torch.zeros(mask.shape, dtype=model.dtype, device=mask.device).masked_fill(~mask, smallest)
-        of_tree = {"trunk": batch.trunk}
+    seen: dict[str, Any] = {"attention_mask": batch.attention_mask}
+    if len(batch.ends):
+        tree = TreeLayout(batch.ends)
+        seen = {"attention_mask": tree.mask_for(model), "tree": tree}
     logits = model(
         input_ids=batch.input_ids,
-        attention_mask=mask,
         position_ids=batch.position_ids,
         use_cache=False,
         logits_to_keep=batch.keep,
-        **of_tree,
+        **seen,
     ).logits
     logits = logits.reshape(-1, logits.shape[-1]).float()
     token_logprobs = logits[batch.source, batch.target] - logits.logsumexp(-1)[batch.source]
@@ -92,7 +94,8 @@ def pair_batches(pairs: Sequence[StepPair], max_tokens: int) -> list[Batch]:
     groups: list[list[StepPair]] = []
     for pair in pairs:
         together = [*groups[-1], pair] if groups else [pair]
-        if groups and 2 * len(together) * (max(map(len, together)) - 1) <= max_tokens:
+        rows = sum(1 + bool(pair.rejected) for pair in together)
+        if groups and rows * (max(map(len, together)) - 1) <= max_tokens:
             groups[-1] = together
         else:
             groups.append([pair])
@@ -105,15 +108,15 @@ def _rows(pairs: list[StepPair]) -> Batch:
         for pair in pairs
         for step, (first, after) in zip((pair.chosen, pair.rejected), pair.spans, strict=True)
     ]
-    # The steps of right steps alone have no second row to fill; an empty one costs what a prompt of one token does.
-    columns = max(len(pair.prompt) + max(len(step), 1) - 1 for pair, step, _ in steps)
-    kept = max(1, *(len(step) - first for _, step, first in steps))
-    ids, positions, mask = (torch.zeros(len(steps), columns, dtype=torch.int64) for _ in range(3))
+    rows = [(number, *step) for number, step in enumerate(steps) if step[1]]  # a right step alone has no rejected one
+    columns = max(len(pair.prompt) + len(step) - 1 for _, pair, step, _ in rows)
+    kept = max(len(step) - first for _, _, step, first in rows)
+    ids, positions, mask = (torch.zeros(len(rows), columns, dtype=torch.int64) for _ in range(3))
     source: list[int] = []
     target: list[int] = []
     owner: list[int] = []
-    for row, (pair, step, first) in enumerate(steps):
-        tokens = [*pair.prompt, *step[:-1]] if step else pair.prompt[:1]
+    for row, (number, pair, step, first) in enumerate(rows):
+        tokens = [*pair.prompt, *step[:-1]]
         padding = columns - len(tokens)
         ids[row, padding:] = torch.tensor(tokens)
         positions[row, padding:] = torch.arange(len(tokens))
@@ -121,7 +124,7 @@ def _rows(pairs: list[StepPair]) -> Batch:
         length = len(step) - first
         source += [row * kept + kept - length + i for i in range(length)]
         target += step[first:]
-        owner += [row] * length
+        owner += [number] * length
     return Batch(
         input_ids=ids,
         position_ids=positions,
@@ -131,4 +134,5 @@ def _rows(pairs: list[StepPair]) -> Batch:
         target=torch.tensor(target),
         step=torch.tensor(owner),
         lengths=torch.tensor([len(step) - first for _, step, first in steps]),
+        ends=torch.zeros(0, dtype=torch.int64),
     )

@@ -15,6 +15,7 @@ from typing import Any
 from itool_data.config import PreferenceSettings
 from itool_data.errors import ItoolError
 from itool_data.form import Decode
+from itool_data.policy.load import BaseModel, load_tokenizer, policy_id
 from itool_data.prompt import Prompter
 from itool_data.run import Run
 from itool_data.store.samples import read_samples
@@ -29,6 +30,47 @@ _CLOSING = re.compile(r"""\s*['"]?[\s)\]}]*""")
 def material(settings: PreferenceSettings) -> tuple[str, str]:
     """What the settings train on: the table that it comes from, and what one of it is called."""
     return ("pairs", "pair") if takes_pairs(settings) else ("fragments", "right step")
+
+
+def of_policy(
+    run: Run, rows: Sequence[dict[str, Any]], base: BaseModel, policy: str, round_: int
+) -> list[dict[str, Any]]:
+    """The pairs that the policy's own search gave.
+
+    Raises:
+        ItoolError: if there are none, or they are another base model's.
+    """
+    bare = str(policy_id(base, None))
+    makers = sorted({row["policy"] for row in rows})
+    for maker in makers:
+        if maker != bare and not maker.startswith(f"{bare}+"):
+            raise ItoolError(
+                f"{run.folder}: pairs of round {round_} are of {maker}, but the base model is {bare}: their token ids "
+                "are of another model; set model.name to it"
+            )
+    own = [row for row in rows if row["policy"] == policy]
+    if not own:
+        raise ItoolError(
+            f"{run.folder}: the pairs of round {round_} are of {', '.join(makers)}, but the round starts from "
+            f"{policy}; `itool mine --run {run.folder} --round {round_}` mines with it"
+        )
+    return own
+
+
+def check_tokenizer(rows: Sequence[dict[str, Any]], base: BaseModel, policy: str) -> None:
+    """Refuse pairs whose token ids do not read as their text.
+
+    Raises:
+        ItoolError: naming the pair.
+    """
+    prompter = Prompter(load_tokenizer(base))
+    for row in rows:
+        for ids, text in ((row["chosen_ids"], row["chosen_text"]), (row["rejected_ids"], row["rejected_text"])):
+            if prompter.decode(ids) != text:
+                raise ItoolError(
+                    f"pair {row['pair_id']}: {row['policy']} wrote {text!r}, but the tokenizer of {policy} reads its "
+                    f"ids as {prompter.decode(ids)!r}; use the tokenizer that the pairs were mined with"
+                )
 
 
 def pairs_of(run: Run, rows: Sequence[dict[str, Any]]) -> list[StepPair]:

@@ -24,6 +24,14 @@ TABLE_9: dict[Contrast, dict[str, float]] = {
     "ipo": {"lr": 1e-6, "tau": 0.1},
     "orpo": {"lr": 3e-7, "lam": 0.1},
 }
+# What it searched for each, beside the learning rates.
+TABLE_9_LR = (1e-6, 5e-7, 3e-7)
+TABLE_9_GRID: dict[Contrast, dict[str, tuple[float, ...]]] = {
+    "simpo": {"beta": (2.0, 2.5), "gamma": (0.5, 1.0, 1.4)},
+    "dpo": {"beta": (0.01, 0.05, 0.1)},
+    "ipo": {"tau": (0.01, 0.05, 0.1)},
+    "orpo": {"lam": (0.01, 0.05, 0.1)},
+}
 NLL = {"lr": 5e-5}  # the paper trains on no right steps alone; the warm-up's rate (Table 6)
 WITH_REFERENCE: tuple[Loss, ...] = ("dpo", "ipo")
 # ORPO's odds p / (1 - p) have no value at p = 1, which float32 reaches.

@@ -17,8 +17,9 @@ from itool_data.config import PreferenceSettings
 from itool_train.losses import StepLogprobs, nll, pair_loss
 from itool_train.step_pairs import StepPair
 
-# What is logged of an update: the loss, means over its pairs (of the chosen steps, over right steps alone too), counts.
-FIGURES = ("loss", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "pairs", "steps", "tokens")
+# What is logged of an update: the loss, means over its pairs (of the chosen steps, over right steps alone too), counts;
+# `padding` is among `tokens`, all that go through the model.
+FIGURES = ("loss", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "pairs", "steps", "tokens", "padding")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def contributions(
     reference: StepLogprobs | None,
     of: Totals,
 ) -> tuple[Tensor, Tensor]:
-    """What each item adds to its update's loss, [n], and the sums of FIGURES but for the tokens, float64.
+    """What each item adds to its update's loss, [n], and the sums of FIGURES but for the last two, float64.
 
     Args:
         settings: the loss, and the anchor.

@@ -10,7 +10,6 @@ becomes of the result (`preference`).
 """
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -28,12 +27,12 @@ from transformers.trainer_callback import PrinterCallback
 
 from itool_data.config import PreferenceSettings
 from itool_data.errors import ItoolError
-from itool_train.checkpoints import best_at, even_points, is_due, last_checkpoint, save_adapter
+from itool_train.checkpoints import best_at, even_points, last_checkpoint, save_adapter
 from itool_train.collate import Batch, pair_batches, step_logprobs
 from itool_train.losses import WITH_REFERENCE, hyperparameters
 from itool_train.objective import FIGURES, Totals, contributions, means, totals
+from itool_train.processes import is_due
 from itool_train.step_pairs import StepPair, shares
-from itool_train.trainer_arguments import common_arguments
 from itool_train.tree_batch import tree_batches
 
 VALIDATIONS = 2  # an epoch
@@ -79,6 +78,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         work: folder for checkpoints; the adapters that are kept are in `candidate-UPDATE` there.
         report: called with every update's log.
         say: called with what the user should know, such as that memory ran out.
+        rate: the setting that the learning rate comes from, for messages.
     """
 
     def __init__(
@@ -90,12 +90,14 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         work: Path,
         report: Callable[[int, Log], None],
         say: Callable[[str], None],
+        rate: str = "preference.lr",
     ):
         super().__init__(model=model, args=args, callbacks=[_Clock(settings.checkpoint_seconds, schedule)])
         self.remove_callback(PrinterCallback)
         self._settings = settings
         self._parameters = hyperparameters(settings)
         self._schedule = schedule
+        self._rate = rate
         self._work = work
         self._report = report
         self._say = say
@@ -136,7 +138,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
                 self._keep(None)
             raise TrainingStoppedError(
                 f"the loss is not a number at update {done + 1} (loss {self._log['loss']:g}, gradient {norm:g}); "
-                "lower preference.lr"
+                f"lower {self._rate}"
             )
         return torch.tensor(self._log["loss"], device=self.args.device)
 
@@ -150,6 +152,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]
     def _in_batches(self, pairs: Sequence[StepPair], each: Callable[[Batch, Sequence[StepPair]], T]) -> list[T]:
         """Call `each` on batches of this process's share of the pairs, anew with smaller ones when memory runs out."""
         own = shares(pairs, self.accelerator.num_processes)[self.accelerator.process_index]
+        if self._lay_out is pair_batches:
+            own.sort(key=len)  # rows that go through the model together are padded to the longest
         while True:
             self.model.zero_grad()
             results: list[T] = []
@@ -172,7 +176,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
             known = torch.tensor([self._reference[p.pair_id] for p in pairs], device=self.args.device)
             reference = policy._replace(chosen=known[:, 0], rejected=known[:, 1])
         loss, sums = contributions(self._settings, self._parameters, pairs, policy, reference, of)
-        tokens = torch.tensor([batch.input_ids.numel()], dtype=torch.float64, device=sums.device)
+        tokens = torch.tensor([batch.input_ids.numel(), batch.padding], dtype=torch.float64, device=sums.device)
         return loss, torch.cat([sums, tokens])
 
     def _halve(self, error: RuntimeError, pairs: Sequence[StepPair]) -> None:
@@ -184,8 +188,9 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         batches = self._lay_out(pairs, self._max_tokens)
         largest = max(batch.input_ids.numel() for batch in batches)
         if all(batch.n_pairs == 1 for batch in batches):
+            section = self._rate.partition(".")[0]
             raise ItoolError(
-                f"out of memory with one pair of {largest} tokens a pass; set preference.max_tokens below {largest}"
+                f"out of memory with one pair of {largest} tokens a pass; set {section}.max_tokens below {largest}"
             ) from None
         self._max_tokens = largest // 2
         clear_device_cache(garbage_collection=True)
@@ -241,7 +246,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
             self.log({f"eval_{name}": figure for name, figure in figures.items()})
             if not math.isfinite(value):
                 raise TrainingStoppedError(
-                    f"the validation loss is not a number after update {self.state.global_step}; lower preference.lr"
+                    f"the validation loss is not a number after update {self.state.global_step}; lower {self._rate}"
                 )
         best, update = self.state.best_metric, self.state.global_step
         better = update > 0 and (value is None or best is None or value < best)
@@ -312,42 +317,3 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         # Done after the last update already.
         control.should_evaluate = control.should_save = False
-
-
-def arguments(
-    settings: PreferenceSettings, seed: int, device: str, work: Path, logs: Path, from_start: bool
-) -> TrainingArguments:
-    """The Trainer's arguments (paper B.1, Table 6).
-
-    Args:
-        settings: learning rate, where to report to.
-        seed: of everything random.
-        device: `cpu` or `cuda`.
-        work: folder for checkpoints.
-        logs: folder for the trackers that write files.
-        from_start: validate before the first update.
-
-    Raises:
-        ItoolError: if a tracker is unknown or not installed.
-    """
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
-
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(logs))
-    for name in settings.report_to:
-        if name not in INTEGRATION_TO_CALLBACK:
-            raise ItoolError(
-                f"preference.report_to: no tracker {name!r}; there are {', '.join(INTEGRATION_TO_CALLBACK)}"
-            )
-        try:
-            INTEGRATION_TO_CALLBACK[name]()
-        except (RuntimeError, ImportError) as error:
-            raise ItoolError(f"preference.report_to: {name} cannot be used: {str(error).splitlines()[0]}") from None
-    return TrainingArguments(
-        **common_arguments(hyperparameters(settings)["lr"], seed, device, work),
-        num_train_epochs=1,
-        per_device_train_batch_size=1,
-        eval_on_start=from_start,
-        bf16=False,  # the model computes in its own dtype
-        ddp_backend="gloo" if device == "cpu" and "WORLD_SIZE" in os.environ else None,
-        report_to=settings.report_to or "none",
-    )

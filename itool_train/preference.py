@@ -1,15 +1,14 @@
 """Preference training on a round's step pairs (paper 3.2): from the store's pairs to an adapter and its record.
 
 A round starts from the newest adapter before it (the warm-up's, or the previous round's), trains on the pairs that this
-very policy's search gave, and leaves an adapter and its log; `finish` commits them and makes the adapter the run's
-newest. A killed run goes on from its last checkpoint, or after the training. Several processes (`accelerate launch`)
-train together; the first one alone writes to the run. Left out: the loop itself (`pair_trainer`), mining, and showing
-progress.
+very policy's search gave, or on those borrowed from another run, and leaves an adapter and its log; `finish` commits
+them and makes the adapter the run's newest. A killed run goes on from its last checkpoint, or after the training.
+Several processes (`accelerate launch`) train together; the first one alone writes to the run. Left out: the loop itself
+(`pair_trainer`), mining, borrowing (`itool_data.publish.borrowed`), and showing progress.
 """
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,18 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itool_data.errors import ItoolError
-from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_device, load_tokenizer, policy_id
+from itool_data.policy.load import Adapter, BaseModel, adapter_hash, choose_device, context_of, policy_id
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.open import open_prompter
-from itool_data.prompt import Prompter
+from itool_data.publish.borrowed import Origin, borrowed_rows
 from itool_data.rejects import record_rejects
 from itool_data.run import FREE, Run
 from itool_data.sample import Reject, canonical_json
 from itool_data.store.sql import query
 from itool_train.checkpoints import even_points, keep_adapter, last_checkpoint, write_json
-from itool_train.lessons import material, pairs_of, right_steps
-from itool_train.losses import takes_pairs
+from itool_train.lessons import check_tokenizer, material, of_policy, pairs_of, right_steps
+from itool_train.losses import anchor_on, takes_pairs
+from itool_train.processes import is_first_process
 from itool_train.step_pairs import StepPair, divide, ordered_updates
+from itool_train.training_rows import training_rows
 
 if TYPE_CHECKING:
     from itool_train.pair_trainer import PairTrainer
@@ -59,6 +60,7 @@ class Prepared:
         n_train: pairs that are.
         n_too_long: pairs set aside.
         n_other: pairs of the round that another policy's search gave, passed over.
+        origin: the published data set that the pairs are of; None: the run's own search.
     """
 
     round: int
@@ -69,6 +71,7 @@ class Prepared:
     n_train: int
     n_too_long: int
     n_other: int
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -92,16 +95,6 @@ class Trained:
         return taken.get(update)
 
 
-def is_first_process() -> bool:
-    """Whether this is the only process, or the one of several that writes."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def is_one_of_several() -> bool:
-    """Whether this process trains together with others."""
-    return os.environ.get("WORLD_SIZE", "1") != "1"
-
-
 def newest_round(run: Run) -> int:
     """The newest round that has pairs, or right steps where the loss takes these alone.
 
@@ -115,13 +108,14 @@ def newest_round(run: Run) -> int:
     return int(newest)
 
 
-def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
+def prepare(run: Run, base: BaseModel, round_: int, origin: Origin | None = None) -> Prepared:
     """Read a round's pairs, refuse what does not fit the model, set aside what is too long.
 
     Args:
         run: open for writing in the first process.
         base: the run's base model.
         round_: of the loop.
+        origin: train on the pairs that were taken over from there, instead of the round's own.
 
     Raises:
         ItoolError: if there are no pairs, or they are another model's, another tokenizer's or another adapter's.
@@ -129,22 +123,24 @@ def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
     settings = run.config.preference
     start = run.adapter(base, round_)
     policy = str(policy_id(base, start))
-    # `pairs.proved` may have been set after a search that kept others too.
-    sql = "SELECT * FROM pairs WHERE round = ? AND (proved OR NOT ?) ORDER BY pair_id"
-    rows = query(run.store, sql, None, [round_, run.config.pairs.proved]).to_pylist()
-    own = _of_policy(run, rows, base, policy, round_) if rows else []
-    _check_tokenizer(own, base, policy)
-    pairs = pairs_of(run, own) if takes_pairs(settings) else []
+    if origin is not None:
+        _refuse_right_steps(run, origin)
+    rows = _own_rows(run, round_) if origin is None else borrowed_rows(run, origin, run.config.pairs.proved)
+    used = of_policy(run, rows, base, policy, round_) if rows and origin is None else rows
+    check_tokenizer(used, base, policy)
+    pairs = pairs_of(run, used) if takes_pairs(settings) else []
     if settings.loss == "nll":
         pairs = [replace(pair, rejected=(), rejected_span=None) for pair in pairs]
     pairs += right_steps(run, policy, round_, open_prompter(run.config.model, base))
+    if not pairs and origin:
+        raise ItoolError(f"--pairs {origin}: none of its pairs is proved (pairs.proved)")
     if not pairs:
         newest = newest_round(run)
         raise ItoolError(
             f"{run.folder}: nothing to train on in round {round_} (the newest are of round {newest}); "
             f"`itool mine --run {run.folder} --round {round_}` makes some"
         )
-    limit = min(settings.max_tokens, _context(base))
+    limit = min(settings.max_tokens, context_of(base))
     fitting, too_long = [p for p in pairs if len(p) <= limit], [p for p in pairs if len(p) > limit]
     if is_first_process():
         reason = "{} tokens do not fit {}"
@@ -157,43 +153,26 @@ def prepare(run: Run, base: BaseModel, round_: int) -> Prepared:
             f"not fit {limit} tokens (preference.max_tokens), {len(validation)} are for validation"
         )
     updates = ordered_updates(training, settings.batch, settings.epochs, run.config.seed)
-    return Prepared(round_, start, policy, updates, validation, len(training), len(too_long), len(rows) - len(own))
+    others = len(rows) - len(used)
+    return Prepared(round_, start, policy, updates, validation, len(training), len(too_long), others, origin)
 
 
-def _of_policy(run: Run, rows: list[dict[str, Any]], base: BaseModel, policy: str, round_: int) -> list[dict[str, Any]]:
-    """The pairs that the policy's own search gave."""
-    bare = str(policy_id(base, None))
-    makers = sorted({row["policy"] for row in rows})
-    for maker in makers:
-        if maker != bare and not maker.startswith(f"{bare}+"):
-            raise ItoolError(
-                f"{run.folder}: pairs of round {round_} are of {maker}, but the base model is {bare}: their token ids "
-                "are of another model; set model.name to it"
-            )
-    own = [row for row in rows if row["policy"] == policy]
-    if not own:
+def _own_rows(run: Run, round_: int) -> list[dict[str, Any]]:
+    # `pairs.proved` may have been set after a search that kept others too.
+    sql = "SELECT * FROM pairs WHERE round = ? AND (proved OR NOT ?) ORDER BY pair_id"
+    found: list[dict[str, Any]] = query(run.store, sql, None, [round_, run.config.pairs.proved]).to_pylist()
+    return found
+
+
+def _refuse_right_steps(run: Run, origin: Origin) -> None:
+    """Right steps come of the run's own search, and are not published."""
+    settings = run.config.preference
+    if (settings.loss == "nll" or settings.anchor) and anchor_on(settings) != "chosen":
+        name = "loss is nll" if settings.loss == "nll" else f"anchor is {settings.anchor:g}"
         raise ItoolError(
-            f"{run.folder}: the pairs of round {round_} are of {', '.join(makers)}, but the round starts from "
-            f"{policy}; `itool mine --run {run.folder} --round {round_}` mines with it"
+            f"--pairs {origin.name}: preference.{name} over {anchor_on(settings)} right steps, which pairs of another "
+            "run come without; set preference.anchor_on to chosen, or take another loss without an anchor"
         )
-    return own
-
-
-def _check_tokenizer(rows: list[dict[str, Any]], base: BaseModel, policy: str) -> None:
-    prompter = Prompter(load_tokenizer(base))
-    for row in rows:
-        for ids, text in ((row["chosen_ids"], row["chosen_text"]), (row["rejected_ids"], row["rejected_text"])):
-            if prompter.decode(ids) != text:
-                raise ItoolError(
-                    f"pair {row['pair_id']}: {row['policy']} wrote {text!r}, but the tokenizer of {policy} reads its "
-                    f"ids as {prompter.decode(ids)!r}; use the tokenizer that the pairs were mined with"
-                )
-
-
-def _context(base: BaseModel) -> int:
-    from transformers import AutoConfig
-
-    return int(AutoConfig.from_pretrained(base.path).get_text_config().max_position_embeddings)
 
 
 def train(
@@ -245,8 +224,14 @@ def finish(run: Run, base: BaseModel, prepared: Prepared, trained: Trained, chos
 
 def _info(run: Run, base: BaseModel, prepared: Prepared) -> dict[str, Any]:
     """What the log says of any training."""
-    objective = run.config.preference.loss
-    return {"round": prepared.round, "base": f"{base.name}@{base.revision}", "objective": objective}
+    info = {"round": prepared.round, "base": f"{base.name}@{base.revision}", "objective": run.config.preference.loss}
+    return info | _borrowed(prepared)
+
+
+def _borrowed(prepared: Prepared) -> dict[str, Any]:
+    """Where borrowed pairs are from, by a name of its own; nothing where they are the run's."""
+    origin = prepared.origin
+    return {"borrowed": {"origin": origin.name, "revision": origin.revision}} if origin else {}
 
 
 def _train(
@@ -258,22 +243,26 @@ def _train(
     say: Callable[[str], None],
 ) -> None:
     """Train, and write down what came of it in `work/trained.json`."""
-    from itool_train.losses import WITH_REFERENCE
-    from itool_train.pair_trainer import PairTrainer, Schedule, TrainingStoppedError, arguments
+    from itool_data.sizing.stages import fitting
+    from itool_train.losses import WITH_REFERENCE, hyperparameters
+    from itool_train.pair_trainer import PairTrainer, Schedule, TrainingStoppedError
     from itool_train.qlora import load_trainable
+    from itool_train.trainer_arguments import trainer_arguments
 
     config = run.config
     settings, device = config.preference, choose_device(config.model)
     if device == "cpu":
         keep_freed_memory()
-    resume = last_checkpoint(work)
+    longest = max(len(pair) for pair in [*prepared.validation, *(p for update in prepared.updates for p in update)])
+    settings = fitting("preference", settings, base, device, longest)
+    resume, rate = last_checkpoint(work), hyperparameters(settings)["lr"]
     model = load_trainable(base, prepared.start.path if prepared.start else None, settings, device, config.seed)
     n = len(prepared.updates)
     points = even_points(n, config.validation.candidates)
     schedule = Schedule(prepared.updates, prepared.validation, settings.epochs, points)
     trainer = PairTrainer(
         model,
-        arguments(settings, config.seed, device, work, run.folder / "logs", resume is None),
+        trainer_arguments(settings, rate, config.seed, device, work, run.folder / "logs", resume is None),
         settings,
         schedule,
         work,
@@ -289,7 +278,7 @@ def _train(
         if stopped:
             raise ItoolError(f"preference training: {stopped}")
         return
-    rows = _rows(trainer.state.log_history, prepared, settings.loss, settings.epochs)
+    rows = training_rows(trainer.state.log_history, prepared.round, prepared.policy, settings.loss, settings.epochs)
     last = trainer.state.best_global_step
     kept = {
         update: keep_adapter(work / f"candidate-{update}", base, run.folder / "adapters", STAGE)
@@ -330,31 +319,5 @@ def _identity(run: Run, prepared: Prepared) -> str:
         "policy": prepared.policy,
         "pairs": sorted({p.pair_id for update in prepared.updates for p in update}),
         "candidates": run.config.validation.candidates,
-    }
+    } | _borrowed(prepared)
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
-
-
-def _rows(log: list[dict[str, Any]], prepared: Prepared, objective: str, epochs: int) -> list[dict[str, Any]]:
-    """The trainer's log as rows of `training`."""
-    rows = []
-    for entry in log:
-        split = "validation" if "eval_loss" in entry else "train" if "loss" in entry else None
-        if split is None:
-            continue
-        prefix = "eval_" if split == "validation" else ""
-        names = ("loss", "chosen_logprob", "rejected_logprob", "margin", "accuracy", "pairs", "tokens")
-        rows.append(
-            {
-                "round": prepared.round,
-                "policy": prepared.policy,
-                "objective": objective,
-                "split": split,
-                "update": entry["step"],
-                "epoch": entry.get("epoch", 0.0) * epochs,
-                "learning_rate": entry.get("learning_rate"),
-                "gradient_norm": entry.get("grad_norm"),
-                "seconds": entry["seconds"],
-            }
-            | {name: entry[prefix + name] for name in names}
-        )
-    return rows

@@ -6,13 +6,14 @@ ancestors and itself alone; so each gets the hidden state that it would have in 
 gradients are the same. Only what leads to a token of a span is laid out, and right steps come first: where all pairs
 lie on one right response and the loss is over the first wrong tokens, a tree is one plain sequence. On a CPU each tree
 has a row of its own: attention is dear where many tokens do not see each other. On a GPU starting a pass is dearer, so
-trees share a row, and what their prompts begin with. Left out: layers that do not attend to the whole sequence (`qlora`
-refuses them).
+trees share a row, and what their prompts begin with: samples are packed, without padding. Left out: layers that do not
+attend to the whole sequence (`qlora` refuses them).
 """
 
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from itool_train.collate import Batch
 from itool_train.step_pairs import StepPair
@@ -81,24 +82,42 @@ class Trie:
                 target += step[first:after]
                 owner += [len(lengths)] * (after - first)
                 lengths.append(after - first)
-        n = len(self)
-        sees = torch.eye(n, dtype=torch.bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                sees[node] |= sees[parent]
-        trunk = next((node for node, parent in enumerate(self.parents) if parent != node - 1), n)
-        keep, positions = torch.unique(torch.tensor(source), return_inverse=True)
+        order, ends = self._depth_first()
+        place = torch.empty_like(order)  # a node's column
+        place[order] = torch.arange(len(order))
+        keep, positions = torch.unique(place[torch.tensor(source)], return_inverse=True)
         return Batch(
-            input_ids=torch.tensor([self.tokens]),
-            position_ids=torch.tensor([self.depths]),
-            attention_mask=sees[None, None],
+            input_ids=torch.tensor(self.tokens)[order][None],
+            position_ids=torch.tensor(self.depths)[order][None],
+            attention_mask=torch.ones(1, len(order), dtype=torch.bool),
             keep=keep,
             source=positions,
             target=torch.tensor(target),
             step=torch.tensor(owner),
             lengths=torch.tensor(lengths),
-            trunk=trunk,
+            ends=ends,
         )
+
+    def _depth_first(self) -> tuple[Tensor, Tensor]:
+        """All nodes, each followed by what is below it, older children first; and each one's end in that order.
+
+        Returns:
+            Nodes by column, int64 [n]; the column after the last one below each column, int64 [n].
+        """
+        n = len(self)
+        below = [1] * n  # nodes, the node itself included
+        for node in range(n - 1, -1, -1):
+            if self.parents[node] >= 0:
+                below[self.parents[node]] += below[node]
+        column, free = [0] * n, [0] * (n + 1)  # where a node's next child goes; the last is for those without a parent
+        for node, parent in enumerate(self.parents):
+            column[node] = free[parent]
+            free[parent] += below[node]
+            free[node] = column[node] + 1
+        columns = torch.tensor(column)
+        order = torch.empty_like(columns)
+        order[columns] = torch.arange(n)
+        return order, torch.arange(n) + torch.tensor(below)[order]
 
 
 def tree_batches(pairs: Sequence[StepPair], max_tokens: int, together: bool = False) -> list[Batch]:

@@ -1,25 +1,28 @@
 """Easy-to-hard warm-up (paper 3.1, Eq. 1-3): LoRA SFT on the easy, then the medium, then the hard samples.
 
-TRL's SFTTrainer does the training; the loss is on the response's tokens only (Eq. 2), end-of-turn included. Each
-stage has its own learning rate and a cosine schedule, writes checkpoints, and leaves its adapter behind, so that a
-killed run goes on inside the stage it was in, and each stage can be evaluated (Figure 5). A single stage `mixed` of all
-difficulties is what the order is compared with. Left out: choosing the samples and among the adapters (the caller does
-both), and full fine-tuning.
+SFT is the likelihood of whole right responses (Eq. 2), end-of-turn included, by the trainer of the preference training:
+packing, several processes, NF4 and running out of memory are its business. Each stage has its own learning rate and a
+cosine schedule, writes checkpoints, and leaves its adapter behind, so that a killed run goes on inside the
+stage it was in, and each stage can be evaluated (Figure 5). A stage's adapter is the one that is best on samples that
+only validate (B.1), where some do, else the last. A single stage `mixed` of all difficulties is what the order is
+compared with. Left out: choosing the samples and among the adapters (the caller does both), and full fine-tuning.
 """
 
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from itool_data.config import WarmupSettings
+from itool_data.config import PreferenceSettings, TrainingSettings, WarmupSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.load import BaseModel
 from itool_data.policy.memory import keep_freed_memory
-from itool_train.checkpoints import even_points, keep_adapter, last_checkpoint, save_adapter, write_json
-from itool_train.trainer_arguments import common_arguments
+from itool_train.checkpoints import even_points, keep_adapter, last_checkpoint, write_json
+from itool_train.processes import is_first_process
+from itool_train.step_pairs import StepPair, divide, ordered_updates
+from itool_train.training_rows import training_rows
 
 STAGES = ("easy", "medium", "hard", "mixed")
 
@@ -48,14 +51,17 @@ class StageResult:
 
     Attributes:
         stage: its name.
-        samples: how many it has.
+        samples: how many it trained on.
         tokens: of all its passes.
         learning_rate: the schedule's highest.
         loss: the mean over its last tenth of updates.
         seconds: that it took.
         adapter: its folder's name.
-        curve: each update's `loss`, `learning_rate` and `grad_norm`.
-        padding: share of what went through the model, since the last start.
+        update: after which that was left, of all stages' updates.
+        kept: the folders' names of all adapters that it left, by such updates.
+        epochs: passes over its samples.
+        log: the trainer's, of each update and validation.
+        padding: share of the tokens that went through the model.
     """
 
     stage: str
@@ -65,13 +71,35 @@ class StageResult:
     loss: float
     seconds: float
     adapter: str
-    curve: list[dict[str, float]]
-    padding: float = 0.0
+    update: int
+    kept: dict[str, str]
+    epochs: int
+    log: list[dict[str, Any]]
+    padding: float
 
 
-def updates_of(n_examples: int, settings: WarmupSettings) -> int:
-    """Updates that a stage of so many examples makes."""
-    return -(-n_examples // settings.batch) * settings.epochs
+@dataclass(frozen=True)
+class _Stage:
+    """What a stage trains and validates on, the updates of those before it, and its own after which adapters are kept.
+
+    Without such points, the adapter that is best on the validation samples is.
+    """
+
+    name: str
+    updates: list[list[StepPair]]
+    validation: list[StepPair]
+    before: int
+    points: frozenset[int] = frozenset()
+
+    @property
+    def end(self) -> int:
+        """Its last update."""
+        return self.before + len(self.updates)
+
+    def keeping(self, points: frozenset[int]) -> "_Stage":
+        """The same, with its share of points of all stages, and its end."""
+        own = {p - self.before for p in points if self.before < p < self.end} | {len(self.updates)}
+        return replace(self, points=frozenset(own)) if points else self
 
 
 def curve_rows(results: Sequence[StageResult], policy: str) -> list[dict[str, Any]]:
@@ -81,20 +109,11 @@ def curve_rows(results: Sequence[StageResult], policy: str) -> list[dict[str, An
         results: of the stages in turn.
         policy: what the warm-up started from.
     """
-    updates = [(result.stage, update) for result in results for update in result.curve]
-    return [
-        {
-            "round": 0,
-            "policy": policy,
-            "objective": f"sft-{stage}",
-            "split": "train",
-            "update": number,
-            "loss": update["loss"],
-            "learning_rate": update.get("learning_rate"),
-            "gradient_norm": update.get("grad_norm"),
-        }
-        for number, (stage, update) in enumerate(updates, 1)
-    ]
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        before = max((row["update"] for row in rows), default=0)
+        rows += training_rows(result.log, 0, policy, f"sft-{result.stage}", result.epochs, before)
+    return rows
 
 
 def warm_up(
@@ -106,9 +125,10 @@ def warm_up(
     work: Path,
     adapters: Path,
     report: Callable[[Progress], None],
-    candidates: int = 1,
+    say: Callable[[str], None],
+    candidates: int = 0,
 ) -> tuple[dict[int, Path], list[StageResult]]:
-    """Train the stages in turn.
+    """Train the stages in turn; several processes do so together, and the first one alone writes.
 
     Args:
         base: the model to adapt.
@@ -120,7 +140,8 @@ def warm_up(
             until the result is committed.
         adapters: each stage's adapter goes to `adapters/warmup-<content hash>`.
         report: called after every update.
-        candidates: keep the adapter at so many even shares of all updates, the end included.
+        say: called with what the user should know, such as that memory ran out.
+        candidates: leave the adapter at so many even shares of all updates, the end included; 0: the last stage's own.
 
     Returns:
         The folders of these adapters by the updates after which they were kept, and what the stages did.
@@ -128,53 +149,60 @@ def warm_up(
     Raises:
         ItoolError: if there is nothing to train on, or the loss is not a number.
     """
-    wanted = [name for name in STAGES if stages.get(name)]
-    if not wanted:
-        raise ItoolError("warm-up: no training samples; `itool data import SOURCE --run DIR` brings some")
-    import transformers
+    from accelerate.utils import broadcast_object_list
     from accelerate.utils.memory import clear_device_cache
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    from itool_data.sizing.stages import fitting
+
+    planned = _plan(stages, settings, seed)
+    total = planned[-1].end
+    points = even_points(total, candidates)
+    longest = max(len(example.prompt) + len(example.response) for some in stages.values() for example in some)
+    settings = fitting("warmup", settings, base, device, longest)
     if device == "cpu":
         keep_freed_memory()
-    total = sum(updates_of(len(stages[name]), settings) for name in wanted)
-    on_the_way = even_points(total, candidates) - {total}
-    before = 0
     previous: Path | None = None
     results: list[StageResult] = []
-    for name in wanted:
-        folder = work / name
-        record = folder / "stage.json"
+    for stage in (each.keeping(points) for each in planned):
+        record = work / stage.name / "stage.json"
         if not record.is_file():
 
-            def tell(update: int, loss: float, name: str = name, before: int = before) -> None:
-                report(Progress(name, before + update, total, loss))
+            def tell(update: int, loss: float, stage: _Stage = stage) -> None:
+                report(Progress(stage.name, stage.before + update, total, loss))
 
-            def pass_by(update: int, model: Any, before: int = before) -> None:
-                if before + update in on_the_way:
-                    save_adapter(model, work / f"candidate-{before + update}")
-
-            result = _train_stage(
-                base, name, stages[name], settings, seed, device, folder, previous, adapters, tell, pass_by
-            )
-            write_json(record, result.__dict__)
+            left = _train(base, stage, settings, seed, device, record.parent, previous, adapters, tell, say)
+            if left is not None:
+                write_json(record, left.__dict__)
+            broadcast_object_list([None])  # the others wait until it is written
             # A trainer refers to itself, and whatever comes next needs its memory.
             clear_device_cache(garbage_collection=True)
         results.append(StageResult(**json.loads(record.read_text(encoding="utf-8"))))
-        before += updates_of(len(stages[name]), settings)
         previous = adapters / results[-1].adapter
-    assert previous is not None
-    kept = {update: work / f"candidate-{update}" for update in sorted(on_the_way)}
-    return {update: keep_adapter(kept[update], base, adapters, "warmup") for update in kept} | {
-        total: previous
-    }, results
+    kept = {int(update): adapters / name for result in results for update, name in result.kept.items()}
+    wanted = points or {results[-1].update}
+    return {update: folder for update, folder in kept.items() if update in wanted}, results
 
 
-def _train_stage(
+def _plan(stages: dict[str, list[Example]], settings: WarmupSettings, seed: int) -> list[_Stage]:
+    """The stages that have samples to train on."""
+    planned: list[_Stage] = []
+    for name in STAGES:
+        examples = [
+            StepPair(f"{number:08d}", f"{number:08d}", tuple(e.prompt), tuple(e.response), ())
+            for number, e in enumerate(stages.get(name, ()))
+        ]
+        training, validation = divide(examples, settings.validation, seed)
+        if training:
+            updates = ordered_updates(training, settings.batch, settings.epochs, seed)
+            planned.append(_Stage(name, updates, validation, planned[-1].end if planned else 0))
+    if not planned:
+        raise ItoolError("warm-up: no training samples; `itool data import SOURCE --run DIR` brings some")
+    return planned
+
+
+def _train(
     base: BaseModel,
-    name: str,
-    examples: list[Example],
+    stage: _Stage,
     settings: WarmupSettings,
     seed: int,
     device: str,
@@ -182,119 +210,56 @@ def _train_stage(
     previous: Path | None,
     adapters: Path,
     tell: Callable[[int, float], None],
-    pass_by: Callable[[int, Any], None],
-) -> StageResult:
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig, PeftModel, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
-    from trl import SFTConfig, SFTTrainer
+    say: Callable[[str], None],
+) -> StageResult | None:
+    """Train a stage; None in other processes than the first."""
+    from itool_train.pair_trainer import PairTrainer, Schedule, TrainingStoppedError
+    from itool_train.qlora import load_trainable
+    from itool_train.trainer_arguments import trainer_arguments
 
-    rates = {
-        "easy": settings.lr_easy,
-        "medium": settings.lr_medium,
-        "hard": settings.lr_hard,
-        "mixed": settings.lr_mixed,
+    rate = getattr(settings, f"lr_{stage.name}")
+    started, resume = time.monotonic(), last_checkpoint(folder)
+    logs = adapters.parent / "logs"
+    trainer = PairTrainer(
+        load_trainable(base, previous, settings, device, seed),
+        trainer_arguments(settings, rate, seed, device, folder, logs, resume is None),
+        _as_preference(settings, rate),
+        Schedule(stage.updates, stage.validation, settings.epochs, stage.points),
+        folder,
+        lambda update, log: tell(update, log["loss"]),
+        say,
+        f"warmup.lr_{stage.name}",
+    )
+    try:
+        trainer.fit({}, resume)
+    except TrainingStoppedError as error:
+        raise ItoolError(f"warm-up, {stage.name}: {error}") from None
+    if not is_first_process():
+        return None
+    kept = {
+        update: keep_adapter(folder / f"candidate-{update}", base, adapters, "warmup").name
+        for update in sorted(stage.points or {trainer.state.best_global_step})
     }
-    rate = rates[name]
-    started = time.monotonic()
-    set_seed(seed)
-    on_gpu = device == "cuda"
-    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.bfloat16 if on_gpu else torch.float32)
-    if previous is None:
-        lora = LoraConfig(
-            r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-        )
-        model = get_peft_model(model, lora)
-    else:
-        model = PeftModel.from_pretrained(model, str(previous), is_trainable=True)
-
-    class Watch(TrainerCallback):  # type: ignore[misc]
-        """Reports progress, stops on a loss that is no number, keeps adapters, asks for checkpoints by the clock."""
-
-        saved = time.monotonic()
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-            if logs and "loss" in logs:
-                loss = float(logs["loss"])
-                tell(state.global_step, loss)
-                if loss != loss:
-                    raise ItoolError(
-                        f"warm-up: the loss is not a number at update {state.global_step} of {name}; lower lr_{name}"
-                    )
-
-        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            pass_by(state.global_step, model)
-            if time.monotonic() - self.saved >= settings.checkpoint_seconds:
-                self.saved = time.monotonic()
-                control.should_save = True
-
-    padding = _Padding()
-    rows = [
-        {"input_ids": [*e.prompt, *e.response], "labels": [-100] * len(e.prompt) + list(e.response)} for e in examples
-    ]
-    args = SFTConfig(
-        **common_arguments(rate, seed, device, folder),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=min(settings.micro_batch, settings.batch),
-        gradient_accumulation_steps=max(1, settings.batch // settings.micro_batch),
-        # In a random order more than half of a pass over several samples is padding.
-        train_sampling_strategy="group_by_length" if settings.micro_batch > 1 else "random",
-        bf16=on_gpu,
-        max_length=None,
-        report_to="none",
-        dataset_kwargs={"skip_prepare_dataset": True},
-    )
-    # One process trains on one GPU; the Trainer would multiply the batch by all the GPUs that it sees.
-    args._n_gpu = min(args.n_gpu, 1)
-    trainer = SFTTrainer(
-        model=model,
-        args=args,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(base.path),
-        callbacks=[Watch()],
-    )
-    from transformers.trainer_callback import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-    trainer.data_collator = padding.watch(trainer.data_collator)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    trainer.model.save_pretrained(str(folder / "adapter"))
-    # The Trainer's own log reaches back over a kill.
-    names = ("loss", "learning_rate", "grad_norm")
-    curve = [{k: entry[k] for k in names if k in entry} for entry in trainer.state.log_history if "loss" in entry]
-    tail = [update["loss"] for update in curve[-max(1, len(curve) // 10) :]]
+    log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry]
+    updates = [entry for entry in log if "loss" in entry]
+    tail = [entry["loss"] for entry in updates[-max(1, len(updates) // 10) :]]
     return StageResult(
-        name,
-        len(examples),
-        sum(len(e.prompt) + len(e.response) for e in examples) * settings.epochs,
-        rate,
-        sum(tail) / len(tail) if tail else float("nan"),
-        time.monotonic() - started,
-        keep_adapter(folder / "adapter", base, adapters, "warmup").name,
-        curve,
-        padding.share,
+        stage=stage.name,
+        samples=len({example.pair_id for update in stage.updates for example in update}),
+        tokens=sum(len(example) for update in stage.updates for example in update),
+        learning_rate=rate,
+        loss=sum(tail) / len(tail),
+        seconds=time.monotonic() - started,
+        adapter=kept[max(kept)],
+        update=stage.before + max(kept),
+        kept={str(stage.before + update): name for update, name in kept.items()},
+        epochs=settings.epochs,
+        log=log,
+        padding=sum(entry["padding"] for entry in updates) / sum(entry["tokens"] for entry in updates),
     )
 
 
-class _Padding:
-    """Counts the tokens of batches, and those of them that are padding."""
-
-    def __init__(self) -> None:
-        self._tokens = self._padding = 0
-
-    @property
-    def share(self) -> float:
-        """Padding / tokens."""
-        return self._padding / max(self._tokens, 1)
-
-    def watch(self, collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """The same collator, with what it makes counted."""
-
-        def counted(rows: Any) -> Any:
-            batch = collate(rows)
-            self._tokens += batch["attention_mask"].numel()
-            self._padding += int((batch["attention_mask"] == 0).sum())
-            return batch
-
-        return counted
+def _as_preference(settings: WarmupSettings, rate: float) -> PreferenceSettings:
+    """SFT as the preference training's likelihood of whole right responses, with nothing rejected."""
+    shared = settings.model_dump(include=set(TrainingSettings.model_fields))
+    return PreferenceSettings(**shared, loss="nll", anchor_on="response", lr=rate, collapse=0)

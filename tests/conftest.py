@@ -4,16 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 from fault_proxy import Fault, FaultProxy
+from hub_server import TOKEN, HubServer
 from openai_server import OpenAIServer
 from outcomes import Itool, Outcome
-from toy_loop import write_config
 
+from bench.toy_loop import write_config
 from itool_cli.main import app, main
 from itool_data.assets import bfcl_data
 from itool_data.errors import ItoolError
@@ -53,6 +56,24 @@ def server() -> Iterator[OpenAIServer]:
 
 
 @pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A Hub on loopback that the client in this process talks to."""
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    with HubServer(folder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        # What HF_ENDPOINT and HF_HUB_DISABLE_XET set before the import.
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
+        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder with a disk of 2 MB; skips where none can be mounted."""
     folder = tmp_path / "disk"
@@ -85,7 +106,7 @@ def itool(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[b
 
 @pytest.fixture(scope="session")
 def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two rounds at toy size; tests change copies of it (`toy_loop.run_until`)."""
+    """A finished run of two rounds at toy size; tests change copies of it (`bench.toy_loop.run_until`)."""
     folder = tmp_path_factory.mktemp("toy")
     code = app(["run", str(write_config(folder)), "--run", str(folder / "run")], standalone_mode=False)
     assert not code

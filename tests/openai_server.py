@@ -1,7 +1,7 @@
 """A real HTTP server on loopback that speaks what vLLM does of OpenAI's protocol, with answers from a table.
 
 Completions come from a scripted policy, chat replies from a function of the request; equal requests get equal answers.
-`serve_toy` serves the samples of `toy_loop.write_source`; in a process of its own, which a
+`serve_toy` serves the samples of `bench.toy_loop.write_source`; in a process of its own, which a
 test can kill and start again.
 """
 
@@ -214,7 +214,7 @@ def serve(
 
 
 def toy_server(config: Path, more: Mapping[str, float] | None = None) -> OpenAIServer:
-    """A server of the model of `toy_loop.write_config`: half of its answers to the toy samples are right.
+    """A server of the model of `bench.toy_loop.write_config`: half of its answers to the toy samples are right.
 
     Args:
         config: what `write_config` wrote.
@@ -246,7 +246,7 @@ def toy_server(config: Path, more: Mapping[str, float] | None = None) -> OpenAIS
 
 
 def serve_toy(config: Path, port: int, delay: float) -> None:
-    """Serve the samples of `toy_loop.write_source`, for a process of its own, which first says where."""
+    """Serve the samples of `bench.toy_loop.write_source`, for a process of its own, which first says where."""
     server = toy_server(config)
     server.delay = delay
     server.start(port)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from toys import tiny_model
 
+from bench.toy_loop import tiny_model
 from itool_cli.choose import choose
 from itool_cli.loaded import Policies
 from itool_data.policy.load import BaseModel, find_model
 from itool_data.run import Run, open_run, write_run
 from itool_train import preference
+from itool_train.processes import is_first_process
 
 END = 2
 SETTINGS = ["preference.quantization=none", "preference.batch=8", "preference.lr=0.01", "preference.rank=4"]
@@ -79,7 +80,7 @@ def train_until(folder: Path, kill_at: int = -1) -> None:
         if progress.update == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    if preference.is_first_process():
+    if is_first_process():
         with write_run(folder, None, []) as run:
             train(run, report)
     else:

@@ -17,6 +17,7 @@ from itool_data.config import WorkerSettings
 from itool_data.kinds import SearchKind
 from itool_data.policy.base import Completion
 from itool_data.policy.scripted import ScriptedPolicy
+from itool_data.prompt import Prompter
 from itool_data.run import Run, write_run
 from itool_data.sample import Sample
 from itool_data.store.samples import sample_row
@@ -26,7 +27,14 @@ from itool_data.workers.open import connect
 from itool_data.workers.pool import Desk, LocalPool, Pool
 
 SAMPLES = 20
-COMMON = ["reward.weight=0", "replay.fraction=1", "replay.hardest=1", "mcts.max_tokens=32", "mine.commit_trees=2"]
+COMMON = [
+    "model.format=own",
+    "reward.weight=0",
+    "replay.fraction=1",
+    "replay.hardest=1",
+    "mcts.max_tokens=32",
+    "mine.commit_trees=2",
+]
 # By search. Before the walk pass rates are drawn, which is little work: they are committed often, to be killed between.
 SETTINGS = {"mcts": COMMON, "walk": [*COMMON, "walk.wrong=2", "replay.select=pass-rate", "mine.commit_seconds=0.01"]}
 
@@ -72,16 +80,16 @@ def open_pool(workers: int, **options: float) -> Pool:
     return RayPool(partial(open_desk, **options), workers)
 
 
-def mine(run: Run, pool: Pool, search: SearchKind = "mcts", round_: int = 1) -> None:
+def mine(run: Run, pool: Pool, search: SearchKind = "mcts", round_: int = 1, prompter: Prompter = PROMPTER) -> None:
     """The whole way of `itool mine`, from samples to pairs."""
     if not query(run.store, "SELECT 1 FROM samples").num_rows:
         run.store.commit("import", {"samples": [sample_row(sample(i)) for i in range(SAMPLES)]}, source="toy.jsonl")
-    buffer = hardness.replay(run, pool, PROMPTER, round_)
+    buffer = hardness.replay(run, pool, prompter, round_)
     if buffer.missing:
         hardness.measure(run, pool, buffer, round_, lambda done, total: None)
     if buffer.undrawn:
         hardness.draw_pass_rates(run, pool, buffer, round_, lambda done, total: print("drawn", done, flush=True))
-    wanted = mining.unfinished(run, choosing.tasks(run, pool, PROMPTER, buffer, round_, search, None))
+    wanted = mining.unfinished(run, choosing.tasks(run, pool, prompter, buffer, round_, search, None))
     for finished in mining.mine(run, pool, wanted, search):
         print("step", len(finished), flush=True)
 

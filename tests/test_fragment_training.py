@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from outcomes import Itool, one_line
 from pair_run import END, finish, make_run, pair_rows
 from tiny_lora import gradients, tiny_lora
-from toys import PROMPTER, ids_of, tiny_model, toy_sample
+from toys import PROMPTER, ids_of, toy_sample
 
+from bench.toy_loop import tiny_model
 from itool_data.config import PreferenceSettings
 from itool_data.policy.load import find_model
 from itool_data.run import open_run, write_run
@@ -24,6 +25,7 @@ from itool_train.lessons import closing, doubted, pairs_of, right_steps, whole
 from itool_train.losses import StepLogprobs, hyperparameters
 from itool_train.objective import contributions, totals
 from itool_train.step_pairs import StepPair, ordered_updates
+from itool_train.tree_attention import TreeLayout
 from itool_train.tree_batch import tree_batches
 
 TOKEN = st.integers(3, 12)  # few, so that steps share beginnings
@@ -233,7 +235,7 @@ def test_pairs_of_one_walk_with_one_wrong_token_each_are_one_plain_sequence(prom
             end = len(before) + len(right) - 1
         before += right
     batches = tree_batches(pairs, 1000)
-    assert [(b.trunk, b.input_ids.shape[1]) for b in batches] == ([(end, end)] if pairs else [])
+    assert [(TreeLayout(b.ends).trunk, b.input_ids.shape[1]) for b in batches] == ([(end, end)] if pairs else [])
 
 
 # --- from the store's rows ----------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from outcomes import Itool, one_line
 from test_run_loop import ask, count, killed, stages
-from toy_loop import run_until, write_config
 
+from bench.toy_loop import run_until, write_config
 from itool_cli.main import app
 from itool_cli.report import write_report
 from itool_data.config_file import load_config

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_lora import gradients, tiny_lora
-from toys import tiny_model
 
+from bench.toy_loop import tiny_model
 from itool_data.config import PreferenceSettings
 from itool_data.errors import ItoolError
 from itool_train.collate import pair_batches, step_logprobs

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from outcomes import Itool
-from toy_loop import write_config
 
+from bench.toy_loop import write_config
 from itool_data.run import open_run
 from itool_data.store.sql import query
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from outcomes import Itool
 from test_store import counts, tree, whole
-from toy_loop import write_source
 
+from bench.toy_loop import write_source
 from itool_data.errors import ItoolError
 from itool_data.store.tables import Store
 

@@ -1,15 +1,16 @@
 """The transformers policy on a tiny random model, against transformers' own generate and against itself."""
 
 import math
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from toys import tiny_model
 
+from bench.toy_loop import tiny_model
 from itool_data.errors import ItoolError
-from itool_data.policy import reading, shared_prefix
+from itool_data.policy import limits, shared_prefix
 from itool_data.policy.base import PolicyId, Request, derive_seed, generate, uniforms
 from itool_data.policy.transformers import load_policy
 
@@ -23,7 +24,7 @@ def folder(tmp_path_factory):
 def ways(request, monkeypatch):
     """On a GPU prompts are read together, and a step takes all prefixes in one product: the same draws."""
     if request.param == "as on a GPU":
-        monkeypatch.setitem(reading.READ_TOKENS, "cpu", 4096)
+        monkeypatch.setitem(limits.READ_TOKENS, "cpu", 4096)
         monkeypatch.setitem(shared_prefix.LIKE_LENGTH, "cpu", math.inf)
 
 
@@ -67,7 +68,7 @@ def test_prompts_of_any_lengths_are_read_in_one_pass_where_passes_are_dear(folde
         lambda _, __, named: lengths.append(named["input_ids"].shape), with_kwargs=True
     )
     generate(mine, [Request(f"{n}", prompt(n, n), [n], 1, 0.0) for n in (3, 40, 11, 7)])
-    together = reading.READ_TOKENS["cpu"] > 1
+    together = limits.READ_TOKENS["cpu"] > 1
     assert lengths == ([(4, 40)] if together else [(1, 3), (1, 7), (1, 11), (1, 40)])
 
 
@@ -213,3 +214,13 @@ def test_seeds_are_made_of_their_parts_alone():
     assert derive_seed(42, 1, "s", "0.1", 2) == derive_seed(42, 1, "s", "0.1", 2)
     assert len({derive_seed(42, 1, "s", path, d) for path in ("", "0", "0.0", "00") for d in range(3)}) == 12
     assert np.array_equal(uniforms(5, 10)[:4], uniforms(5, 4))
+
+
+def test_a_closed_policy_gives_all_its_memory_back(folder):
+    policy = load_policy(folder, PolicyId("tiny", "0"), None, "cuda" if torch.cuda.is_available() else "cpu", 4)
+    generate(policy, [Request("a", [5, 6, 7], [1, 2], 8, 1.0, group="g")])
+    held = [weakref.ref(policy._model), weakref.ref(policy._cache), *map(weakref.ref, policy._model.parameters())]
+    policy.close()
+    assert not [reference for reference in held if reference() is not None]
+    if torch.cuda.is_available():
+        assert torch.cuda.memory_allocated() == 0

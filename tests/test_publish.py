@@ -2,11 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,13 @@ import pytest
 import scripted_mine
 from hub_server import TOKEN, HubServer, Repository
 from huggingface_hub import DatasetCard, ModelCard
+from native_run import SAMPLES, native_run, one_call
 from outcomes import Itool, one_line
 from toys import toy_sample
 
+from bench.native_forms import tokenizer
 from itool_cli.main import app
+from itool_data.chat_template import template_source
 from itool_data.config import ModelSettings
 from itool_data.publish.card_text import block, code
 from itool_data.publish.licences import UNKNOWN, base_model, sources
@@ -31,24 +33,6 @@ from itool_data.store.sql import query
 
 SECRET = "held out: "  # begins the question of the one sample of the split `test`
 REPO = "me/toy"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A Hub on loopback that the client in this process talks to."""
-    folder = tmp_path / "objects"
-    folder.mkdir()
-    with HubServer(folder) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        # What HF_ENDPOINT and HF_HUB_DISABLE_XET set before the import.
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
-        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +116,13 @@ def test_the_folder_holds_every_trained_on_row_and_nothing_held_out(one_round: P
         "pairs": n, "steps": n, "trees": scripted_mine.SAMPLES, "sft_easy": scripted_mine.SAMPLES,
     }  # fmt: skip
     stored = query(store, "SELECT * FROM pairs WHERE pair_id <> 'leak' ORDER BY pair_id").to_pylist()
-    assert tables["steps"].to_pylist() == stored
+    steps = tables["steps"].to_pylist()
+    assert all(re.fullmatch(r"python-[0-9a-f]{12}", row.pop("form_id")) for row in steps)
+    settings = query(store, "SELECT tree_id, config_hash FROM trees").to_pylist()
+    of_tree = {row["tree_id"]: row["config_hash"] for row in settings}
+    assert all(row.pop("config_hash") == of_tree[row["tree_id"]] for row in steps)
+    form = {"form": "own", "dialect": "python", "template": None}
+    assert steps == [row | form for row in stored]
     for pair, row in zip(tables["pairs"].to_pylist(), stored, strict=True):
         assert pair["pair_id"] == row["pair_id"]
         assert pair["prompt"][-1]["content"].startswith("call f with ")
@@ -195,9 +185,10 @@ def trl_tokenizer() -> Any:
 def test_trl_trains_on_the_tokens_that_were_mined(published: Path, tmp_path: Path) -> None:
     """For a step that ends its response; for another, TRL adds the end of turn that the card warns of."""
     from datasets import load_dataset
-    from toys import tiny_model
     from transformers import AutoModelForCausalLM
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+    from bench.toy_loop import tiny_model
 
     pairs, steps, samples = (
         load_dataset(str(published), name, split="train", cache_dir=str(tmp_path / "cache"))
@@ -224,6 +215,81 @@ def test_trl_trains_on_the_tokens_that_were_mined(published: Path, tmp_path: Pat
         *map(ord, samples[0]["completion"][0]["content"]),
         0,
     ]
+
+
+# --- in a model's own form ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run in Qwen2.5's form, and its data set beside it."""
+    folder = tmp_path_factory.mktemp("native")
+    native_run(folder / "run")
+    app(["publish", "--run", str(folder / "run"), "--to", str(folder / "toy")], standalone_mode=False)
+    return folder
+
+
+def test_native_texts_are_what_was_mined_and_say_their_form(native: Path) -> None:
+    tables = {name: pq.read_table(native / "toy" / "data" / name) for name in ("pairs", "steps", "sft_medium")}
+    pairs, steps, samples = (table.to_pylist() for table in tables.values())
+    assert len(pairs) == len(steps) > 4 and len(samples) == len(SAMPLES)
+    for rows in (pairs, steps, samples):
+        assert {(row["form"], row["dialect"], row["template"].split("@")[0]) for row in rows} == {
+            ("native", "hermes", "qwen2_5")
+        }
+    decode = tokenizer().decode
+    for pair, step in zip(pairs, steps, strict=True):
+        assert pair["prompt"].endswith("<|im_start|>assistant\n")
+        for side in ("chosen", "rejected"):
+            assert pair["prompt"] + pair[side] == decode(step["prompt_ids"] + step[f"{side}_ids"])
+            assert pair[side].endswith("<|im_end|>") == step[f"{side}_terminal"]
+    both = next(row for row in samples if row["source_id"] == "both")
+    assert both["completion"].count("<tool_call>") == 2 and both["completion"].endswith("</tool_call><|im_end|>")
+    assert [call["function"]["name"] for call in json.loads(both["conversation"])[-1]["tool_calls"]] == [
+        "get.it", "other_fn",
+    ]  # fmt: skip
+    template = (native / "toy" / "chat_template.jinja").read_text()
+    assert template == template_source("qwen2_5")
+    card = DatasetCard.load(native / "toy" / "README.md").text
+    assert "The model's own" in card and pairs[0]["template"] in card and "`hermes`" in card
+
+
+def test_trl_reads_the_tokens_that_were_mined_in_native_form(native: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+    from transformers import AutoModelForCausalLM
+    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+    from bench.toy_loop import tiny_model
+
+    pairs, steps, samples = (
+        load_dataset(str(native / "toy"), name, split="train", cache_dir=str(tmp_path / "cache"))
+        for name in ("pairs", "steps", "sft_medium")
+    )
+    whole = [n for n, step in enumerate(steps) if step["chosen_terminal"] and step["rejected_terminal"]]
+    model = AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path / "model", len(tokenizer()), 2048))
+    common: dict[str, Any] = {"output_dir": str(tmp_path / "trl"), "report_to": [], "use_cpu": True, "bf16": False}
+    dpo = DPOTrainer(
+        model=model, args=DPOConfig(**common, max_length=None), train_dataset=pairs, processing_class=tokenizer()
+    )
+    for n, (read, step) in enumerate(zip(dpo.train_dataset, steps, strict=True)):
+        for side in ("chosen", "rejected"):
+            added = [] if step[f"{side}_terminal"] else [tokenizer().eos_token_id]
+            assert read["prompt_ids"] + read[f"{side}_ids"] == step["prompt_ids"] + step[f"{side}_ids"] + added
+            assert n not in whole or not added
+    sft = SFTTrainer(
+        model=model, args=SFTConfig(**common, max_length=None), train_dataset=samples, processing_class=tokenizer()
+    )
+    for read, sample in zip(sft.train_dataset, samples, strict=True):
+        assert tokenizer().decode([label for label in read["labels"] if label != -100]) == sample["completion"]
+
+
+def test_what_a_template_cannot_say_is_left_out_and_counted(itool: Itool, tmp_path: Path) -> None:
+    native_run(tmp_path / "run", one_call(tmp_path))
+    code, out, _ = itool("publish", "--run", tmp_path / "run", "--to", tmp_path / "toy")
+    assert code == 0 and "2 samples are in no sft config" in out and "one call a turn" in out
+    names = pq.read_table(tmp_path / "toy" / "data" / "sft_medium")["source_id"].to_pylist()
+    assert set(names) == {sample.source_id for sample in SAMPLES} - {"both", "again"}
+    assert "2 samples that the template cannot say are left out" in (tmp_path / "toy" / "README.md").read_text()
 
 
 def test_trl_without_a_place_for_tools_sees_the_functions(published: Path) -> None:
@@ -552,8 +618,9 @@ def test_code_cannot_be_left() -> None:
 def test_an_adapter_is_published_with_its_scores(itool: Itool, tmp_path: Path, hub: HubServer) -> None:
     from peft import PeftModel
     from tiny_lora import tiny_lora
-    from toys import tiny_model
     from transformers import AutoModelForCausalLM
+
+    from bench.toy_loop import tiny_model
 
     base = tiny_model(tmp_path / "tiny")
     trained = tiny_lora(base)

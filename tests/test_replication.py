@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from toy_loop import write_config
 
 from bench.replication import first, second, third
 from bench.replication.arms import Replication
@@ -16,6 +15,7 @@ from bench.replication.figure import draw
 from bench.replication.plan import MAIN, Arm, Plan, Steps
 from bench.replication.report import over_seeds, report
 from bench.replication.results import FOLDER, Results
+from bench.toy_loop import write_config
 from itool_cli.console import make_console
 from itool_data.config import LoopSettings
 from itool_data.config_file import load_config

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import prefork
 import pytest
 import scripted_mine
 from scripted_mine import SAMPLES, SETTINGS
 from toys import PROMPTER
 
+from bench import prefork
 from itool_data.kinds import SearchKind
 from itool_data.policy.base import Completion
 from itool_data.run import open_run, write_run

@@ -12,14 +12,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import prefork
 import pytest
 from fault_proxy import Fault
 from openai_server import OpenAIServer, serve_toy, toy_server
 from outcomes import Itool, one_line
 from tiny_lora import tiny_lora
-from toy_loop import write_config
 
+from bench import prefork
+from bench.toy_loop import write_config
 from itool_cli.main import app
 from itool_data.policy.load import Adapter, adapter_hash, find_model, write_identity
 from itool_data.policy.open import open_prompter
@@ -235,7 +235,7 @@ def test_a_sample_on_which_the_server_always_fails_is_set_aside_and_the_others_a
     (reject,) = query(open_run(run).store, "SELECT stage, field, reason FROM rejects").to_pylist()
     assert bad.sample_id in reject["field"] and "HTTP 500: overloaded" in reject["reason"]
     assert reject["stage"] == ("perplexity" if what == "scored" else "mine")
-    assert ("1 samples set aside" in out) == (what == "drawn")
+    assert "1 samples set aside (table rejects), the first: " in out
     found = {tree["sample_id"]: tree for tree in mined(run)["trees"]}
     del trees[bad.sample_id]
     assert bad.sample_id not in found and {i: found[i] for i in trees} == trees
@@ -340,7 +340,6 @@ def without(**attributes: object) -> Callable[[OpenAIServer], None]:
         (without(raw_logprobs=False), "--logprobs-mode raw_logprobs"),
         (without(_tokenise=lambda text: [5, 6, 7]), "its tokenizer is not that of model"),
         (without(root="/models/another"), "serves toy-model, and none of it is model; set model.served_name"),
-        (without(context=0), "does not give max_model_len"),
     ],
 )  # fmt: skip
 def test_a_server_that_cannot_be_mined_says_why(
@@ -356,6 +355,22 @@ def test_a_served_name_says_which_model_is_the_base(
 ) -> None:
     run = prepare(itool, toy, tmp_path / "run")
     server.root = "/models/another"
+    code, _, err = mine(itool, run, server.url, "--set", "model.served_name=toy-model", "--samples", "1")
+    assert not code, err
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [{"data": []}, {"error": "not here"}, ["toy-model"], {"data": [{"id": "toy-model", "max_model_len": None}]}, None],
+)
+def test_a_given_name_needs_no_list_of_models(
+    itool: Itool, toy: Toy, tmp_path: Path, server: OpenAIServer, listed: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, route = prepare(itool, toy, tmp_path / "run"), server._route
+    monkeypatch.setattr(server, "_route", lambda path, body: listed if path == "/v1/models" else route(path, body))
+    server.root = "/models/another"
+    one_line(mine(itool, run, server.url), "model.served_name")
+    one_line(mine(itool, run, server.url, "--set", "model.served_name=wrong"), "The model `wrong` does not exist")
     code, _, err = mine(itool, run, server.url, "--set", "model.served_name=toy-model", "--samples", "1")
     assert not code, err
 

@@ -43,6 +43,13 @@ def test_bfcl_counts_and_rejects():
     assert all("no accepted answer" in r.reason for r in rows if isinstance(r, Reject))
 
 
+def test_bfcl_live_halves_the_live_items_alone():
+    halves = {name: [s for s in load(name) if isinstance(s, Sample)] for name in ("bfcl", "bfcl-live")}
+    assert halves["bfcl-live"] == [s for s in halves["bfcl"] if s.source.startswith("bfcl:live_")]
+    marked = Counter(s.split for s in load("bfcl-live:0.2") if isinstance(s, Sample))
+    assert marked["test"] == 684 and marked["train"] + marked["validation"] == 663 and marked["validation"] > 60
+
+
 def test_bfcl_gold_is_accepted_and_reads_back():
     for sample in load("bfcl"):
         if isinstance(sample, Sample):

@@ -141,7 +141,8 @@ def test_no_functions_on_offer_are_no_fault_of_a_reply(tmp_path, tools):
 # --- marks and thoughts -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mark", [{"weight": 0}, {"weight": 0.0}, {"loss": False}, {"train": False}, {"weight": "0"}])
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"weight": 0.0}, {"loss": False}, {"train": False}, {"weight": "0"},
+                                  {"training": False}])  # fmt: skip
 def test_a_turn_that_is_not_to_be_learnt_is_history_only(tmp_path, mark):
     wrong = said("", tool_calls=[{"function": {"name": "weather", "arguments": {"city": "Rmoe"}}}], **mark)
     right = said("", tool_calls=[{"function": {"name": "weather", "arguments": {"city": "Rome"}}}], weight=1)
@@ -161,12 +162,21 @@ def test_thoughts_are_left_out_wherever_they_stand_and_counted(tmp_path):
     }  # fmt: skip
 
 
+def test_a_thought_whose_beginning_is_the_templates_is_left_out_too(tmp_path):
+    sample, note = openai(tmp_path, said("They want Rome.\n</think>\n\n11 degrees."))
+    assert note == Note("thoughts are left out") and sample.target == "11 degrees."
+
+
 def test_columns_and_hermes_system_texts(tmp_path):
     found = sharegpt(
         tmp_path, ("human", "Weather?"), ("gpt", "It rains."), system="Be brief.", tools=[TOOL], score=3
     )  # fmt: skip
     assert found[0] == Note("column 'score' is not used")
     assert [(m.role, m.content) for m in found[1].messages] == [("system", "Be brief."), ("user", "Weather?")]
+    _, sample = sharegpt(
+        tmp_path, ("system", "In verse."), ("human", "Weather?"), ("gpt", "Rain."), system="Be brief.", x=1
+    )
+    assert sample.messages[0].content == "Be brief.\n\nIn verse." and sample.messages[1].role == "user"
     call = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
     note, asked, answered = sharegpt(
         tmp_path, ("system", f"You call functions. <tools> {json.dumps([TOOL])} </tools> Write <tool_call>…"),
@@ -197,6 +207,8 @@ REF = {"$ref": "#/$defs/Address"}
          {"to": {**ADDRESS, "type": ["object", "null"], "default": None}}),
         ({"properties": {"to": {"description": "where", "$ref": "#/definitions/A"}}, "definitions": {"A": ADDRESS}},
          {"to": {**ADDRESS, "description": "where"}}),
+        ({"anyOf": [REF, {"type": "object", "properties": {"x": {"type": "integer"}}}], **DEFS},
+         {**ADDRESS["properties"], "x": {"type": "integer"}}),
         ({"text": {"type": "string", "description": "a"}, "top": {"type": "int, optional", "default": 5}},
          {"text": {"type": "string", "description": "a"}, "top": {"type": "int", "default": 5}}),
         ({"type": {"type": "string"}, "properties": {"type": "string", "description": "a parameter"}},
@@ -214,6 +226,15 @@ def test_a_flat_map_requires_what_has_no_default_or_what_says_so():
     assert parameters_schema(flat, "p")["required"] == ["text"]
     marked = {"text": {"type": "str", "required": True}, "top": {"type": "int", "required": False}}
     assert parameters_schema(marked, "p")["required"] == ["text"]
+
+
+def test_a_tool_says_its_parameters_by_another_name_or_is_refused_for_having_none(tmp_path):
+    call = said("", tool_calls=[{"function": {"name": "weather", "arguments": {"city": "Rome"}}}])
+    for name in ("input_schema", "inputSchema"):
+        (sample,) = openai(tmp_path, call, tools=[{"name": "weather", "description": "", name: SCHEMA}])
+        assert list(sample.calls) == ROME and sample.tools[0].parameters["properties"] == SCHEMA["properties"]
+    (bad,) = openai(tmp_path, call, tools=[{"name": "weather", "parameters": {"city": "string"}}])
+    assert (bad.field, bad.reason) == ("tools[0].parameters", "expected a schema with properties, found 'city'")
 
 
 def test_a_schema_that_is_part_of_itself_and_one_that_refers_to_nothing():

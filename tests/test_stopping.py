@@ -3,9 +3,9 @@
 import pytest
 import torch
 from tiny_lora import tiny_lora
-from toys import tiny_model
 
 from bench.replication.stopping import kind, pushes
+from bench.toy_loop import tiny_model
 from itool_data.config import PreferenceSettings
 from itool_train.collate import pair_batches, step_logprobs
 from itool_train.losses import hyperparameters, pair_loss

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 from outcomes import Itool, one_line
-from toy_loop import run_until
 
+from bench.toy_loop import run_until
 from itool_cli.charts import Chart, Point, draw
 from itool_data.errors import ItoolError
-from itool_data.fork import fork
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
+from itool_data.variant import fork
 from itool_eval.bfcl.categories import CATEGORIES, Version
 from itool_eval.headline import ALL, headline
 from itool_eval.predictions import Evaluated
@@ -220,15 +220,56 @@ def test_the_losses_on_the_same_pairs(itool: Itool, toy_run: Path, tmp_path: Pat
     assert len(starts) == 1
 
 
+def trained_on(folder: Path) -> list[tuple[str, int]]:
+    return [(stage["stage"], stage["samples"]) for stage in content(folder, "warmup")["stages"]]
+
+
 def test_data_fractions(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
-    folder = run_until(toy_run, "evaluate-0", tmp_path / "run")
-    out = study(itool, folder, "data", "--fractions", "1,0.25")
-    table = rows(out, "0 %")[:3]
-    assert [row[0] for row in table] == ["0 %", "25 %", "100 %"]
+    folder = run_until(toy_run, "evaluate-1", tmp_path / "run")
+    out = study(itool, folder, "data", "--fractions", "1,0.25", "--rounds", "1")
+    table = rows(out, "SFT")[:6]
+    labels = [[line, f"{share} %"] for line in ("SFT", "iTool") for share in (0, 25, 100)]
+    assert [row[:2] for row in table] == labels
+    plain = [folder / "studies" / "data" / name for name in ("sft-0.25", "sft-1")]
+    assert [trained_on(f) for f in plain] == [[("mixed", 6)], [("mixed", 24)]]  # of 24 samples
     part = folder / "studies" / "data" / "0.25"
-    trained = [sum(s["samples"] for s in content(f, "warmup")["stages"]) for f in (part, folder)]
-    assert trained == [round(0.25 * 0.9 * 24), round(0.9 * 24)]  # warmup.fraction is 0.9 of 24 samples
-    assert [row[3] for row in table[1:]] == [right(f, content(f, "warmup")["content"])[0] for f in (part, folder)]
+    assert sum(n for _, n in trained_on(part)) == round(0.25 * 0.9 * 24)  # warmup.fraction is 0.9
+    assert [row[4] for row in table[1:3]] == [right(f, content(f, "warmup")["content"])[0] for f in plain]
+    lasts = [open_run(f).adapter(_base(f), 2) for f in (part, folder)]
+    assert [row[4] for row in table[4:]] == [
+        right(f, last.content)[0] for f, last in zip((part, folder), lasts, strict=True) if last
+    ]
+
+
+def test_sizes_of_models_side_by_side(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
+    folders = [run_until(toy_run, "evaluate-0", tmp_path / name) for name in ("one", "other")]
+    code, out, err = itool("study", "sizes", "--run", folders[0], "--beside", folders[1], "--fractions", "0.5")
+    assert code == 0, err
+    assert [trained_on(f / "studies" / "data" / "sft-0.5") for f in folders] == [[("mixed", 12)]] * 2
+    labels = [[f"model ({name})", f"{share} %"] for name in ("one", "other") for share in (0, 50)]
+    assert [row[:2] for row in rows(out, labels[0][0])[:4]] == labels
+    assert (folders[0] / "figures" / "sizes.png").is_file()
+
+
+def test_modules(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
+    folder = run_until(toy_run, "evaluate-1", tmp_path / "run")
+    out = study(itool, folder, "modules", "--set", "loop.rounds=1")
+    table = rows(out, "base")[:5]
+    assert [row[0] for row in table] == ["base", "base SFT", "base SFT + rounds", "warm-up", "warm-up + rounds"]
+    plain = folder / "studies" / "modules" / "base-sft"
+    assert trained_on(plain) == [("mixed", 24)]
+    firsts = [right(f, content(f, "warmup")["content"])[0] for f in (plain, folder)]
+    assert [table[1][3], table[3][3]] == firsts
+
+
+def test_the_grid_of_a_loss(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
+    folder = run_until(toy_run, "mine-1", tmp_path / "run")
+    out = study(itool, folder, "grid", "--loss", "ipo")
+    table = rows(out, "ipo, tau=0.01")[:9]
+    taus = ("tau=0.01", "tau=0.05", "tau=0.1")
+    assert [row[:2] for row in table] == [[f"ipo, {tau}", lr] for tau in taus for lr in ("3e-07", "5e-07", "1e-06")]
+    one = open_run(folder / "studies" / "grid" / "ipo-tau=0.05-lr=5e-07").config.preference
+    assert (one.loss, one.tau, one.lr, one.beta) == ("ipo", 0.05, 5e-7, None)
 
 
 def test_rounds_are_added_and_cost_is_shown(itool: Itool, toy_run: Path, tmp_path: Path) -> None:

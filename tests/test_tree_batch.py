@@ -1,15 +1,18 @@
 """A tree's pairs from one forward pass against one pair at a time: the same numbers, from fewer tokens."""
 
+import random
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_lora import gradients, tiny_lora
-from toys import tiny_model
 
+from bench.toy_loop import tiny_model
 from itool_train.collate import Batch, pair_batches, step_logprobs
 from itool_train.losses import simpo
 from itool_train.step_pairs import StepPair
+from itool_train.tree_attention import BLOCK, FLEX, TreeLayout
 from itool_train.tree_batch import Trie, tree_batches
 
 TOKEN = st.integers(3, 12)  # few, so that steps share beginnings
@@ -20,6 +23,15 @@ STEP = st.lists(TOKEN, min_size=1, max_size=5).map(tuple)
 def models(tmp_path_factory):
     folder = tiny_model(tmp_path_factory.mktemp("model"))
     return {kind: tiny_lora(folder, kind) for kind in ("none", "nf4")}
+
+
+@pytest.fixture(scope="module")
+def flexible(tmp_path_factory):
+    """One model with either attention."""
+    folder = tiny_model(tmp_path_factory.mktemp("long"), context=1024)
+    dense, flex = tiny_lora(folder), tiny_lora(folder)
+    flex.get_base_model().set_attn_implementation(FLEX)
+    return dense, flex
 
 
 @st.composite
@@ -75,13 +87,48 @@ def test_a_trie_holds_each_prefix_once(pairs):
         trie.add(pair)
     batch = trie.batch()
     assert batch.input_ids.shape == (1, len(prefixes))
-    # A row of the mask is a token's own path, and reads as one of the prefixes.
-    seen = [tuple(batch.input_ids[0][row].tolist()) for row in batch.attention_mask[0, 0]]
+    # What a column sees is a token's own path, and reads as one of the prefixes.
+    columns, tokens = range(len(prefixes)), batch.input_ids[0].tolist()
+    seen = [tuple(tokens[k] for k in columns if k <= q < batch.ends[k]) for q in columns]
     assert set(seen) == prefixes
     assert batch.position_ids[0].tolist() == [len(path) - 1 for path in seen]
     # The trunk is as long as it can be: a sequence, after which a token branches off.
-    assert seen[: batch.trunk] == [seen[batch.trunk - 1][: i + 1] for i in range(batch.trunk)]
-    assert batch.trunk == len(seen) or len(seen[batch.trunk]) <= batch.trunk
+    trunk = TreeLayout(batch.ends).trunk
+    assert seen[:trunk] == [seen[trunk - 1][: i + 1] for i in range(trunk)]
+    assert trunk == len(seen) or len(seen[trunk]) <= trunk
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_flex_attention_gives_the_same_losses_without_a_mask(flexible, together):
+    """Over several blocks of 128: trees of long prompts, deep and broad, and a single short one."""
+    draw = random.Random(1)
+
+    def tokens(n):
+        return tuple(draw.randrange(3, 120) for _ in range(n))
+
+    pairs = [StepPair("short", "s", tokens(3), tokens(2), tokens(1))]
+    for tree in "ab":
+        prompt = tokens(140)
+        for depth in range(4):
+            chosen, rejected = tokens(9), tokens(30)
+            pairs.append(StepPair(f"{tree}{depth}", tree, prompt, chosen, rejected))
+            prompt += chosen
+    dense, flex = flexible
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        for batch in tree_batches(pairs, 1000, together=together):
+            expected, found = (simpo(step_logprobs(model, batch), 2.5, 0.5).loss for model in (dense, flex))
+            assert torch.allclose(found, expected, rtol=0, atol=1e-5)
+            mask = TreeLayout(batch.ends).block_mask(batch.ends.device)
+            assert torch.equal(mask.to_dense()[0, 0] > 0, blocks_seen(batch.ends))
+
+
+def blocks_seen(ends):
+    """Which blocks of keys some query of a block sees, from the whole mask."""
+    columns = torch.arange(len(ends))
+    sees = (columns <= columns[:, None]) & (columns[:, None] < ends)
+    wide = torch.nn.functional.pad(sees, (0, -len(ends) % BLOCK, 0, -len(ends) % BLOCK))
+    n = len(wide) // BLOCK
+    return wide.view(n, BLOCK, n, BLOCK).any(3).any(1)
 
 
 @given(pairs=trees(), max_tokens=st.integers(1, 60))

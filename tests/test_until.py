@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from openai_server import OpenAIServer, toy_server
-from toy_loop import write_config
-from toys import tiny_model
 
+from bench.toy_loop import tiny_model, write_config
 from itool_data.config_file import load_config
 from itool_data.policy.base import Draw, Policy, PolicyId, Request, generate
 from itool_data.policy.load import find_model, load_tokenizer

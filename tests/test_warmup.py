@@ -1,21 +1,23 @@
 """Warm-up on a tiny random model: what the loss counts, the order of stages, and going on after a kill."""
 
+import json
 import os
 import signal
 from pathlib import Path
 
-import prefork
 import pytest
-from toys import tiny_model
 
+from bench import prefork
+from bench.toy_loop import tiny_model
 from itool_data.config import WarmupSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId
 from itool_data.policy.load import BaseModel, adapter_hash, find_adapter
 from itool_data.policy.transformers import load_policy
+from itool_train.processes import is_first_process
 from itool_train.warmup import Example, Progress, warm_up
 
-SETTINGS = WarmupSettings(epochs=2, batch=2, micro_batch=1, lr_easy=1e-2, lr_medium=1e-2, lr_hard=1e-2)
+SETTINGS = WarmupSettings(epochs=2, batch=2, lr_easy=1e-2, lr_medium=1e-2, lr_hard=1e-2)
 
 
 def examples(n: int, shift: int = 0) -> list[Example]:
@@ -36,10 +38,10 @@ def train(base, folder, stages=STAGES, settings=SETTINGS):
     return adapter, results, seen
 
 
-def left(base, folder, stages=STAGES, settings=SETTINGS, report=print, candidates=1):
+def left(base, folder, stages=STAGES, settings=SETTINGS, report=print, candidates=0):
     """The adapters that a warm-up leaves, and its stages."""
     folders = folder / "work", folder / "adapters"
-    adapters, results = warm_up(base, stages, settings, 42, "cpu", *folders, report, candidates)
+    adapters, results = warm_up(base, stages, settings, 42, "cpu", *folders, report, print, candidates)
     return list(adapters.values()), results
 
 
@@ -56,19 +58,72 @@ def test_the_first_loss_is_the_mean_over_response_tokens_alone(base, tmp_path):
     assert seen[0].loss == pytest.approx(-sum(expected) / len(expected), rel=1e-4)
 
 
-def test_samples_that_go_through_the_model_together_are_of_like_length_and_give_the_same_loss(base, tmp_path):
+@pytest.mark.parametrize(("batching", "tokens", "padding"), [("tree", 1, 0), ("pairs", 1, 0), ("pairs", 132, 0.075)])
+def test_however_samples_are_laid_out_the_loss_is_trl_s_and_little_is_padding(
+    base, tmp_path, batching, tokens, padding
+):
+    """In rows, those that go through the model together are of like length; mixed, half or more would be padding."""
     lengths = [2, 30, 4, 28, 3, 31, 5, 29]
     stage = [Example(list(range(5, 5 + n)), [20 + i, 21, 2]) for i, n in enumerate(lengths)]
-    settings = SETTINGS.model_copy(update={"batch": 8, "epochs": 1})
-    figures = {}
-    for rows in (1, 4):
-        changed = settings.model_copy(update={"micro_batch": rows})
-        _, (result,), seen = train(base, tmp_path / str(rows), {"easy": stage}, changed)
-        figures[rows] = seen[0].loss, result.padding
-    assert figures[4][0] == pytest.approx(figures[1][0], rel=1e-5)
-    assert figures[1][1] == 0
-    # Of 4 × (31 + 3) and 4 × (5 + 3) tokens; mixed it would be half or more.
-    assert figures[4][1] == pytest.approx(((1 + 2 + 3) + (1 + 2 + 3)) / (4 * 34 + 4 * 8))
+    changed = {"batch": 8, "epochs": 1, "batching": batching, "micro_tokens": tokens}
+    _, (result,), seen = train(base, tmp_path, {"easy": stage}, SETTINGS.model_copy(update=changed))
+    assert seen[0].loss == pytest.approx(trl_loss(base, stage, tmp_path), rel=1e-5)
+    assert result.padding == pytest.approx(padding)
+
+
+def trl_loss(base, stage, folder):
+    """What TRL's SFTTrainer makes of the samples in one batch."""
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [{"input_ids": [*e.prompt, *e.response], "labels": [-100] * len(e.prompt) + list(e.response)} for e in stage]
+    arguments = SFTConfig(
+        str(folder), per_device_train_batch_size=len(rows), max_steps=1, learning_rate=0.0, use_cpu=True, bf16=False,
+        report_to="none", disable_tqdm=True, save_strategy="no", dataset_kwargs={"skip_prepare_dataset": True},
+        gradient_checkpointing=False, max_length=None,
+    )  # fmt: skip
+    trainer = SFTTrainer(
+        AutoModelForCausalLM.from_pretrained(base.path), arguments, train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(base.path),
+    )  # fmt: skip
+    return trainer.train().training_loss
+
+
+def test_the_adapter_that_is_best_on_samples_that_only_validate_is_kept(base, tmp_path):
+    stage = {"mixed": [e for stage in STAGES.values() for e in stage]}
+    settings = SETTINGS.model_copy(update={"validation": 0.2, "epochs": 6, "lr_mixed": 0.3})  # so high that it overfits
+    kept, (result,) = left(base, tmp_path, stage, settings)
+    losses = {entry["step"]: entry["eval_loss"] for entry in result.log if "eval_loss" in entry and entry["step"]}
+    assert result.samples == 11 and losses[result.update] == min(losses.values())
+    assert result.update < max(losses) and [folder.name for folder in kept] == [result.adapter]
+
+
+def test_two_processes_warm_up_as_one_does(base, tmp_path):
+    settings = SETTINGS.model_copy(update={"validation": 0.2, "checkpoint_seconds": 0.03, "batch": 3})
+    one, results = left(base, tmp_path, STAGES, settings)
+    said = prefork.together(tmp_path, 2, warm_up_together, base, tmp_path / "two", settings)
+    assert said[1] == ""  # the first one alone speaks
+    two = json.loads((tmp_path / "two" / "log").read_text())
+    expected = [entry for result in results for entry in result.log]
+    assert len(two) == len(expected)
+    for name in ("loss", "eval_loss", "chosen_logprob", "grad_norm", "tokens"):
+        assert [e.get(name) for e in two] == pytest.approx([e.get(name) for e in expected], abs=1e-4), name
+    assert [p.name for p in (tmp_path / "two" / "adapters").iterdir()] and len(one) == 1
+
+
+def warm_up_together(model: BaseModel, folder: Path, settings: WarmupSettings) -> None:
+    """A process of several."""
+    report = print if is_first_process() else lambda progress: None
+    _, results = left(model, folder, STAGES, settings, report)
+    if is_first_process():
+        (folder / "log").write_text(json.dumps([entry for result in results for entry in result.log]))
+
+
+def test_nf4_learns_too(base, tmp_path):
+    settings = SETTINGS.model_copy(update={"quantization": "nf4", "epochs": 8, "gradient_checkpointing": True})
+    _, (result,), seen = train(base, tmp_path, {"easy": examples(6)}, settings)
+    assert result.loss < seen[0].loss / 2
 
 
 def test_stages_run_from_easy_to_hard_with_their_rates_and_the_loss_falls(base, tmp_path):

@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from toy_loop import write_config
+
+from bench.toy_loop import write_config
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"cli": "itool_cli", "configs": "itool_configs"}  # installed under another name

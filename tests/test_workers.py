@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ import pytest
 import scripted_mine
 from scripted_mine import SAMPLES, SETTINGS, open_desk
 from test_resume import Rows, mine_at_once, mined, tree_ids
-from toy_loop import run_until, write_api_bank
 from toys import PROMPTER, ids_of
 
+from bench.toy_loop import run_until, write_api_bank
 from itool_data.config import SearchKind, WorkerSettings
 from itool_data.errors import ItoolError
+from itool_data.policy.base import PolicyId
+from itool_data.policy.load import Adapter
 from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import open_run, write_run
 from itool_data.store.sql import query
@@ -150,6 +153,56 @@ def test_killed_workers_lose_and_double_nothing(
     finally:
         pool.close()
     assert killer.killed
+
+
+class Tuned(ScriptedPolicy):
+    """Can go on with another adapter where it is told so; else its desk is opened anew."""
+
+    sleeps = False
+    policy_id = PolicyId("", "0")
+
+    def use(self, adapter: Adapter | None) -> bool:
+        if self.sleeps:
+            self.policy_id = replace(self.policy_id, adapter=adapter.content if adapter else "")
+        return self.sleeps
+
+    def sleep(self) -> bool:
+        return self.sleeps
+
+
+@dataclass(frozen=True)
+class TunedDesk:
+    """Opens a desk with an adapter, and says in the policy's name when that was."""
+
+    adapter: Adapter | None
+    sleeps: bool
+
+    def __call__(self) -> Desk:
+        policy = Tuned({})
+        policy.sleeps = self.sleeps
+        name = f"opened at {time.monotonic_ns()}"
+        policy.policy_id = PolicyId(name, "0", self.adapter.content if self.adapter else "")
+        return Desk(policy, PROMPTER)
+
+    def adapter_here(self) -> Adapter | None:
+        return self.adapter
+
+
+@pytest.mark.parametrize("sleeps", [True, False])
+def test_workers_stay_over_rounds_and_engines_that_can_sleep_too(ray: Any, sleeps: bool) -> None:
+    pool = RayPool(TunedDesk(None, sleeps), 2, opener_of=lambda adapter: TunedDesk(adapter, sleeps))
+    try:
+        first, before = pids(), pool.policy_id
+        assert before.adapter == "" and len(first) >= 2
+        for content in ("one", "two"):  # rounds: the adapter is another one after each training
+            assert pool.sleep()
+            pool.wake()
+            assert pool.use(Adapter(Path("adapter"), content))
+            assert pool.policy_id.adapter == content
+        assert sorted(pids()) == sorted(first)
+        assert (pool.policy_id.base == before.base) == sleeps  # the engine is the same, not only its process
+    finally:
+        pool.close()
 
 
 class Deadly(scripted_mine.Slow):

@@ -43,7 +43,7 @@ class Sizes:
     warmup: tuple[str, ...]
 
 
-GPU = Sizes(32, 64, 24, 160, 24, 400, 6.0, (16, 64, 256), ("warmup.micro_batch=8",))
+GPU = Sizes(32, 64, 24, 160, 24, 400, 6.0, (16, 64, 256), ())
 CPU = Sizes(2, 8, 2, 6, 3, 4, 3.0, (4,), ("warmup.samples=4", "warmup.batch=2"))
 
 

@@ -21,7 +21,7 @@ from bench.shared import shared_data
 from itool_cli.console import make_console
 from itool_cli.figures import save
 
-PLANS = {plan.name: plan for plan in (first.PLAN, second.PLAN, third.PLAN)}
+PLANS = {plan.name: plan for plan in (first.PLAN, second.PLAN, second.AGAIN, third.PLAN)}
 
 
 def main() -> None:

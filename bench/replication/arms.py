@@ -18,12 +18,13 @@ from bench.replication.asked import ask_fragments_and_ends, by_distance
 from bench.replication.plan import MAIN, Arm, Plan, Steps
 from bench.replication.results import Key, Results
 from itool_cli.run import Loop
-from itool_cli.variants import Variant, do_until, do_variant
+from itool_cli.variants import do_until, do_variant
 from itool_data.config import LoopSettings
 from itool_data.loop import finished, stage_names
 from itool_data.policy.load import Adapter, find_model, policy_id
 from itool_data.run import Run, open_run, write_run
 from itool_data.store.sql import query
+from itool_data.variant import Variant
 from itool_eval.benchmarks import VALIDATION
 from itool_eval.compare import Outcome, outcomes
 from itool_eval.predictions import read_evaluated

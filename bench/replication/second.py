@@ -1,5 +1,7 @@
 """The second part of docs/replication_plan.md: walks, proved pairs and held ends on top of SFT, against more of SFT."""
 
+from dataclasses import replace
+
 from bench.replication.asked import DISTANCES
 from bench.replication.first import API_BANK, BFCL, DATA, VALIDATION
 from bench.replication.plan import MAIN, ROOT, Arm, Comparison, Plan, Steps, Tier
@@ -141,4 +143,13 @@ PLAN = Plan(
     validation=VALIDATION,
     benchmarks=(BFCL, API_BANK, SEAL_TOOLS, *DISTANCES),
     steps=Steps(searched=60, ends=120),
+)
+
+# The first seed once more, from a start that was trained again; rates are the first one's.
+AGAIN = replace(
+    PLAN,
+    name="again",
+    page=ROOT / "docs" / "second_replication_again.md",
+    seeds=SEEDS[:1],
+    arms=tuple(arm for arm in arms() if arm.seed == SEEDS[0] and arm.name not in ("walk-2", "sft-2")),
 )

@@ -226,6 +226,18 @@ class Policy(Described, Protocol):
         """
         ...
 
+    def sleep(self) -> bool:
+        """Give back the memory of the policy's device, but keep what makes starting dear; nothing may be under way.
+
+        Returns:
+            False, with nothing changed, if only `close` gives it back.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Be of use again, after `sleep`."""
+        ...
+
     def close(self) -> None:
         """Give back the memory that the policy holds; it is of no use afterwards."""
         ...

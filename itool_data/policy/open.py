@@ -5,30 +5,65 @@ same policy for itself. Left out: finding models and adapters (`load.py`).
 """
 
 from datetime import date
+from importlib.util import find_spec
 
 from itool_data.chat_template import ChatTemplate, template_source
 from itool_data.config import ModelSettings
 from itool_data.dialects import OWN
 from itool_data.errors import ItoolError
+from itool_data.kinds import Engine
 from itool_data.native import open_native
 from itool_data.policy.base import Policy
+from itool_data.policy.limits import ROWS
 from itool_data.policy.load import Adapter, BaseModel, choose_device, find_model, load_tokenizer, policy_id, stop_ids
 from itool_data.policy.vllm import load_vllm_policy
 from itool_data.prompt import Prompter
+from itool_data.sizing.device import this_device
+from itool_data.sizing.policy import check_weights
+from itool_data.sizing.shape import read_shape
 
-ROWS = {"cpu": 48, "cuda": 256}
+
+def choose_engine(settings: ModelSettings) -> tuple[Engine, str]:
+    """What runs the model, and why.
+
+    Raises:
+        ItoolError: if a GPU is asked for and there is none.
+    """
+    if settings.policy != "auto":
+        return settings.policy, "model.policy asks for it"
+    if find_spec("vllm") is None:  # asked first: torch takes seconds to import
+        return "transformers", "vLLM is not installed"
+    if choose_device(settings) == "cpu":
+        return "transformers", "there is no GPU"
+    return "vllm", "there is a GPU, and vLLM is installed"
+
+
+def describe_engine(settings: ModelSettings) -> str:
+    """What runs the model and why, and what becomes of the engine's arguments."""
+    engine, reason = choose_engine(settings)
+    if not settings.engine:
+        return f"{engine}: {reason}"
+    if engine != "vllm":
+        kept = "kept, and not used by it"
+    elif find_spec("vllm") is None:
+        kept = "kept, and not checked: vLLM is not installed"
+    else:
+        kept = "checked when the engine starts"
+    return f"{engine}: {reason}; model.engine ({', '.join(settings.engine)}) is {kept}"
 
 
 def open_policy(settings: ModelSettings, base: BaseModel, adapter: Adapter | None) -> Policy:
     """Load the policy of a base model and an adapter (None: the base model itself)."""
-    if settings.policy == "openai":
+    engine, _ = choose_engine(settings)
+    if engine == "openai":
         from itool_data.policy.openai import open_server_policy
 
         return open_server_policy(settings, base, adapter)
     device = choose_device(settings)
+    check_weights(settings.name, read_shape(base.path), this_device(device))
     rows = settings.rows or ROWS[device]
-    if settings.policy == "vllm":
-        return load_vllm_policy(base, adapter, device, rows)
+    if engine == "vllm":
+        return load_vllm_policy(base, adapter, device, rows, settings.engine)
     from itool_data.policy.transformers import load_policy
 
     return load_policy(base.path, policy_id(base, adapter), adapter.path if adapter else None, device, rows)
@@ -42,6 +77,14 @@ def open_prompter(settings: ModelSettings, base: BaseModel) -> Prompter:
     """
     prompter, _ = choose_form(settings, base)
     return prompter
+
+
+def prompter_if_here(settings: ModelSettings) -> Prompter | None:
+    """The prompter of the settings' model; None where that is not here, or has no such form. Nothing is downloaded."""
+    try:
+        return open_prompter(settings, find_model(settings, download=False))
+    except ItoolError:
+        return None
 
 
 def choose_form(settings: ModelSettings, base: BaseModel) -> tuple[Prompter, str]:

@@ -28,7 +28,7 @@ from itool_data.policy.base import (
     derive_seed,
     ending,
 )
-from itool_data.policy.load import Adapter, BaseModel, load_tokenizer, policy_id
+from itool_data.policy.load import Adapter, BaseModel, context_of, load_tokenizer, policy_id
 from itool_data.policy.served import Models, Served, serve_adapter, served_models
 from itool_data.policy.server import OPENING_PATIENCE, Ask, Refused, Server
 
@@ -187,6 +187,13 @@ class ServerPolicy:
         """It cannot."""
         return False
 
+    def sleep(self) -> bool:
+        """Nothing is held on this machine."""
+        return True
+
+    def wake(self) -> None:
+        """It always is."""
+
     def close(self) -> None:
         """Nothing is held beyond what is under way."""
         self.reset()
@@ -263,9 +270,8 @@ def open_server_policy(settings: ModelSettings, base: BaseModel, adapter: Adapte
     models = served_models(server)
     served = _find_base(server, models, settings, base)
     name = serve_adapter(server, adapter, models) if adapter else served.name
-    if not served.context:
-        raise ItoolError(f"{server.base_url}: {_NO_MINING.format('max_model_len in /models')}")
-    policy = ServerPolicy(server, name, policy_id(base, adapter), served.context)
+    # Where the server does not say, it has the model's own; what does not fit it after all is refused one by one.
+    policy = ServerPolicy(server, name, policy_id(base, adapter), served.context or context_of(base))
     _probe(server, policy, base)
     return policy
 
@@ -274,12 +280,17 @@ _NO_MINING = "does not give {}, so its models can be evaluated but not mined; vL
 
 
 def _find_base(server: Server, models: Models, settings: ModelSettings, base: BaseModel) -> Served:
-    """The base model among a server's; by its own name or place, or by the name that the settings give it."""
+    """The base model among a server's; by its own name or place, or by the name that the settings give it.
+
+    Such a name needs no list: the server knows it or refuses the first request.
+    """
     own = {settings.served_name} if settings.served_name else {settings.name, base.name, str(base.path)}
     for model in models.listed:
         if not model.parent and (model.name in own or (model.root in own and not settings.served_name)):
             return model
     wanted = settings.served_name or base.name
+    if settings.served_name and wanted not in {model.name for model in models.listed}:
+        return Served(wanted, "", "", 0)
     raise ItoolError(
         f"{server.base_url}: serves {models}, and none of it is {wanted}; set model.served_name to the name "
         "under which it serves the run's base model"

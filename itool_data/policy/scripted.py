@@ -52,6 +52,13 @@ class ScriptedPolicy:
         """It cannot."""
         return False
 
+    def sleep(self) -> bool:
+        """Nothing is held."""
+        return True
+
+    def wake(self) -> None:
+        """It always is."""
+
     def close(self) -> None:
         """Nothing is held."""
 

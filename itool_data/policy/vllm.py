@@ -3,18 +3,19 @@
 Each draw is one request of the engine with the draw's own seed; what they share, the engine's prefix cache serves. An
 adapter is a LoRA named by its content, so that nothing cached for another one is ever reused; on a CPU, where vLLM's
 LoRA kernels decode several times slower than the bare model, it is merged and the merged weights are loaded into the
-running engine. Left out: engines over several GPUs, models that do not fit one, and vLLM's own samplers (top-p, top-k).
+running engine. What else the engine takes (several GPUs a model, quantisation, shares of memory) is `model.engine`.
+Left out: vLLM's own samplers (top-p, top-k).
 """
 
-import gc
 import importlib.util
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from textwrap import shorten
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from itool_data.errors import ItoolError
@@ -31,16 +32,14 @@ from itool_data.policy.base import (
 )
 from itool_data.policy.load import Adapter, BaseModel, load_model, policy_id, stop_ids
 from itool_data.policy.memory import return_freed_memory
+from itool_data.policy.vllm_arguments import engine_arguments
+from itool_data.sample import JSON
 
 if TYPE_CHECKING:
     from vllm.lora.request import LoRARequest
     from vllm.outputs import RequestOutput
     from vllm.v1.engine.llm_engine import LLMEngine
 
-# vLLM's CPU attention takes no smaller block; the prefix cache shares whole blocks only.
-CPU_BLOCK = 32
-# Keys and values on a CPU: 23,000 tokens of the embedded model a GiB. VLLM_CPU_KVCACHE_SPACE (GiB) overrides it.
-CPU_CACHE_BYTES = 2 << 30
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the sizes that vLLM makes room for
 MAX_TEMPERATURE = 2.0  # of vLLM's SamplingParams
 SEED_BITS = (1 << 63) - 1  # its GPU sampler keeps seeds as signed 64-bit numbers
@@ -166,11 +165,26 @@ class VllmPolicy:
         self._done.clear()
         self._engine.reset_prefix_cache()
 
+    def sleep(self) -> bool:
+        """On a GPU the weights move to the machine's memory, and keys and values are let go."""
+        assert not self._jobs, "an engine is not put to sleep under requests"
+        if not self._engine.vllm_config.model_config.enable_sleep_mode:
+            return False
+        self._engine.sleep(level=1)
+        return True
+
+    def wake(self) -> None:
+        """Take the memory again, if it was given back."""
+        if self._engine.is_sleeping():
+            self._engine.wake_up()
+
     def close(self) -> None:
         """Shut the engine down; weights and cache go back to the system or the GPU."""
+        from accelerate.utils.memory import clear_device_cache
+
         self._engine.engine_core.shutdown()
         del self._engine
-        gc.collect()
+        clear_device_cache(garbage_collection=True)
         return_freed_memory()
 
     def step(self) -> list[Completion]:
@@ -256,7 +270,12 @@ def lora_rank(adapter: Adapter) -> int:
 
 
 def load_vllm_policy(
-    base: BaseModel, adapter: Adapter | None, device: str, max_rows: int, lora: bool | None = None
+    base: BaseModel,
+    adapter: Adapter | None,
+    device: str,
+    max_rows: int,
+    own: Mapping[str, JSON] = MappingProxyType({}),
+    lora: bool | None = None,
 ) -> VllmPolicy:
     """Start an engine on a model folder (safetensors).
 
@@ -268,10 +287,12 @@ def load_vllm_policy(
         adapter: the one to begin with; `use` changes it.
         device: `cpu` or `cuda`.
         max_rows: draws decoded at once.
+        own: further arguments of the engine (`model.engine`), before ours.
         lora: whether adapters are applied per request instead of merged; None: on a GPU.
 
     Raises:
-        ItoolError: if vLLM is not installed, is built for another device, or cannot run the model.
+        ItoolError: if vLLM is not installed, is built for another device, has no such arguments, or cannot run the
+            model.
     """
     if importlib.util.find_spec("vllm") is None:
         raise ItoolError(
@@ -282,14 +303,14 @@ def load_vllm_policy(
     wanted = lora_rank(adapter) if adapter else LORA_RANKS[1]
     max_rank = next((rank for rank in LORA_RANKS if rank >= wanted), 0) if lora else 0
     with _quiet():
-        engine = _start(base, device, max_rows, max_rank)
+        engine = _start(base, device, max_rows, max_rank, own)
     policy = VllmPolicy(engine, base, stop_ids(base.path), max_rows, max_rank)
     if adapter is not None:
         policy.use(adapter)
     return policy
 
 
-def _start(base: BaseModel, device: str, max_rows: int, max_rank: int) -> "LLMEngine":
+def _start(base: BaseModel, device: str, max_rows: int, max_rank: int, own: Mapping[str, JSON]) -> "LLMEngine":
     # In this process: its memory is then this process's, and weights can be handed over without a file.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -303,29 +324,10 @@ def _start(base: BaseModel, device: str, max_rows: int, max_rank: int) -> "LLMEn
             f"model.device is {device}, but the vLLM installed here runs on {current_platform.device_type}; "
             "see docs/policies.md, or set model.policy to transformers"
         )
-    own: dict[str, Any] = {"dtype": "bfloat16"}
-    if device == "cpu":
-        # Compiling takes a compiler and a minute and a half; eager starts in seconds.
-        own = {"dtype": "float32", "enforce_eager": True}
-        own |= {"block_size": CPU_BLOCK, "kv_cache_memory_bytes": CPU_CACHE_BYTES}
-        # vLLM rewinds a draw's generator when it has computed a part of the prompt, which a CPU's generator cannot.
-        own |= {"enable_chunked_prefill": False}
-    if max_rank:
-        own |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": max_rank}
-    arguments = EngineArgs(
-        model=str(base.path),
-        load_format="safetensors",
-        skip_tokenizer_init=True,
-        max_model_len=-1,  # the model's, or what fits the cache
-        max_num_seqs=max_rows,
-        enable_prefix_caching=True,
-        logprobs_mode="raw_logprobs",
-        disable_log_stats=True,
-        use_tqdm_on_load=False,
-        **own,
-    )
+    known = [field.name for field in fields(EngineArgs)]
+    arguments = engine_arguments(base.path, device, max_rows, max_rank, own, known)
     try:
-        return LLMEngine.from_engine_args(arguments)
+        return LLMEngine.from_engine_args(EngineArgs(**arguments))
     except (ValueError, RuntimeError) as error:
         raise ItoolError(f"{base.name}: vLLM cannot run it: {shorten(str(error), 300)}") from None
 

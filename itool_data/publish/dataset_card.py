@@ -10,12 +10,13 @@ from itool_data.config import Config
 from itool_data.publish.card_text import CITATION, block, code, licence_field, licence_section, score_table
 from itool_data.publish.licences import Licensed, base_model, sources
 from itool_data.publish.shards import CONFIGS, DEFAULT, Shard
+from itool_data.publish.texts import Texts
 from itool_data.run import Run
 from itool_data.store.sql import query
 
 SIZES = {1e3: "n<1K", 1e4: "1K<n<10K", 1e5: "10K<n<100K", 1e6: "100K<n<1M", 1e7: "1M<n<10M", 1e8: "10M<n<100M"}
 WHAT = {
-    "pairs": "step pairs in conversational form: `prompt`, `chosen`, `rejected`, `tools`",
+    "pairs": "step pairs: `prompt`, `chosen`, `rejected`, `tools`",
     "steps": "the same pairs as token ids and as the text of the steps, with Q of both",
     "trees": "the searches, one a row, with all their nodes",
     "scores": "benchmark scores of every policy, with n, 95 % interval and formula",
@@ -46,6 +47,7 @@ def dataset_card(
     paths: Mapping[str, Shard],
     scores: Sequence[Mapping[str, Any]],
     licence: str | None,
+    texts: Texts,
 ) -> str:
     """The README of the data set as it is after a round.
 
@@ -57,6 +59,7 @@ def dataset_card(
         paths: its shards by their paths.
         scores: rows of the config `scores`.
         licence: the Hub's identifier, instead of those of the sources and the base model.
+        texts: how prompts and responses are written.
     """
     made_from = [*sources(run), base_model(run.config.model)]
     trees = query(run.store, TREES, as_of, [round_]).to_pylist()
@@ -66,6 +69,7 @@ def dataset_card(
         f"---\n{_metadata(repo_id, paths, made_from, licence)}\n---",
         _opening(run.config, trees, repo_id, made_from[-1]),
         _contents(paths, repo_id),
+        _form(run.config, texts),
         _training(classes),
         _numbers(trees, classes),
         _example(run, as_of, round_),
@@ -189,14 +193,33 @@ a held-out split is in any of them."""
     return "\n".join([*lines, usage])
 
 
+def _form(config: Config, texts: Texts) -> str:
+    """In which form texts and token ids are, which the columns `form`, `dialect` and `template` say of each row."""
+    if not texts.template:
+        return f"""## The form
+
+itool's own: calls are written {code("[name(argument=value)]")}. `pairs` loads in TRL as it is. `prompt` is the
+conversation as the policy saw it: the functions stand in its system message, where trainers without a place for tools
+(TRL's SimPO and ORPO) and templates that show none find them. `tools` holds the same functions as JSON text, which
+TRL's DPO and SFT trainers hand to the chat template; drop the column (`pairs.remove_columns("tools")`) for a template
+that shows them, or the functions appear twice."""
+    settings, dialect = config.model, code(texts.name.dialect)
+    given = ", ".join(f"{key}={value}" for key, value in settings.template_kwargs.items())
+    kwargs = f", was given {code(given)}" if given else ""
+    left_out = f"\n\n{len(texts.refused):,} samples that the template cannot say are left out." if texts.refused else ""
+    return f"""## The form
+
+The model's own. `prompt` is text, not a conversation: what the chat template {code(texts.name.template or "")} made of
+messages and functions, up to where the response begins. The template is in `chat_template.jinja`{kwargs} and writes
+{code(settings.date)} where it writes a date. `chosen`, `rejected` and `completion` are what comes behind it, in the
+dialect {dialect}, with markers of calls and ends of turn. What the tokenizer itself puts before any text is not in
+`prompt`: tokenise it with special tokens, as TRL does. `tools` are the functions as JSON text, and in the `sft`
+configs `conversation` is the messages with the answer, for another model's template.{left_out}"""
+
+
 def _training(classes: Sequence[Mapping[str, Any]]) -> str:
     whole, n = sum(c["whole"] for c in classes), sum(c["pairs"] for c in classes)
     return f"""## Training on it
-
-`pairs` loads in TRL as it is. `prompt` is the conversation as the policy saw it: the functions stand in its system
-message, where trainers without a place for tools (TRL's SimPO and ORPO) and templates that show none find them. `tools`
-holds the same functions as JSON text, which TRL's DPO and SFT trainers hand to the chat template; drop the column
-(`pairs.remove_columns("tools")`) for a template that shows them, or the functions appear twice.
 
 **A pair is a step, and general trainers do not know that.** `chosen` and `rejected` are the response up to and
 including the step. A general trainer puts an end of turn behind each of them. For {whole:,} of the

@@ -30,10 +30,12 @@ class Licensed:
     hub_id: str = ""
 
 
+BFCL = Licensed("BFCL v3", "apache-2.0", "gorilla-llm/Berkeley-Function-Calling-Leaderboard")
 SOURCES = {
     "toolace": Licensed("ToolACE", "apache-2.0", "Team-ACE/ToolACE"),
     "xlam": Licensed("xLAM function calling 60k", "cc-by-4.0", "Salesforce/xlam-function-calling-60k"),
-    "bfcl": Licensed("BFCL v3", "apache-2.0", "gorilla-llm/Berkeley-Function-Calling-Leaderboard"),
+    "bfcl": BFCL,
+    "bfcl-live": BFCL,
     "apibank": Licensed("API-Bank (AlibabaResearch/DAMO-ConvAI)", "mit"),
     "seal_tools": Licensed("Seal-Tools (fairyshine/Seal-Tools)", "apache-2.0"),
 }
@@ -51,9 +53,11 @@ EMBEDDED = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
 def sources(run: Run) -> list[Licensed]:
-    """The data sets that a run's samples were imported from, in that order."""
-    commits = (c for c in run.store.log() if c.operation == "import" and c.rows.get("samples"))
-    return [_source(name) for name in dict.fromkeys(str(c.info["source"]) for c in commits)]
+    """The data sets that a run's samples were imported from, in that order, and those that pairs were borrowed from."""
+    log = run.store.log()
+    imported = [str(c.info["source"]) for c in log if c.operation == "import" and c.rows.get("samples")]
+    borrowed = [str(c.info["origin"]) for c in log if c.operation == "borrow"]
+    return [_source(name) for name in dict.fromkeys([*imported, *borrowed])]
 
 
 def _source(source: str) -> Licensed:

@@ -8,11 +8,12 @@ is known.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from itool_data.chat_template import template_source
 from itool_data.errors import ItoolError
+from itool_data.publish.borrowed import borrowed_from
 from itool_data.publish.card_text import CITATION, code, licence_section, score_table
 from itool_data.publish.licences import SOURCES, base_model, combined, sources
 from itool_data.publish.serving import TEMPLATE, serving_section
@@ -31,12 +32,14 @@ class Made:
         policy: as rows name the base model with it.
         start: the policy that its training started from; "" for the warm-up.
         round: that made it; 0 for the warm-up.
+        borrowed: `origin` and `revision` of the published data set that the round's pairs are of; empty for its own.
     """
 
     folder: Path
     policy: str
     start: str
     round: int
+    borrowed: Mapping[str, str]
 
 
 def newest_adapter(run: Run) -> Made:
@@ -54,7 +57,9 @@ def newest_adapter(run: Run) -> Made:
     folder = run.folder / str(info["adapter"])
     if not (folder / WEIGHTS).is_file():
         raise ItoolError(f"{folder}: the run's newest adapter is gone; copy it back, or train again")
-    return Made(folder, f"{info['base']}+{info['content']}", start["p"][0].as_py() or "", round_)
+    return Made(
+        folder, f"{info['base']}+{info['content']}", start["p"][0].as_py() or "", round_, info.get("borrowed", {})
+    )
 
 
 def rank_of(made: Made) -> int:
@@ -145,6 +150,13 @@ def _training(run: Run, made: Made, base: str) -> str:
     paper = "[iTool](https://arxiv.org/abs/2501.09766)"
     if not made.start:
         return f"{lora}, an implementation of {paper}: the warm-up, SFT on easy, then medium, then hard samples."
+    merge = "Merge it into the base model in full precision only, never into a 4-bit one."
+    trained = f"{lora}, an implementation of {paper}. Round {made.round} trained {code(made.start)} further on"
+    if made.borrowed:
+        return (
+            f"{trained} step pairs that another run published, by {run.config.preference.loss}. {merge}\n\n"
+            f"{_borrowed(run, made.borrowed)}"
+        )
     pairs = query(
         run.store,
         "SELECT count(*) AS n FROM pairs WHERE round = ? AND policy = ?",
@@ -152,10 +164,24 @@ def _training(run: Run, made: Made, base: str) -> str:
         [made.round, made.start],
     )["n"][0].as_py()
     return (
-        f"{lora}, an implementation of {paper}. Round {made.round} trained {code(made.start)} further on {pairs:,} "
-        f"step pairs that this policy's own tree search gave, by {run.config.preference.loss}. Merge it into the base "
-        "model in full precision only, never into a 4-bit one."
+        f"{trained} {pairs:,} step pairs that this policy's own tree search gave, by {run.config.preference.loss}. "
+        f"{merge}"
     )
+
+
+def _borrowed(run: Run, origin: Mapping[str, str]) -> str:
+    """Where borrowed pairs came from; a folder is named by its last part."""
+    name = origin["origin"] if origin["origin"].startswith("hf:") else PurePath(origin["origin"]).name
+    lines = [
+        "| the pairs' data set | revision | run | round | policy | pairs |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {code(name)} | {code(origin['revision'])} | {code(row['run'] or '')} | {row['round']} | "
+        f"{code(row['policy'])} | {row['pairs']:,} |"
+        for row in borrowed_from(run, origin["origin"], origin["revision"])
+    ]
+    return "\n".join(lines)
 
 
 def _use(repo_id: str, base: str) -> str:

@@ -5,9 +5,7 @@ Left out: serving (vLLM's own documentation).
 
 from itool_data.config import ModelSettings
 from itool_data.dialects import DIALECTS, OWN, DialectName
-from itool_data.errors import ItoolError
-from itool_data.policy.load import find_model
-from itool_data.policy.open import open_prompter
+from itool_data.policy.open import prompter_if_here
 from itool_data.prompt import SYSTEM
 from itool_data.publish.card_text import block, code
 
@@ -16,10 +14,8 @@ TEMPLATE = "chat_template.jinja"  # in the repository, where the model's own was
 
 def trained_dialect(settings: ModelSettings) -> DialectName | None:
     """The dialect that a run's adapters write; None where its model is not here to be looked at."""
-    try:
-        return open_prompter(settings, find_model(settings, download=False)).form.dialect
-    except ItoolError:
-        return None
+    prompter = prompter_if_here(settings)
+    return prompter.form.dialect if prompter else None
 
 
 def serve_command(settings: ModelSettings, dialect: DialectName, base: str, adapter: str, rank: int) -> str:

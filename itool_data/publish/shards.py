@@ -2,11 +2,10 @@
 
 A shard holds rows of one round only (of one data set, for `sft_*`), in a fixed order, written with fixed settings and
 no time stamps. So a later round adds shards and leaves the bytes of the others as they are; only the N in their names
-grows. Samples of the split `test` are in none of them. Left out: the card (`dataset_card.py`) and where it all goes
-(`difference.py`, `hub.py`).
+grows. Samples of the split `test` are in none of them. Left out: how texts are written (`texts.py`), the card
+(`dataset_card.py`), and where it all goes (`difference.py`, `hub.py`).
 """
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from itool_data.difficulty import difficulty
 from itool_data.errors import ItoolError
-from itool_data.native import openai_tools
-from itool_data.prompt import ToolStyle, prompt_messages
+from itool_data.publish.same_form import form_of
+from itool_data.publish.texts import FormName, Texts, tools_json
 from itool_data.run import Run
 from itool_data.sample import Sample
 from itool_data.store.samples import read_samples
@@ -35,7 +32,6 @@ DEFAULT = "pairs"
 CONFIGS = ("pairs", "steps", "trees", "scores", "sft_easy", "sft_medium", "sft_hard")
 SHARD = re.compile(rf"data/({'|'.join(CONFIGS)})/train-\d{{5}}-of-\d{{5}}\.parquet")
 
-MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
 SCORES = pa.schema(
     {
         "benchmark": pa.string(),
@@ -47,12 +43,16 @@ SCORES = pa.schema(
         "interval": pa.struct({"low": pa.float64(), "high": pa.float64()}),
         "formula": pa.string(),
         "era": pa.string(),
+        "protocol": pa.string(),
         "missing": pa.list_(pa.string()),
         "partial": pa.list_(pa.string()),
     }
 )
 TRAINED_ON = "SEMI JOIN (SELECT sample_id FROM samples WHERE split = 'train') USING (sample_id)"
-PAIRS = f"SELECT * FROM pairs {TRAINED_ON} WHERE round = ? ORDER BY pair_id"
+PAIRS = f"""
+    SELECT pairs.*, trees.config_hash FROM pairs {TRAINED_ON} LEFT JOIN trees USING (tree_id)
+    WHERE pairs.round = ? ORDER BY pair_id
+"""
 TREES = f"""
     WITH grown AS (
         SELECT tree_id, list(struct_pack(
@@ -103,6 +103,7 @@ def write_shards(
     as_of: int | None,
     found: Sequence[int],
     scores: Sequence[Mapping[str, Any]],
+    texts: Texts,
     folder: Path,
     report: Callable[[int, str], None],
 ) -> list[Shard]:
@@ -113,17 +114,18 @@ def write_shards(
         as_of: the commit whose state is read; None: the newest.
         found: the rounds, oldest first.
         scores: rows of `SCORES`; `round` is 0 for the base model and the warm-up.
+        texts: how prompts and responses are written.
         folder: where to; must be empty.
         report: called with the rows written so far and the config that they are of now.
 
     Returns:
         The shards, of each config in the order of their rows.
     """
-    style = run.config.model.tools
+    form_id = form_of(run.config.model)
     written: list[Shard] = []
 
     def write(config: str, since: int, tables: Iterator[pa.Table] | Sequence[pa.Table]) -> None:
-        for table in tables:
+        for table in filter(len, tables):
             file = folder / f"{config}-{since}-{len(written)}.parquet"
             _write(table, file)
             written.append(Shard(config, since, file, table.num_rows, table.nbytes, table.schema))
@@ -133,8 +135,9 @@ def write_shards(
     by_id = {sample.sample_id: sample for sample in samples}
     for round_ in found:
         steps = query(run.store, PAIRS, as_of, [round_])
-        write("pairs", round_, (pairs_table(part, by_id, style) for part in _parts(steps)))
-        write("steps", round_, _parts(steps))
+        write("pairs", round_, (pairs_table(part, by_id, texts) for part in _parts(steps)))
+        ids = pa.array([form_id] * steps.num_rows, pa.string())
+        write("steps", round_, _parts(steps_table(steps, texts.name).append_column("form_id", ids)))
         write("trees", round_, _parts(query(run.store, TREES, as_of, [round_])))
     for since in sorted({row["round"] for row in scores}):
         rows = [row for row in scores if row["round"] == since]
@@ -144,7 +147,7 @@ def write_shards(
         groups[difficulty(sample), sample.source.partition(":")[0]].append(sample)
     for (level, _), own in sorted(groups.items()):
         slices = (own[start : start + SHARD_ROWS] for start in range(0, len(own), SHARD_ROWS))
-        write(f"sft_{level}", 0, (sft_table(part, style) for part in slices))
+        write(f"sft_{level}", 0, (sft_table(part, texts) for part in slices))
     return written
 
 
@@ -163,63 +166,54 @@ def is_shard(path: str) -> bool:
     return SHARD.fullmatch(path) is not None
 
 
-def pairs_table(steps: pa.Table, by_id: Mapping[str, Sample], style: ToolStyle) -> pa.Table:
-    """Step pairs in TRL's conversational preference form with an explicit prompt.
+def pairs_table(steps: pa.Table, by_id: Mapping[str, Sample], texts: Texts) -> pa.Table:
+    """Step pairs in TRL's preference form with an explicit prompt.
 
-    `prompt` is the conversation as the policy saw it, the functions in its system message. `chosen` and `rejected` are
-    the response up to and including the step. `tools` is JSON text: Arrow would give every function the parameters of
-    all others, and TRL reads text.
+    `prompt` is what came before the response as the policy saw it; `chosen` and `rejected` are the response up to and
+    including the step. `tools` is JSON text: Arrow would give every function the parameters of all others, and TRL
+    reads text.
 
     Args:
         steps: rows of the table `pairs`.
         by_id: at least the samples that the pairs are of, by their ids.
-        style: how the prompts show the functions.
+        texts: how the run's texts are written.
     """
     # What pairs of one sample share is made once.
     encoded = steps["sample_id"].combine_chunks().dictionary_encode()
     samples, at = [by_id[sample_id] for sample_id in encoded.dictionary.to_pylist()], encoded.indices
-
-    def response(step: str) -> pa.Array:
-        return _assistant(pc.binary_join_element_wise(steps["prefix_text"], steps[step], "").combine_chunks())
-
     kept = ("q_chosen", "q_rejected", "chosen_terminal", "rejected_terminal", "error_class")
     return pa.table(
         {
-            "prompt": pa.array([prompt_messages(s.messages, s.tools, style) for s in samples], MESSAGES).take(at),
-            "chosen": response("chosen_text"),
-            "rejected": response("rejected_text"),
+            **texts.pairs(steps, by_id),
             "tools": pa.array([tools_json(sample) for sample in samples], pa.string()).take(at),
             "source": pa.array([sample.source for sample in samples], pa.string()).take(at),
             **{name: steps[name] for name in ("pair_id", "sample_id", "round", "policy")},
             **{name: steps[name] for name in kept},
+            **texts.name.columns(steps.num_rows),
         }
     )
 
 
-def sft_table(samples: Sequence[Sample], style: ToolStyle) -> pa.Table:
-    """Samples in TRL's conversational prompt-completion form, as the warm-up trains on them."""
+def steps_table(steps: pa.Table, name: FormName) -> pa.Table:
+    """The table `pairs` as it is, and in which form its texts and token ids are."""
+    for column, values in name.columns(steps.num_rows).items():
+        steps = steps.append_column(column, values)
+    return steps
+
+
+def sft_table(samples: Sequence[Sample], texts: Texts) -> pa.Table:
+    """Samples in TRL's prompt-completion form, as the warm-up trains on them; those that the form can say."""
+    kept, columns = texts.samples(samples)
     return pa.table(
         {
-            "prompt": pa.array([prompt_messages(s.messages, s.tools, style) for s in samples], MESSAGES),
-            "completion": _assistant(pa.array([sample.target for sample in samples], pa.string())),
-            "tools": pa.array([tools_json(sample) for sample in samples], pa.string()),
-            "source": pa.array([sample.source for sample in samples], pa.string()),
-            "source_id": pa.array([sample.source_id for sample in samples], pa.string()),
-            "sample_id": pa.array([sample.sample_id for sample in samples], pa.string()),
+            **columns,
+            "tools": pa.array([tools_json(sample) for sample in kept], pa.string()),
+            "source": pa.array([sample.source for sample in kept], pa.string()),
+            "source_id": pa.array([sample.source_id for sample in kept], pa.string()),
+            "sample_id": pa.array([sample.sample_id for sample in kept], pa.string()),
+            **texts.name.columns(len(kept)),
         }
     )
-
-
-def tools_json(sample: Sample) -> str:
-    """A sample's functions as JSON text in the form that chat templates take."""
-    return json.dumps(openai_tools(sample.tools), ensure_ascii=False)
-
-
-def _assistant(texts: pa.Array) -> pa.Array:
-    """Each text as a conversation of one assistant message."""
-    roles = pa.repeat(pa.scalar("assistant"), len(texts))
-    messages = pa.StructArray.from_arrays([roles, texts], ["role", "content"])
-    return pa.ListArray.from_arrays(pa.array(np.arange(len(texts) + 1, dtype=np.int32)), messages)
 
 
 def _parts(table: pa.Table) -> Iterator[pa.Table]:

@@ -2,7 +2,7 @@
 
 Rates come from a few seconds of calibration on this machine; how a tree behaves comes from the run's own finished
 trees where there are some under the same settings, else from searching a few of the coming samples and throwing the
-result away. Left out: the cost of self-evaluation beyond its share in those trees' time.
+result away. The judge's tokens are reckoned at the policy's own rate. Left out: how fast another judge is.
 """
 
 import time
@@ -50,12 +50,14 @@ class Behaviour:
         pairs: found in all of them.
         requests: of a tree, the mean.
         decoded: tokens of a tree, the mean.
+        judged: tokens computed for a tree's self-evaluations, the mean.
     """
 
     trees: int
     pairs: int
     requests: float
     decoded: float
+    judged: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Plan:
     requests: float
     prefill_tokens: float
     decode_tokens: float
+    judge_tokens: float
     seconds: float
     pairs: tuple[float, float]
 
@@ -126,7 +129,8 @@ def try_trees(desk: Desk, config: Config, tasks: Sequence[Task], search: SearchK
     chosen = list(tasks)[:: max(1, len(tasks) // TRIAL_TREES)][:TRIAL_TREES]
     started = time.monotonic()
     finished: list[Tree] = []
-    miner = Miner(desk.policy, desk.prompter, config, desk.judge(config, search), search)
+    judge = desk.judge(config, search)
+    miner = Miner(desk.policy, desk.prompter, config, judge, search)
     for trees in miner.run(deque(chosen)):
         finished += [tree for tree in trees if not tree.given_up]
         if time.monotonic() - started > TRIAL_SECONDS:
@@ -134,13 +138,16 @@ def try_trees(desk: Desk, config: Config, tasks: Sequence[Task], search: SearchK
     seen = finished + miner.under_way
     desk.policy.reset()
     mcts, walk = config.mcts, config.walk
-    requests, decoded = sum(t.requests for t in seen), sum(t.decoded for t in seen)
+    requests, decoded, judged = (sum(getattr(t, name) for t in seen) for name in ("requests", "decoded", "judged"))
     most = {"mcts": mcts.iterations * mcts.simulation, "walk": WALK_STEPS}.get(search, 1)
     known = KNOWN_TREES * max(1, KNOWN_SHARE * most)
     mean = (known + sum(t.requests for t in finished)) / (KNOWN_TREES + len(finished))
     longest = walk.width * walk.max_step_tokens if search == "walk" else mcts.width * mcts.max_tokens
     a_request = decoded / requests if requests else longest
-    return Behaviour(len(finished), sum(len(t.pairs) for t in finished), mean, mean * a_request)
+    # Where the time was too short for one request: each draw makes a state, and its prompt is some of what is read.
+    prompts = 0 if judge is None else mcts.width * sum(len(t.prompt) for t in chosen) / len(chosen)
+    judging = judged / requests if requests else prompts
+    return Behaviour(len(finished), sum(len(t.pairs) for t in finished), mean, mean * a_request, mean * judging)
 
 
 def expected_pairs(behaviour: Behaviour, trees: int) -> tuple[float, float]:
@@ -173,7 +180,8 @@ def make_plan(
     # Beyond the prompt, each request after a tree's first computes one token of its node's prefix again.
     prefill = sum(prompt_lengths) + trees * max(behaviour.requests - 1, 0)
     decode = first.decode + trees * behaviour.decoded
-    seconds = (first.prefill + sum(prompt_lengths)) / rates.prefill + decode / (rates.decode * UTILISATION)
+    judge = trees * behaviour.judged
+    seconds = (first.prefill + sum(prompt_lengths) + judge) / rates.prefill + decode / (rates.decode * UTILISATION)
     return Plan(
         first.scored,
         first.drawn,
@@ -181,6 +189,7 @@ def make_plan(
         trees * behaviour.requests,
         first.prefill + prefill,
         decode,
+        judge,
         seconds / workers,
         expected_pairs(behaviour, trees),
     )

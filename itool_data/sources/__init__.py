@@ -3,8 +3,9 @@
     toolace  xlam              from the Hugging Face Hub; toolace:PATH, xlam:PATH from a file in the set's own form
     toolace-system[:PATH]      the same with its system texts, functions and all: ToolACE's own prompts
     apibank:PATH  seal_tools:PATH  sharegpt:PATH  toolrl:PATH   from a file in the set's own form
-    bfcl[:SHARE]               BFCL v3's single-turn Python items, from the pinned wheel; a share of the training half
-                               is set aside for validation
+    bfcl[:SHARE]               half of BFCL v3's single-turn Python items, from the pinned wheel; a share of the
+                               training half is set aside for validation
+    bfcl-live[:SHARE]          half of the live ones alone, as the paper has it (4.5)
     PATH.jsonl  PATH.json      a file in the OpenAI form (messages, tools), .gz too; with :test or :validation it is
                                held out
     hf:USER/NAME[:SPLIT]       a data set on the Hub in the OpenAI form; the split is train unless given, and those
@@ -33,6 +34,8 @@ OWN_FORM: dict[str, Callable[[str | None], Iterator[Item]]] = {
     "sharegpt": sharegpt.read,
     "toolrl": toolrl.read,
 }
+# Half of which categories of BFCL is trained on; the other half, and all other categories, are asked.
+HALVES = {"bfcl": bfcl.CATEGORIES, "bfcl-live": bfcl.LIVE}
 
 
 def load(source: str, validation: float = 0.0) -> Iterator[Item]:
@@ -46,8 +49,8 @@ def load(source: str, validation: float = 0.0) -> Iterator[Item]:
         ItoolError: the source string names no data set, or the data set cannot be read (also while iterating).
     """
     name, _, rest = source.partition(":")
-    if name == "bfcl":
-        return bfcl.read(bfcl.validation_share(rest))
+    if name in HALVES:
+        return bfcl.read(HALVES[name], bfcl.validation_share(rest))
     return (divided(item, validation) if isinstance(item, Sample) else item for item in _read(source))
 
 
@@ -62,7 +65,8 @@ def _read(source: str) -> Iterator[Item]:
     if is_rows(path):
         return _held_out(openai_jsonl.read(path), split)
     raise ItoolError(
-        f"unknown data source {source!r}; give {', '.join(OWN_FORM)} (with :PATH for a file), bfcl or bfcl:SHARE, "
+        f"unknown data source {source!r}; give {', '.join(OWN_FORM)} (with :PATH for a file), bfcl or bfcl-live (with "
+        ":SHARE to set some aside), "
         "a .jsonl or .json file in the OpenAI form (with :test or :validation if it is not to be trained on), or "
         "hf:USER/NAME[:SPLIT]"
     )

@@ -37,6 +37,7 @@ CATEGORIES = (
     "live_parallel",
     "live_parallel_multiple",
 )
+LIVE = tuple(category for category in CATEGORIES if category.startswith("live_"))
 # In a list of accepted values "" means that the parameter, or the key of an object, may be left out.
 OMITTED = ""
 OPTIONS = "$options"
@@ -46,22 +47,23 @@ ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assi
 LIVE_ID = re.compile(r"(.+)_\d+-(\d+)-\d+")
 
 
-def read(validation: float = 0.0) -> Iterator[Item]:
-    """Yield all items of the eight categories.
+def read(categories: Sequence[str] = CATEGORIES, validation: float = 0.0) -> Iterator[Item]:
+    """Yield all items of some categories.
 
     Args:
+        categories: of the eight.
         validation: the share of the training half that is set aside.
 
     Raises:
         ItoolError: the wheel cannot be fetched.
     """
     data = assets.bfcl_data()
-    for category in CATEGORIES:
+    for category in categories:
         yield from read_category(data, category, validation)
 
 
 def validation_share(text: str) -> float:
-    """Read the share of `bfcl:SHARE`; none is 0.
+    """Read the share of `bfcl:SHARE` or `bfcl-live:SHARE`; none is 0.
 
     Raises:
         ItoolError: it is no number from 0 to below 1.

@@ -18,6 +18,8 @@ DEFINITIONS = ("$defs", "definitions")
 SCHEMAS_BY_NAME = ("properties", "patternProperties", *DEFINITIONS)
 SCHEMA = ("items", "additionalProperties", "not")
 UNIONS = ("anyOf", "oneOf")
+# What a schema of parameters has at least one of.
+KEYWORDS = ("type", "properties", "required", "additionalProperties", "$ref", "allOf", *UNIONS, "title", "description")
 MAY_BE_NULL = ("default", "const", "example")
 
 
@@ -32,7 +34,11 @@ def parameters_schema(written: JSON, field: str) -> dict[str, JSON]:
     if written in NO_PARAMETERS:
         return {}
     schema = expect(written, dict, field)
-    return from_flat(schema, field) if _is_flat(schema) else _Resolver(schema, field).schema(schema, ())
+    if _is_flat(schema):
+        return from_flat(schema, field)
+    if not any(key in schema for key in KEYWORDS):
+        raise BadRowError(field, f"expected a schema with properties, found {', '.join(map(repr, schema))}")
+    return _either(_Resolver(schema, field).schema(schema, ()))
 
 
 def from_flat(parameters: dict[str, JSON], field: str) -> dict[str, JSON]:
@@ -158,6 +164,20 @@ def _joined(node: dict[str, JSON], part: dict[str, JSON]) -> dict[str, JSON]:
     if required:
         joined["required"] = list(dict.fromkeys(required))
     return joined
+
+
+def _either(schema: dict[str, JSON]) -> dict[str, JSON]:
+    """Of several objects that the parameters may be: one with all properties, where what all require is required."""
+    for union in UNIONS:
+        options = schema.get(union)
+        if not options or not all(isinstance(option, dict) and option.get("properties") for option in options):
+            continue
+        every = {name: inner for option in options for name, inner in option["properties"].items()}
+        wanted = [option.get("required") or [] for option in options]
+        shared = [name for name in wanted[0] if all(name in others for others in wanted)]
+        own = {key: value for key, value in schema.items() if key != union}
+        schema = _joined(own, {"type": "object", "properties": every, "required": shared})
+    return schema
 
 
 def _or_null(node: dict[str, JSON], union: str) -> dict[str, JSON]:

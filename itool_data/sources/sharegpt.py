@@ -81,6 +81,8 @@ def _read_row(source: str, row: dict[str, JSON], line: int) -> Iterator[Sample |
             except BadRowError as bad:
                 # The turn itself is lost, but those after it still follow from what was said.
                 yield bad
+        if role == "system" and history and history[-1].role == "system":  # the column's, and one of its own
+            text = f"{history.pop().content}\n\n{text}"
         history.append(Message(role, text))
 
 

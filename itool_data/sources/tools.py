@@ -25,6 +25,7 @@ JSON_TYPES = {
     "null": "null", "none": "null",
 }  # fmt: skip
 ANY_TYPES = frozenset({"any", "union", "callable", ""})
+PARAMETERS = ("parameters", "input_schema", "inputSchema")  # OpenAI's name, Anthropic's, and MCP's
 GENERIC = re.compile(r"(\w+)\s*[\[(](.*)[\])]", re.DOTALL)
 
 
@@ -57,7 +58,8 @@ def function(item: JSON, field: str) -> Tool:
     """
     item = expect(item, dict, field)
     inner = get(item, "function", dict, field) if item.get("function") is not None else item
-    return tool(inner.get("name"), inner.get("description"), inner.get("parameters"), field)
+    parameters = next((inner[name] for name in PARAMETERS if inner.get(name) is not None), None)
+    return tool(inner.get("name"), inner.get("description"), parameters, field)
 
 
 def normalise(schema: dict[str, JSON], field: str) -> dict[str, JSON]:

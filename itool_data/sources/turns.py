@@ -16,9 +16,11 @@ from itool_data.sources.rows import BadRowError, expect, get, parse_json
 from itool_data.sources.tools import parse_python, render_python, without_filled
 
 THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL)
+# Of a model whose template opens the thought itself.
+UNOPENED = re.compile(r"(?:(?!<think).)*?</think(?:ing)?>\s*", re.DOTALL)
 THOUGHT_OPEN = re.compile(r"\s*<think(?:ing)?>")
 THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "thought")
-LEARN_FIELDS = ("weight", "loss", "train", "loss_weight", "trainable")
+LEARN_FIELDS = ("weight", "loss", "train", "loss_weight", "trainable", "training")
 UNLEARNT = (0, "0", "false", "False")
 ARGUMENTS = ("arguments", "parameters")
 FENCED = re.compile(r"```(?:json|python|tool_code|tool_call)?\s*\n?(.*?)\n?```", re.DOTALL)
@@ -61,7 +63,8 @@ def read_turn(text: str, listed: Sequence[ToolCall], thought: bool, tools: Seque
     Raises:
         BadRowError: the text attempts a call that cannot be read, or a thought does not end.
     """
-    said = THOUGHT.sub("", text, count=1) if THOUGHT.match(text) else text
+    begun = THOUGHT.match(text) or UNOPENED.match(text)
+    said = text[begun.end() :] if begun else text
     if THOUGHT_OPEN.match(said):
         raise BadRowError(field, "a thought that does not end")
     notes = [THOUGHT_LEFT] if thought or said != text else []

@@ -18,11 +18,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from itool_data.errors import ItoolError
 from itool_data.policy.base import PolicyId, Usage
 from itool_data.policy.load import Adapter
+from itool_data.prompt import Wording
 from itool_data.workers.pool import Desk, ItemT, Job, ResultT, Session
 
 T = TypeVar("T")
@@ -76,16 +77,48 @@ class Worker:
                 results += finished
         return results, self._own_desk().policy.usage
 
+    def use(self, open_desk: "DeskOpener") -> None:
+        """Go on with another adapter: the policy at hand if it can, else a new desk in this process."""
+        self._open_desk = open_desk
+        if self._desk is not None and not self._desk.policy.use(open_desk.adapter_here()):
+            self._desk.close()
+            self._desk = None
+        self._own_desk()
+
+    def sleep(self) -> None:
+        """Give device memory back; a desk that cannot be woken then is closed, the process with its imports stays."""
+        if self._desk is not None and not self._desk.sleep():
+            self._desk.close()
+            self._desk = None
+
+    def wake(self) -> None:
+        """Be of use again; a desk that was closed is opened when it is needed."""
+        if self._desk is not None:
+            self._desk.policy.wake()
+
     def stop(self) -> None:
         """Drop the job and all that is under way."""
         self._waiting.clear()
         self._session = self._stream = None
-        self._own_desk().policy.reset()
+        if self._desk is not None:
+            self._desk.policy.reset()
 
     def _own_desk(self) -> Desk:
         if self._desk is None:
             self._desk = self._open_desk()
         return self._desk
+
+
+class DeskOpener(Protocol):
+    """Opens a worker's desk, in the worker's process; pickled."""
+
+    def __call__(self) -> Desk:
+        """Open it."""
+        ...
+
+    def adapter_here(self) -> Adapter | None:
+        """The adapter that its policy has, on the worker's machine."""
+        ...
 
 
 class _WorkerDiedError(Exception):
@@ -132,18 +165,27 @@ class RayPool:
         size: how many workers.
         gpus: of each worker.
         threads: of each worker, for what it computes on the CPU.
+        opener_of: what opens desks with another adapter; None: there is no other.
 
     Raises:
         ItoolError: if a worker cannot open its desk.
     """
 
-    def __init__(self, open_desk: Callable[[], Desk], size: int, gpus: int = 0, threads: int = 1):
+    def __init__(
+        self,
+        open_desk: Callable[[], Desk],
+        size: int,
+        gpus: int = 0,
+        threads: int = 1,
+        opener_of: Callable[[Adapter | None], DeskOpener] | None = None,
+    ):
         import ray
 
         self.size = size
         self._ray = ray
         self._actors = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus, scheduling_strategy="SPREAD")
-        self._arguments = (open_desk, threads)
+        self._arguments: tuple[Callable[[], Desk], int] = (open_desk, threads)
+        self._opener_of = opener_of
         self._gone = Usage()  # of workers that died
         self._deaths = 0  # in a row, of workers that were just starting
         self._seats = [self._new_seat() for _ in range(size)]
@@ -153,6 +195,11 @@ class RayPool:
     def usage(self) -> Usage:
         """Tokens that all workers, the dead ones included, have worked on so far."""
         return sum((seat.usage for seat in self._seats), self._gone)
+
+    @property
+    def wording(self) -> Wording:
+        """What the workers' prompts are made by; all have the same settings."""
+        return self.ask(lambda desk: desk.prompter.wording)
 
     def ask(self, question: Callable[[Desk], T]) -> T:
         """Call a function on the first worker."""
@@ -187,13 +234,36 @@ class RayPool:
                 seat.starting, seat.appetite, seat.calls, seat.held = None, 0, [], {}
 
     def use(self, adapter: Adapter | None) -> bool:
-        """It cannot."""
-        return False
+        """Go on with another adapter; the workers stay, and their engines where these can."""
+        if self._opener_of is None:
+            return False
+        opener = self._opener_of(adapter)
+        self._arguments = (opener, self._arguments[1])
+        self._all(lambda actor: actor.use.remote(opener))
+        self.policy_id, self.context = self.ask(_describe)
+        return True
+
+    def sleep(self) -> bool:
+        """Give the workers' device memory back; their processes stay."""
+        self._all(lambda actor: actor.sleep.remote())
+        return True
+
+    def wake(self) -> None:
+        """Take the memory again."""
+        self._all(lambda actor: actor.wake.remote())
 
     def close(self) -> None:
         """End all workers."""
         for seat in self._seats:
             self._ray.kill(seat.actor)
+
+    def _all(self, call: Callable[[Any], Any]) -> None:
+        """Make a call of every worker, at once, and wait for all; whoever dies at it is replaced, and opens anew."""
+        for seat, answer in [(seat, call(seat.actor)) for seat in self._seats]:
+            try:
+                self._get(answer)
+            except _WorkerDiedError as death:
+                self._replace(seat, death)
 
     def _deal(self, work: _Work) -> None:
         """Give out what waits, one item a worker at a time like cards, and keep every worker's calls under way."""

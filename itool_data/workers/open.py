@@ -45,19 +45,30 @@ def open_pool(settings: ModelSettings, workers: WorkerSettings, base: BaseModel,
     cores = int(ray.cluster_resources().get("CPU", 0)) if workers.address else usable_cores()
     gpus = int(ray.cluster_resources().get("GPU", 0))
     on_gpus = settings.device == "cuda" or (settings.device == "auto" and gpus > 0)
-    if on_gpus and workers.count > gpus:
+    each = _gpus_of_an_engine(settings) if on_gpus else 0
+    if workers.count * each > gpus:
         raise ItoolError(
-            f"workers.count is {workers.count}, but Ray sees {gpus} GPUs and every worker takes one; "
-            f"use --workers {max(gpus, 1)}, or --set model.device=cpu"
+            f"workers.count is {workers.count}, but Ray sees {gpus} GPUs and every worker takes {each}; "
+            f"use --workers {max(gpus // each, 1)}, or --set model.device=cpu"
         )
     if workers.address and workers.count > cores:
         raise ItoolError(f"workers.count is {workers.count}, but the cluster has {cores} CPU cores; take fewer")
     threads = 1 if on_gpus else int(os.environ.get("OMP_NUM_THREADS") or max(1, cores // workers.count))
-    files = ray.put(_read(adapter.path)) if adapter and len(ray.nodes()) > 1 else None
     home = ray.get_runtime_context().get_node_id()
     if Path(settings.name).expanduser().is_dir():
         settings = settings.model_copy(update={"name": str(base.path.absolute())})  # workers start in other folders
-    return RayPool(_DeskOpener(settings, base, adapter, files, home), workers.count, int(on_gpus), threads)
+
+    def opener_of(adapter: Adapter | None) -> _DeskOpener:
+        files = ray.put(_read(adapter.path)) if adapter and len(ray.nodes()) > 1 else None
+        return _DeskOpener(settings, base, adapter, files, home)
+
+    return RayPool(opener_of(adapter), workers.count, each, threads, opener_of)
+
+
+def _gpus_of_an_engine(settings: ModelSettings) -> int:
+    """GPUs that one worker's policy runs on."""
+    size = settings.engine.get("tensor_parallel_size", 1)
+    return size if isinstance(size, int) and size > 0 else 1
 
 
 def change_adapter(
@@ -89,12 +100,13 @@ class _DeskOpener:
     home: str
 
     def __call__(self) -> Desk:
+        base = self.base if self._at_home() else self._base_here()
+        return Desk(open_policy(self.settings, base, self.adapter_here()), open_prompter(self.settings, base))
+
+    def _at_home(self) -> bool:
         import ray
 
-        base, adapter = self.base, self.adapter
-        if ray.get_runtime_context().get_node_id() != self.home:
-            base, adapter = self._base_here(), self._adapter_here()
-        return Desk(open_policy(self.settings, base, adapter), open_prompter(self.settings, base))
+        return bool(ray.get_runtime_context().get_node_id() == self.home)
 
     def _base_here(self) -> BaseModel:
         """The base model on another machine: the same weights, or none."""
@@ -110,10 +122,10 @@ class _DeskOpener:
             )
         return found
 
-    def _adapter_here(self) -> Adapter | None:
-        """The adapter on another machine: from its cache, by its content."""
-        if self.adapter is None:
-            return None
+    def adapter_here(self) -> Adapter | None:
+        """The adapter; on another machine from its cache, by its content."""
+        if self.adapter is None or self._at_home():
+            return self.adapter
         import ray
 
         def write(folder: Path) -> None:

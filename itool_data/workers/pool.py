@@ -15,8 +15,8 @@ from itool_data.config import Config
 from itool_data.kinds import SearchKind
 from itool_data.policy.base import Described, Policy, PolicyId, Usage
 from itool_data.policy.load import Adapter, find_model
-from itool_data.policy.open import open_policy, open_prompter
-from itool_data.prompt import Prompter
+from itool_data.policy.open import choose_engine, open_policy, open_prompter
+from itool_data.prompt import Prompter, Wording
 from itool_data.search.reward import Judge
 
 T = TypeVar("T")
@@ -29,6 +29,7 @@ class Desk:
         self.policy = policy
         self.prompter = prompter
         self._judge: Judge | None = None
+        self._judging: Policy | None = None  # another one than the policy
 
     def judge(self, config: Config, search: SearchKind) -> Judge | None:
         """Who answers self-evaluations: the policy, or another model (loaded once); nobody at weight 0 or in a walk."""
@@ -38,12 +39,30 @@ class Desk:
             policy, prompter = self.policy, self.prompter
             if config.reward.judge != "policy":
                 model = config.model.model_copy(update={"name": config.reward.judge, "served_name": ""})
-                if model.policy == "vllm":  # it runs one engine a process
+                if choose_engine(model)[0] == "vllm":  # it runs one engine a process
                     model = model.model_copy(update={"policy": "transformers"})
                 base = find_model(model)
                 policy, prompter = open_policy(model, base, None), open_prompter(model, base)
+                self._judging = policy
             self._judge = Judge(policy, prompter, config.reward)
         return self._judge
+
+    def sleep(self) -> bool:
+        """Give device memory back, if the policy can and still be woken; another judge is opened anew."""
+        if not self.policy.sleep():
+            return False
+        self._dismiss()
+        return True
+
+    def close(self) -> None:
+        """Give the memory of the policy and of whoever judges back."""
+        self._dismiss()
+        self.policy.close()
+
+    def _dismiss(self) -> None:
+        if self._judging is not None:
+            self._judging.close()
+        self._judge = self._judging = None
 
 
 class Keyed(Protocol):
@@ -92,6 +111,11 @@ class Pool(Described, Protocol):
         """Tokens that all of them have worked on so far."""
         ...
 
+    @property
+    def wording(self) -> Wording:
+        """What their prompts are made by."""
+        ...
+
     def run(self, job: Job[ItemT, ResultT], items: Sequence[ItemT]) -> Iterator[list[ResultT]]:
         """Do every item once, in about their order; yields the results of each moment, often none.
 
@@ -105,6 +129,14 @@ class Pool(Described, Protocol):
 
     def use(self, adapter: Adapter | None) -> bool:
         """Go on with another adapter of the same base model; False if the pool has to be opened anew for that."""
+        ...
+
+    def sleep(self) -> bool:
+        """Give the memory of devices back until `wake`; False if the pool has to be closed for that."""
+        ...
+
+    def wake(self) -> None:
+        """Be of use again, after `sleep`."""
         ...
 
     def close(self) -> None:
@@ -135,6 +167,11 @@ class LocalPool:
         """Tokens that the policy has worked on so far."""
         return replace(self._desk.policy.usage)
 
+    @property
+    def wording(self) -> Wording:
+        """What the prompter's prompts are made by."""
+        return self._desk.prompter.wording
+
     def run(self, job: Job[ItemT, ResultT], items: Sequence[ItemT]) -> Iterator[list[ResultT]]:
         """Do every item here."""
         try:
@@ -150,6 +187,14 @@ class LocalPool:
         """Go on with another adapter of the same base model, if the policy can."""
         return self._desk.policy.use(adapter)
 
+    def sleep(self) -> bool:
+        """Give the policy's device memory back, if it can be woken then."""
+        return self._desk.sleep()
+
+    def wake(self) -> None:
+        """Take the memory again."""
+        self._desk.policy.wake()
+
     def close(self) -> None:
         """Give the policy's memory back."""
-        self._desk.policy.close()
+        self._desk.close()

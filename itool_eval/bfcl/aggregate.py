@@ -1,7 +1,8 @@
 """Counts -> scores, each with its formula, n and 95 % interval (docs/bfcl.md §7).
 
-A category that was not run counts as 0 in every mean, as officially, and every score names what it lacks. Left out:
-the formulas themselves (`formulas.py`) and the official tables' layout (`official_tables.py`).
+A category that was not run counts as 0 in v3's means, as officially. In v4's, whose web search cannot be run here, it
+is left out with its weight, and the score says that it is one of what was run. Either way every score names what it
+lacks. Left out: the formulas themselves (`formulas.py`) and the official tables' layout (`official_tables.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,17 +41,22 @@ def summarise(tallies: Mapping[str, Tally], version: Version, formulas: Sequence
     return Summary(ERAS[version], tuple(categories), tuple(scores))
 
 
-def _score(formula: Formula, tallies: Mapping[str, Tally], version: Version) -> Score:
+def _score(whole: Formula, tallies: Mapping[str, Tally], version: Version) -> Score:
+    run = [name for name in whole.categories if tallies.get(name, NOT_RUN).n]
+    formula = (whole if version is Version.V3 else whole.over(run)) or whole
+    missing = tuple(name for name in whole.categories if name not in run)
+    left_out = version is not Version.V3 and bool(missing)
     used = {name: tallies.get(name, NOT_RUN) for name in formula.categories}
     sizes = sizes_of(tallies, version)
     one = len(used) == 1
     return Score(
-        formula.name,
+        f"{formula.name} (of what was run)" if left_out and run else formula.name,
         formula.text,
         float(formula.value({name: t.share for name, t in used.items()}, sizes)),
         sum(t.n for t in used.values()),
         wilson(used[formula.categories[0]]) if one else bootstrap(lambda shares: formula.value(shares, sizes), used),
-        missing=tuple(name for name, t in used.items() if not t.n),
+        missing=missing,
+        left_out=left_out,
         partial=tuple(name for name, t in used.items() if t.n and t.n < CATEGORIES[version][name].size),
     )
 

@@ -1,7 +1,6 @@
 """BFCL's categories: name, checker, language, number of items and files, per version (docs/bfcl.md §2).
 
-The official checker dispatches on words inside the name; here every category says its checker itself. Left out: v4's
-agentic categories, which nothing in this project scores.
+The official checker dispatches on words inside the name; here every category says its checker itself.
 """
 
 from dataclasses import dataclass
@@ -29,6 +28,8 @@ class Checker(StrEnum):
     IRRELEVANCE = "irrelevance"
     RELEVANCE = "relevance"
     MULTI_TURN = "multi-turn"
+    FORMS = "forms"
+    AGENTIC = "agentic"
 
 
 class Language(StrEnum):
@@ -53,6 +54,14 @@ class Category:
         """Whether the data holds accepted answers: the (ir)relevance categories have none."""
         return self.checker not in (Checker.IRRELEVANCE, Checker.RELEVANCE)
 
+
+# Items whose conversation ends in a text with the answer. Those of memory are the same for each back end.
+MEMORY = ("memory_kv", "memory_vector", "memory_rec_sum")
+WEB_SEARCH = ("web_search_base", "web_search_no_snippet")
+# How the categories of the conversations are called that fill a memory; nothing scores them.
+SET_UP = "_prereq"
+# 200 of the single-turn items, each in 26 forms of the system prompt.
+FORMAT_SENSITIVITY = "format_sensitivity"
 
 _SHARED = (
     Category("multiple", Checker.MULTIPLE, 200),
@@ -83,6 +92,9 @@ _OWN = {
         Category("simple_javascript", Checker.SIMPLE, 50, Language.JAVASCRIPT),
         Category("live_irrelevance", Checker.IRRELEVANCE, 884),
         Category("live_relevance", Checker.RELEVANCE, 16),
+        Category(FORMAT_SENSITIVITY, Checker.FORMS, 5200),
+        *(Category(name, Checker.AGENTIC, 155) for name in MEMORY),
+        *(Category(name, Checker.AGENTIC, 100) for name in WEB_SEARCH),
     ),
 }
 
@@ -91,6 +103,9 @@ CATEGORIES: dict[Version, dict[str, Category]] = {
 }
 
 
+_NOT_SINGLE = (Checker.MULTI_TURN, Checker.FORMS, Checker.AGENTIC)
+
+
 def single_turn(version: Version) -> list[Category]:
-    """The categories that one reply decides, in the order in which they are shown."""
-    return [c for c in CATEGORIES[version].values() if c.checker is not Checker.MULTI_TURN]
+    """The categories of items that one reply decides, in the order in which they are shown."""
+    return [c for c in CATEGORIES[version].values() if c.checker not in _NOT_SINGLE]

@@ -21,7 +21,15 @@ def decode(text: str, version: Version) -> list[Call]:
         DecodeError: the reply is not a list of calls.
     """
     source = bracketed(text)
-    source = source.strip("[]'") if version is Version.V3 else source.strip().strip("'")
+    return parse(source.strip("[]'") if version is Version.V3 else source.strip().strip("'"))
+
+
+def parse(source: str) -> list[Call]:
+    """Read a list of calls, or one call, as a Python expression.
+
+    Raises:
+        DecodeError: it is none.
+    """
     try:
         with warnings.catch_warnings():
             # Escapes like "\d" in a model's string are its business, not a warning on the user's screen.

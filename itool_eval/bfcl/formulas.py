@@ -5,11 +5,12 @@ executed categories and another multi-turn rule, so none of these numbers can be
 prompt the official formulas would count as 0 what is never asked there; it has two scores of its own.
 """
 
+import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from itool_eval.bfcl.categories import Checker, Version, single_turn
+from itool_eval.bfcl.categories import MEMORY, WEB_SEARCH, Checker, Version, single_turn
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,16 @@ class Formula:
         if self.pooled:
             return f"correct / items over {', '.join(names)}"
         if self.weights:
-            return " + ".join(f"{weight:g} · {name}" for weight, name in zip(self.weights, names, strict=True))
+            text = " + ".join(f"{weight:g} · {name}" for weight, name in zip(self.weights, names, strict=True))
+            return text if math.isclose(total := sum(self.weights), 1) else f"({text}) / {total:g}"
         return f"mean({', '.join(names)})"
+
+    def over(self, run: Collection[str]) -> "Formula | None":
+        """The formula over the categories that were run, the others left out with their weights; None if none was."""
+        parts = [p.over(run) if isinstance(p, Formula) else p if p in run else None for p in self.parts]
+        weights = tuple(weight for part, weight in zip(parts, self.weights, strict=False) if part)
+        kept = tuple(part for part in parts if part)
+        return replace(self, parts=kept, weights=weights) if kept else None
 
     def value(self, shares: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
         """Compute the score.
@@ -68,10 +77,18 @@ _LIVE_AST_PARTS = ("live_simple", "live_multiple", "live_parallel", "live_parall
 _LIVE_AST = Formula("live_ast", _LIVE_AST_PARTS, pooled=True)
 _RELEVANCE = Formula("relevance", ("live_relevance",))
 _IRRELEVANCE = Formula("irrelevance_mean", ("irrelevance", "live_irrelevance"))
+_WEB_SEARCH = Formula("web_search", WEB_SEARCH)
+_MEMORY = Formula("memory", MEMORY)
+_AGENTIC = Formula("agentic", (_WEB_SEARCH, _MEMORY), shows_gaps=False)
+
+
+# Not official: what the paper's Table 5 shows (4.5).
+PAPER_TABLE_5 = "live_and_multi_turn"
 
 
 def _formulas(version: Version) -> tuple[Formula, ...]:
     v3 = version is Version.V3
+    ours: tuple[Formula, ...] = ()
     simple_names = ("simple", "java", "javascript") if v3 else ("simple_python", "simple_java", "simple_javascript")
     simple = Formula("simple_ast", simple_names)
     ast_parts: tuple[str | Formula, ...] = (simple, "multiple", "parallel", "parallel_multiple")
@@ -81,13 +98,26 @@ def _formulas(version: Version) -> tuple[Formula, ...]:
         live_parts = (*_LIVE_AST_PARTS, "live_irrelevance", "live_relevance")
         live = Formula("live", live_parts, pooled=True, shows_gaps=False)
         overall = Formula("overall", (live, non_live, _MULTI_TURN), shows_gaps=False)
+        ours = (Formula(PAPER_TABLE_5, (live, _MULTI_TURN), shows_gaps=False),)
     else:
         non_live = Formula("non_live", ast_parts, shows_gaps=False)
         live = Formula("live", _LIVE_AST_PARTS, pooled=True, shows_gaps=False)
-        # The agentic 40 % is scored by nothing here: it counts as 0, as officially when it was not run.
-        parts = (non_live, live, _IRRELEVANCE, _MULTI_TURN, "agentic")
+        parts = (non_live, live, _IRRELEVANCE, _MULTI_TURN, _AGENTIC)
         overall = Formula("overall", parts, weights=(0.1, 0.1, 0.1, 0.3, 0.4), shows_gaps=False)
-    return (overall, non_live, live, _MULTI_TURN, non_live_ast, simple, _LIVE_AST, _RELEVANCE, _IRRELEVANCE)
+    agentic = () if v3 else (_AGENTIC, _WEB_SEARCH, _MEMORY)
+    return (
+        overall,
+        non_live,
+        live,
+        _MULTI_TURN,
+        *agentic,
+        non_live_ast,
+        simple,
+        _LIVE_AST,
+        _RELEVANCE,
+        _IRRELEVANCE,
+        *ours,
+    )
 
 
 FORMULAS: dict[Version, tuple[Formula, ...]] = {version: _formulas(version) for version in Version}

@@ -39,8 +39,8 @@ class Item:
 
 
 def id_number(item_id: str) -> int:
-    """The number by which official files are sorted: after the last `_`, up to the first `-`."""
-    return int(item_id.rpartition("_")[2].partition("-")[0])
+    """The number by which official files are sorted: after the last `_` before a `:`, up to the first `-`."""
+    return int(item_id.partition(":")[0].rpartition("_")[2].partition("-")[0])
 
 
 def data_folder(version: Version) -> Path:
@@ -50,6 +50,12 @@ def data_folder(version: Version) -> Path:
         ItoolError: it cannot be had.
     """
     return bfcl_data(_WHEELS[version])
+
+
+def data_version(version: Version) -> str:
+    """The wheel that a version's items come from, such as `bfcl-eval 2025.8.6.2`."""
+    wheel = _WHEELS[version]
+    return f"{wheel.name} {wheel.version}"
 
 
 def load_items(data: Path, version: Version, category: str) -> list[Item]:

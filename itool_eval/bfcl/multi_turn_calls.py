@@ -12,8 +12,12 @@ from itool_eval.bfcl.decode_python import decode
 from itool_eval.bfcl.decoded import DecodeError
 
 
-def call_texts(reply: object) -> list[str]:
+def call_texts(reply: object, version: Version) -> list[str]:
     """The calls of a reply, in its order; none for an empty list.
+
+    Args:
+        reply: as it came.
+        version: whose decoding of a text.
 
     Raises:
         DecodeError: the reply is not a list of calls, or one of them cannot be written out.
@@ -21,7 +25,7 @@ def call_texts(reply: object) -> list[str]:
     if not isinstance(reply, str):
         raise DecodeError("not a text")
     try:
-        return [_call_text(call.name, call.arguments) for call in decode(reply, Version.V3)]
+        return [_call_text(call.name, call.arguments) for call in decode(reply, version)]
     # An integer can be too long to print, a value too deeply nested.
     except (ValueError, RecursionError) as error:
         raise DecodeError(str(error)) from error

@@ -9,7 +9,7 @@ does not use (order of calls, calls where none is expected).
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,25 @@ from itool_eval.verdicts import Fault, Verdict
 
 
 class MultiTurnScorer:
-    """Scores conversations of v3's multi-turn items.
+    """Scores conversations of one version's multi-turn items.
 
     Attributes:
         categories: the names of the categories that it scores.
     """
 
-    def __init__(self, data: Path, native_calls: bool = False) -> None:
+    def __init__(self, data: Path, version: Version, native_calls: bool = False) -> None:
         """Prepare the scorer; items and simulators are read when first needed.
 
         Args:
-            data: the folder `bfcl_eval/data` of the official wheel.
+            data: the folder `bfcl_eval/data` of the official wheel of that version.
+            version: the benchmark version.
             native_calls: replies are native calls, and a text is no call however it reads.
         """
-        self._texts: Callable[[object], list[str]] = native.call_texts if native_calls else call_texts
-        self._decode: Callable[[object], list[Call]] = native.decode if native_calls else _decode
-        self.categories = [c.name for c in CATEGORIES[Version.V3].values() if c.checker is Checker.MULTI_TURN]
-        self._items = cache(lambda name: {item.id: item for item in load_multi_turn_items(data, name)})
+        as_text = partial(call_texts, version=version), partial(_decode, version=version)
+        self._texts: Callable[[object], list[str]] = native.call_texts if native_calls else as_text[0]
+        self._decode: Callable[[object], list[Call]] = native.decode if native_calls else as_text[1]
+        self.categories = [c.name for c in CATEGORIES[version].values() if c.checker is Checker.MULTI_TURN]
+        self._items = cache(lambda name: {item.id: item for item in load_multi_turn_items(data, version, name)})
         self._simulators = cache(lambda: Simulators(data))
 
     def copies(self, category: str, item_id: str) -> int:
@@ -121,10 +123,10 @@ def check(item: MultiTurnItem, turns: list[list[list[str]]], simulators: Simulat
     return None
 
 
-def _decode(reply: object) -> list[Call]:
+def _decode(reply: object, version: Version) -> list[Call]:
     if not isinstance(reply, str):
         raise DecodeError("not a text")
-    return decode(reply, Version.V3)
+    return decode(reply, version)
 
 
 def _same_state(model: World, answer: World, name: str) -> bool:

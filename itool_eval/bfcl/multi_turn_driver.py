@@ -6,6 +6,7 @@ policy's, and the verdict (`multi_turn_checker.py`).
 """
 
 import copy
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from itool_eval.bfcl.multi_turn_items import MultiTurnItem, function_docs
 from itool_eval.bfcl.multi_turn_world import World
 from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.simulators import Simulators
-from itool_eval.conversation import Conversation, Message, Prompt, Said, Turns
+from itool_eval.conversation import Conversation, Message, Prompt, Said, Turns, native_message
 
 # The conversation ends after the first step beyond these.
 MAX_STEPS = 20
@@ -28,19 +29,20 @@ Function = dict[str, JSON]
 class MultiTurnDriver:
     """Holds the conversations of one benchmark folder."""
 
-    def __init__(self, data: Path, native_calls: bool = False) -> None:
+    def __init__(self, data: Path, version: Version, native_calls: bool = False) -> None:
         """Read the prompts and load the simulators.
 
         Args:
-            data: the folder `bfcl_eval/data` of the official wheel.
+            data: the folder `bfcl_eval/data` of the official wheel of that version.
+            version: the benchmark version.
             native_calls: the functions are offered as tools, to be called natively.
 
         Raises:
-            ItoolError: the folder does not hold v3.
+            ItoolError: the folder does not hold that version.
         """
         self._documents = cache(lambda module: function_docs(data, module))
-        contract = PromptContract(data, Version.V3)
-        self._form: _AsText | _Natively = _Natively(contract) if native_calls else _AsText(contract)
+        contract = PromptContract(data, version)
+        self._form = form_of(contract, version, native_calls)
         self._simulators = Simulators(data)
 
     def conversation(self, item: MultiTurnItem) -> Conversation:
@@ -48,31 +50,9 @@ class MultiTurnDriver:
 
         Any number of them can be under way at once. The result has fewer turns than the item where it was ended early.
         """
-        # Made when the first call comes: most conversations of a weak model never need it.
-        world = cache(lambda: self._world(item))
         functions, withheld = self._functions(item)
-        form = self._form
-        messages: list[Message] = []
-        turns: Turns = []
-        for number, turn in enumerate(item.turns):
-            if number in withheld:
-                turn = [form.more_functions(withheld[number])]
-            messages += turn if turns else form.first_messages(turn, functions)
-            functions = functions + withheld.get(number, [])
-            turns.append([])
-            while len(turns[-1]) <= MAX_STEPS:
-                said = yield Prompt(list(messages), form.tools(functions))
-                turns[-1].append(said.result)
-                reply = form.reply(said, len(messages))
-                messages.append(reply)
-                calls = form.calls(said)
-                if not calls:
-                    break
-                results = zip(calls, world().execute(calls), strict=True)
-                messages += [form.returned(reply, i, call, result) for i, (call, result) in enumerate(results)]
-            else:
-                break
-        return turns
+        # Made when the first call comes: most conversations of a weak model never need it.
+        return hold(self._form, item.turns, functions, cache(lambda: self._world(item)), withheld)
 
     def _world(self, item: MultiTurnItem) -> World:
         """The simulators of one conversation; a copy, so that it shares nothing with the others under way."""
@@ -88,11 +68,57 @@ class MultiTurnDriver:
         return list(functions.values()), withheld
 
 
+def form_of(contract: PromptContract, version: Version, native_calls: bool) -> "_AsText | _Natively":
+    """How functions are offered and called."""
+    return (_Natively if native_calls else _AsText)(contract, version)
+
+
+def hold(
+    form: "_AsText | _Natively",
+    said_by_user: Sequence[list[Message]],
+    functions: list[Function],
+    world: Callable[[], World],
+    withheld: Mapping[int, list[Function]],
+) -> Conversation:
+    """Hold a conversation to its end, or until a turn has too many steps.
+
+    Args:
+        form: how functions are offered and called.
+        said_by_user: the messages of each turn; none in a turn that brings functions.
+        functions: on offer from the start.
+        world: where calls are run.
+        withheld: what a later turn brings.
+    """
+    added: list[Function] = []
+    messages: list[Message] = []
+    turns: Turns = []
+    for number, turn in enumerate(said_by_user):
+        if number in withheld:
+            turn = [form.more_functions(withheld[number])]
+        messages += turn if turns else form.first_messages(turn, functions)
+        added = added + withheld.get(number, [])
+        turns.append([])
+        while len(turns[-1]) <= MAX_STEPS:
+            said = yield Prompt(list(messages), form.tools(functions, added))
+            turns[-1].append(said.result)
+            reply = form.reply(said, len(messages))
+            messages.append(reply)
+            calls = form.calls(said)
+            if not calls:
+                break
+            results = zip(calls, world().execute(calls), strict=True)
+            messages += [form.returned(reply, i, call, result) for i, (call, result) in enumerate(results)]
+        else:
+            break
+    return turns
+
+
 class _AsText:
     """Functions in the system message; calls and what they return as text."""
 
-    def __init__(self, contract: PromptContract):
+    def __init__(self, contract: PromptContract, version: Version):
         self._contract = contract
+        self._version = version
 
     def first_messages(self, turn: list[Message], functions: list[Function]) -> list[Message]:
         return self._contract.first_messages(turn, functions, Language.PYTHON)
@@ -100,7 +126,7 @@ class _AsText:
     def more_functions(self, functions: list[Function]) -> Message:
         return self._contract.more_functions_message(functions)
 
-    def tools(self, functions: list[Function]) -> tuple[Function, ...]:
+    def tools(self, functions: list[Function], added: list[Function]) -> tuple[Function, ...]:
         return ()
 
     def reply(self, said: Said, step: int) -> Message:
@@ -109,7 +135,7 @@ class _AsText:
     def calls(self, said: Said) -> list[str]:
         """The calls of a reply; none where it ends the turn."""
         try:
-            return call_texts(said.text)
+            return call_texts(said.text, self._version)
         except DecodeError:
             return []
 
@@ -120,8 +146,9 @@ class _AsText:
 class _Natively:
     """Functions as tools; calls and what they return as OpenAI's messages hold them."""
 
-    def __init__(self, contract: PromptContract):
+    def __init__(self, contract: PromptContract, version: Version):
         self._contract = contract
+        self._version = version
 
     def first_messages(self, turn: list[Message], functions: list[Function]) -> list[Message]:
         return list(turn)
@@ -129,21 +156,18 @@ class _Natively:
     def more_functions(self, functions: list[Function]) -> Message:
         return {"role": "user", "content": self._contract.functions_added}
 
-    def tools(self, functions: list[Function]) -> tuple[Function, ...]:
-        return native.tools(functions, Language.PYTHON)
+    def tools(self, functions: list[Function], added: list[Function]) -> tuple[Function, ...]:
+        if self._version is Version.V3:
+            return native.tools([*functions, *added], Language.PYTHON)
+        # In v4 the documents that a turn brings name no language.
+        return native.tools(functions, Language.PYTHON) + native.as_tools(added)
 
     def reply(self, said: Said, step: int) -> Message:
         if said.calls and not self.calls(said):
             # Nothing was called, and a server that reads arguments would refuse the rest of the conversation for them.
             written = "\n".join(f"{name}({arguments})" for name, arguments in said.calls)
             return {"role": "assistant", "content": f"{said.text}\n{written}".strip()}
-        message: Message = {"role": "assistant", "content": said.text}
-        if said.calls:
-            message["tool_calls"] = [
-                {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
-                for id_, (name, arguments) in zip(_ids(said, step), said.calls, strict=True)
-            ]
-        return message
+        return native_message(said, step)
 
     def calls(self, said: Said) -> list[str]:
         """The calls of a reply; none where it ends the turn."""
@@ -154,14 +178,3 @@ class _Natively:
 
     def returned(self, reply: Message, index: int, call: str, result: str) -> Message:
         return {"role": "tool", "tool_call_id": reply["tool_calls"][index]["id"], "content": result}
-
-
-def _ids(said: Said, step: int) -> list[str]:
-    """What ties results to a reply's calls: the server's ids, and ours where it gives none or one twice.
-
-    Ours have nine letters and digits, as Mistral's models want them; the step is the reply's place among the messages.
-    """
-    ids: list[str] = []
-    for i, given in enumerate(said.ids or [""] * len(said.calls)):
-        ids.append(given if given and given not in ids else f"c{step:05d}{i:03d}")
-    return ids

@@ -1,7 +1,7 @@
 """BFCL's multi-turn items with their answers and function documents, from the wheel's data (docs/bfcl.md §2, §8).
 
 An item names simulators instead of carrying functions: their documents lie in files of their own. Left out: what the
-simulators do (`simulators.py`), and v4, whose simulators are other ones.
+simulators do (`simulators.py`).
 """
 
 import json
@@ -43,17 +43,18 @@ class MultiTurnItem:
         return "long_context" in self.category
 
 
-def load_multi_turn_items(data: Path, category: str) -> list[MultiTurnItem]:
-    """Read the items of one multi-turn category of v3.
+def load_multi_turn_items(data: Path, version: Version, category: str) -> list[MultiTurnItem]:
+    """Read the items of one multi-turn category.
 
     Args:
-        data: the folder `bfcl_eval/data` of the official wheel.
+        data: the folder `bfcl_eval/data` of the official wheel of that version.
+        version: which version's files to read.
         category: the category's name.
 
     Raises:
         ItoolError: a file is absent or not what the wheel holds.
     """
-    name = f"{Version.V3.prefix}_{category}.json"
+    name = f"{version.prefix}_{category}.json"
     prompts, answers = read_sorted(data / name), read_sorted(data / "possible_answer" / name)
     if len(prompts) != len(answers):
         raise ItoolError(

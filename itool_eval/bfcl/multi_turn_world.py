@@ -17,14 +17,20 @@ import json
 import re
 import warnings
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from itool_eval.bfcl.multi_turn_items import MultiTurnItem
-from itool_eval.bfcl.simulators import Simulators, limited_work, own_arithmetic, refuse_costly
+from itool_eval.bfcl.simulators import Simulator, limited_work, own_arithmetic, refuse_costly
 
 # The benchmark's own block-list; it takes a simulator's method of such a name along.
 BLOCKED = frozenset({"kill", "exit", "quit", "remove", "unlink", "popen", "Popen", "run"})
 _NAME_BEFORE_PARENTHESIS = re.compile(r"\b([A-Za-z_]\w*+)\s*+(?=\()", re.ASCII)
+
+
+class Classes(Protocol):
+    """Simulators by the name of their class."""
+
+    by_class: dict[str, Simulator]
 
 
 class World:
@@ -34,7 +40,7 @@ class World:
         instances: the instances by the name of their class.
     """
 
-    def __init__(self, item: MultiTurnItem, side: str, simulators: Simulators) -> None:
+    def __init__(self, item: MultiTurnItem, side: str, simulators: Classes) -> None:
         """Create the instances in the state in which the item begins.
 
         Args:
@@ -51,7 +57,7 @@ class World:
             if hasattr(instance, "_load_scenario"):
                 scenario = copy.deepcopy(item.initial_config.get(name, {}))
                 instance._load_scenario(scenario, long_context=item.long_context)
-            instance_name = f"{side}_{item.id}_{name.lower()}_instance"
+            instance_name = f"{side}_{item.id}_{name.lower()}_instance".replace("-", "_")
             self.instances[name] = self._by_name[instance_name] = instance
             self._owners |= dict.fromkeys(simulators.by_class[name].methods, instance_name)
 

@@ -28,9 +28,13 @@ _TYPES = {
 
 def tools(functions: Iterable[dict[str, JSON]], language: Language) -> tuple[dict[str, Any], ...]:
     """The functions on offer as a request's `tools`."""
+    return as_tools(document(function, language) for function in functions)
+
+
+def as_tools(documents: Iterable[dict[str, JSON]]) -> tuple[dict[str, Any], ...]:
+    """Function documents as a request's `tools`; nothing is added to what they say."""
     offered = []
-    for function in functions:
-        shown = document(function, language)
+    for shown in documents:
         parameters = shown["parameters"] | {"type": "object", "properties": _cast(shown["parameters"]["properties"])}
         offered.append(
             {"type": "function", "function": shown | {"name": _native(shown["name"]), "parameters": parameters}}
@@ -62,17 +66,27 @@ def decode(result: object) -> list[Call]:
 
 
 def call_texts(result: object) -> list[str]:
-    """The calls of a result as Python text, as the simulators run them.
+    """The calls of a conversation's reply as Python text, as the simulators run them.
+
+    More is read here than by `decode`, as officially: one object without a list, several calls in one object, arguments
+    that are an object already.
 
     Raises:
-        DecodeError: as `decode`.
+        DecodeError: it is a text, or the arguments of a call are no JSON object.
     """
+    calls = [result] if isinstance(result, dict) else [] if result == "" else result
+    if not isinstance(calls, list):
+        raise DecodeError("no native call")
+    texts = []
     try:
-        return [
-            f"{name}({','.join(f'{key}={value!r}' for key, value in args.items())})" for name, args in decode(result)
-        ]
-    except (ValueError, RecursionError) as error:  # an integer can be too long to print
+        for call in calls:
+            for name, given in call.items():
+                arguments = json.loads(given) if isinstance(given, str) else given
+                texts.append(f"{name}({','.join(f'{key}={value!r}' for key, value in arguments.items())})")
+    # An integer can be too long to print, a value too deeply nested; what is no object has no items.
+    except (ValueError, AttributeError, RecursionError) as error:
         raise DecodeError(str(error)) from error
+    return texts
 
 
 def renamed(item: Item) -> Item:

@@ -1,22 +1,29 @@
 """The accuracy columns of the official CSV files, to the printed digit (docs/bfcl.md §7).
 
-Left out: the columns that are no accuracy (rank, cost, latency, licence) and v4's agentic ones.
+Left out: the columns that are no accuracy (rank, cost, latency, licence).
 """
 
 from collections.abc import Mapping
 
 from itool_eval.bfcl.aggregate import NOT_RUN, sizes_of
 from itool_eval.bfcl.categories import Version
+from itool_eval.bfcl.format_sensitivity import official_spread
 from itool_eval.bfcl.formulas import FORMULAS, Formula
+from itool_eval.bfcl.prompt_form import FORMS, PromptForm
 from itool_eval.scores import Tally
 
 
-def official_tables(tallies: Mapping[str, Tally], version: Version) -> dict[str, dict[str, str]]:
+def official_tables(
+    tallies: Mapping[str, Tally], version: Version, forms: Mapping[PromptForm, Tally] | None = None
+) -> dict[str, dict[str, str]]:
     """Fill the official tables: by file name without ending, each column's text.
+
+    What was not run counts as 0 in them, as officially.
 
     Args:
         tallies: the counts of the categories that were run.
         version: whose tables to fill.
+        forms: the counts of v4's forms of the prompt, if they were run.
     """
     formulas = {formula.name: formula for formula in FORMULAS[version]}
     sizes = sizes_of(tallies, version)
@@ -30,7 +37,22 @@ def official_tables(tallies: Mapping[str, Tally], version: Version) -> dict[str,
         return f"{formula.value(shares, sizes) * 100:.2f}%"
 
     columns = _COLUMNS_V3 if version is Version.V3 else _COLUMNS_V4
-    return {table: {column: printed(name) for column, name in names.items()} for table, names in columns.items()}
+    tables = {table: {column: printed(name) for column, name in names.items()} for table, names in columns.items()}
+    if version is Version.V4:
+        spread = _spread(forms or {})
+        tables["data_overall"] |= spread
+        shares = {form.official: f"{tally.share * 100:.2f}%" for form, tally in (forms or {}).items()}
+        names = {f"Config {form.official}": shares.get(form.official, "N/A") for form in FORMS}
+        tables["data_format_sensitivity"] = spread | names
+    return tables
+
+
+def _spread(forms: Mapping[PromptForm, Tally]) -> dict[str, str]:
+    found = official_spread(forms) if forms else {}
+    return {
+        "Format Sensitivity Max Delta": str(found.get("accuracy_max_delta", "N/A")),
+        "Format Sensitivity Standard Deviation": str(found.get("accuracy_std", "N/A")),
+    }
 
 
 _COLUMNS_V3 = {
@@ -91,4 +113,21 @@ _NON_LIVE_V4 = {
     "Java Simple AST": "simple_java",
     "JavaScript Simple AST": "simple_javascript",
 }
-_COLUMNS_V4 = _COLUMNS_V3 | {"data_non_live": _NON_LIVE_V4}
+_AGENTIC_V4 = {
+    "Agentic Overall Acc": "agentic",
+    "Web Search Summary": "web_search",
+    "Web Search Base": "web_search_base",
+    "Web Search No Snippet": "web_search_no_snippet",
+    "Memory Summary": "memory",
+    "Memory KV": "memory_kv",
+    "Memory Vector": "memory_vector",
+    "Memory Recursive Summarization": "memory_rec_sum",
+}
+_OVERALL_V4 = _COLUMNS_V3["data_overall"] | {
+    column.replace("Summary", "Acc"): name for column, name in _AGENTIC_V4.items() if name != "agentic"
+}
+_COLUMNS_V4 = _COLUMNS_V3 | {
+    "data_overall": _OVERALL_V4,
+    "data_non_live": _NON_LIVE_V4,
+    "data_agentic": _AGENTIC_V4,
+}

@@ -2,7 +2,7 @@
 
 The system text is data: it is read out of the official wheel as literals, never imported, and checked against a
 digest. v3 holds it whole and renders the functions as Python's `repr` of the list, although the text says JSON; v4
-assembles it from templates and renders JSON.
+assembles it from templates, in one of its forms (`prompt_form.py`).
 """
 
 import ast
@@ -15,6 +15,7 @@ from typing import Any
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON
 from itool_eval.bfcl.categories import Language, Version
+from itool_eval.bfcl.prompt_form import DEFAULT, FORMS, PromptForm, shown
 
 # Of the text with an empty function list; v3's is the same in every wheel of era C.
 DIGESTS = {
@@ -23,6 +24,9 @@ DIGESTS = {
 }
 _MORE_FUNCTIONS = "DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING"
 _FUNCTIONS_ADDED = "DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC"
+_FINAL_ANSWER = "ADDITIONAL_SYSTEM_PROMPT_FOR_AGENTIC_RESPONSE_FORMAT"
+_AGENTS = "MEMORY_AGENT_SETTINGS"
+_UNIFIED, _CORE_ARCHIVAL = "MEMORY_BACKEND_INSTRUCTION_UNIFIED", "MEMORY_BACKEND_INSTRUCTION_CORE_ARCHIVAL"
 _LANGUAGES = {Language.PYTHON: "Python 3", Language.JAVA: "Java 8 SDK", Language.JAVASCRIPT: "JavaScript"}
 # The spellings that the official folding looks for; other ones stay as they are.
 _LISTS = {Language.JAVA: ("ArrayList", "Array"), Language.JAVASCRIPT: ("array",)}
@@ -33,6 +37,7 @@ class PromptContract:
 
     Attributes:
         functions_added: what the user says in a turn that brings functions which are called natively.
+        final_answer: how v4's agentic items want the answer.
     """
 
     def __init__(self, data: Path, version: Version) -> None:
@@ -49,29 +54,48 @@ class PromptContract:
         path = data.parent / "constants" / "default_prompts.py"
         try:
             texts = _literals(path.read_text(encoding="utf-8"))
-            self._system = texts["DEFAULT_SYSTEM_PROMPT"] if version is Version.V3 else _assembled(texts)
+            forms = (DEFAULT,) if version is Version.V3 else FORMS
+            self._systems = {form: _assembled(texts, form, version) for form in forms}
             self._more_functions = texts[_MORE_FUNCTIONS]
             self.functions_added = texts[_FUNCTIONS_ADDED]
+            self.final_answer = str(texts.get(_FINAL_ANSWER, ""))
+            self._memory = {name: texts.get(name) for name in (_AGENTS, _UNIFIED, _CORE_ARCHIVAL)}
         except (OSError, SyntaxError, ValueError, KeyError) as error:
             raise ItoolError(f"{path}: not the benchmark's prompts ({error}); fetch the wheel again") from error
         digest = hashlib.sha256(self.system([]).encode()).hexdigest()
         if digest != DIGESTS[version]:
             raise ItoolError(f"{path}: not the pinned system prompt (SHA-256 {digest}); fetch the wheel again")
 
-    def system(self, functions: list[dict[str, JSON]]) -> str:
-        """The system message's text with function documents as `document` gives them."""
-        shown = repr(functions) if self._version is Version.V3 else json.dumps(functions, indent=4)
-        return self._system.replace("{functions}", shown)
+    def system(self, functions: list[dict[str, JSON]], form: PromptForm = DEFAULT) -> str:
+        """The system message's text with function documents as `document` gives them; v3 has the default form only."""
+        documents = repr(functions) if self._version is Version.V3 else shown(functions, form)
+        return self._systems[form].replace("{functions}", documents)
 
     def first_messages(
-        self, turn: Sequence[dict[str, str]], functions: Sequence[dict[str, JSON]], language: Language
+        self,
+        turn: Sequence[dict[str, str]],
+        functions: Sequence[dict[str, JSON]],
+        language: Language,
+        form: PromptForm = DEFAULT,
     ) -> list[dict[str, str]]:
         """A first turn's messages, the harness's text before them; an item's own system message follows it in one."""
         messages = [dict(message) for message in turn]
-        system = self.system([document(function, language) for function in functions])
+        system = self.system([document(function, language) for function in functions], form)
         if messages and messages[0]["role"] == "system":
             system += "\n\n" + messages.pop(0)["content"]
         return [{"role": "system", "content": system}, *messages]
+
+    def memory(self, scenario: str, unified: bool, content: str) -> str:
+        """What v4 says of a memory, and what it shows of its content.
+
+        Args:
+            scenario: whose assistant the model is.
+            unified: the memory is one text; else it has a core, which is shown, and an archive.
+            content: what is shown.
+        """
+        template = str(self._memory[_UNIFIED if unified else _CORE_ARCHIVAL])
+        agents = self._memory[_AGENTS] or {}
+        return _filled(template, {"scenario_setting": agents[scenario], "memory_content": content})
 
     def more_functions_message(self, functions: list[dict[str, JSON]]) -> dict[str, str]:
         """What the user says in a turn that brings functions; their documents name no language, as officially."""
@@ -83,12 +107,12 @@ def document(function: dict[str, JSON], language: Language) -> dict[str, JSON]:
 
     Scoring uses the document as it was.
     """
-    shown = dict(function)
-    shown["description"] += f" Note that the provided function is in {_LANGUAGES[language]} syntax."
+    told = dict(function)
+    told["description"] += f" Note that the provided function is in {_LANGUAGES[language]} syntax."
     if language is not Language.PYTHON:
-        properties = {name: _folded(schema, language) for name, schema in shown["parameters"]["properties"].items()}
-        shown["parameters"] = shown["parameters"] | {"properties": properties}
-    return shown
+        properties = {name: _folded(schema, language) for name, schema in told["parameters"]["properties"].items()}
+        told["parameters"] = told["parameters"] | {"properties": properties}
+    return told
 
 
 def _folded(schema: dict[str, JSON], language: Language) -> dict[str, JSON]:
@@ -107,15 +131,16 @@ def _folded(schema: dict[str, JSON], language: Language) -> dict[str, JSON]:
     return folded | {"description": schema["description"] + hint, "type": "string"}
 
 
-def _assembled(texts: dict[str, Any]) -> str:
-    """v4's default system prompt, put together from the templates that the wheel's default format names."""
-    chosen = dict(part.split("=") for part in texts["DEFAULT_SYSTEM_PROMPT_FORMAT"].split("&"))
-    style, answer = texts["PROMPT_STYLE_TEMPLATES"][chosen["style"]], chosen["ret_fmt"]
-    tag = "tool_call_with_tag" if chosen["tool_call_tag"] == "True" else "tool_call_no_tag"
+def _assembled(texts: dict[str, Any], form: PromptForm, version: Version) -> str:
+    """A system prompt without its functions: v3's as it is, v4's put together from the wheel's templates."""
+    if version is Version.V3:
+        return str(texts["DEFAULT_SYSTEM_PROMPT"])
+    style = texts["PROMPT_STYLE_TEMPLATES"][form.style]
+    tag = "tool_call_with_tag" if form.tagged else "tool_call_no_tag"
     fields = {
-        "output_format": texts["OUTPUT_FORMAT_MAPPING"][answer],
-        "param_types": texts["PARAM_TYPE_MAPPING"][answer],
-        "format": chosen["func_doc_fmt"],
+        "output_format": texts["OUTPUT_FORMAT_MAPPING"][form.calls],
+        "param_types": texts["PARAM_TYPE_MAPPING"][form.calls],
+        "format": form.documents,
     }
     parts = {
         "persona": style["persona"],
@@ -124,7 +149,7 @@ def _assembled(texts: dict[str, Any]) -> str:
         "multiturn_behavior": style["multiturn_behavior"],
         "available_tools": _filled(style["available_tools"], fields),
     }
-    return _filled(texts["PROMPT_TEMPLATE_MAPPING"][chosen["prompt_fmt"]], parts)
+    return _filled(texts["PROMPT_TEMPLATE_MAPPING"][form.layout], parts)
 
 
 def _filled(template: str, fields: dict[str, str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from itool_data.errors import ItoolError
 from itool_data.sample import Reject
-from itool_eval.bfcl.categories import CATEGORIES, Checker, Version
+from itool_eval.bfcl.categories import CATEGORIES, SET_UP, Checker, Version
 from itool_eval.bfcl.forms import other_form
 from itool_eval.bfcl.items import id_number
 from itool_eval.errors import first_class
@@ -98,7 +98,11 @@ def score_results(results: Path, scorers: Iterable[Scorer], version: Version, na
             scored.rejects.append(Reject("bfcl results", line.file.name, line.number, error.field, error.reason))
             continue
         scored.verdicts.append(verdict)
-        wants_call = CATEGORIES[version][verdict.category].checker is not Checker.IRRELEVANCE
+        checker = CATEGORIES[version][verdict.category].checker
+        # Whether a reply is in its form is what is asked there; and an agentic conversation ends in a text.
+        if checker in (Checker.FORMS, Checker.AGENTIC):
+            continue
+        wants_call = checker is not Checker.IRRELEVANCE
         results_by[wants_call] += 1
         form = other_form(result, native_calls)
         if form and not by_category[verdict.category].calls(verdict.category, result):
@@ -187,7 +191,9 @@ def _category_of(file: Path, prefix: str) -> str | None:
 def _official_files(folder: Path, prefix: str) -> list[tuple[Path, str | None]]:
     found: dict[str, Path] = {}
     for file in sorted(folder.rglob(f"{prefix}_*_result.json")):
-        if name := re.fullmatch(rf"{prefix}_(\w+)_result\.json", file.name):
+        name = re.fullmatch(rf"{prefix}_(\w+)_result\.json", file.name)
+        # Conversations that fill a memory are in files of their own; nothing scores them.
+        if name and not name[1].endswith(SET_UP):
             if name[1] in found:
                 raise ItoolError(
                     f"{folder}: {found[name[1]]} and {file} are both of {name[1]}; give one model's folder"

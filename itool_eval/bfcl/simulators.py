@@ -1,9 +1,9 @@
 """BFCL's simulators: the official classes, loaded by file, with a limit on what one call may cost (docs/bfcl.md §8).
 
-They are the only downloaded code that itool runs (docs/bfcl.md §11), from the wheel whose SHA-256 is pinned. Only their
-own modules are loaded, `bfcl_eval` itself is not imported, and `sys.modules` is afterwards as it was before. The limits
-are not the official ones, which has none: a call that passes them fails like one that raises. They count work, not
-seconds, so a verdict never depends on how busy the machine is. Left out: which calls reach a simulator
+They and tau2's world are the only downloaded code that itool runs (docs/bfcl.md §11), from wheels whose SHA-256 is
+pinned. Only their own modules are loaded, `bfcl_eval` itself is not imported, and `sys.modules` is afterwards as it was
+before. The limits are not the official ones, which has none: a call that passes them fails like one that raises. They
+count work, not seconds, so a verdict never depends on how busy the machine is. Left out: which calls reach a simulator
 (`multi_turn_world.py`).
 """
 
@@ -22,8 +22,10 @@ import mpmath
 
 from itool_data.errors import ItoolError
 
+# v4's agentic back ends, which are no simulators of conversations (`memory_stores.py`).
+_AGENTIC = ("memory_", "web_search")
 # What the simulators import from their package; it must be found under this name while they are loaded.
-_PACKAGE = "bfcl_eval.eval_checker.multi_turn_eval.func_source_code"
+PACKAGE = "bfcl_eval.eval_checker.multi_turn_eval.func_source_code"
 _LONG_CONTEXT = "long_context"
 # Function calls inside one simulator call; the longest answer of the benchmark makes some thousands.
 MAX_WORK = 200_000
@@ -51,7 +53,7 @@ class WorkLimitError(Exception):
 
 
 class Simulators:
-    """All simulators of the wheel.
+    """All simulators of a wheel's conversations.
 
     Attributes:
         by_class: the simulators by the name of their class.
@@ -67,12 +69,12 @@ class Simulators:
             ItoolError: the modules are absent or cannot be imported.
         """
         folder = data.parent / "eval_checker" / "multi_turn_eval" / "func_source_code"
-        files = sorted(file for file in folder.glob("*.py") if file.stem not in ("__init__", _LONG_CONTEXT))
-        name = f"{_PACKAGE}.{_LONG_CONTEXT}"
+        files = sorted(file for file in folder.glob("*.py") if _is_simulator(file.stem))
+        name = f"{PACKAGE}.{_LONG_CONTEXT}"
         before = sys.modules.get(name)
         try:
-            sys.modules[name] = long_context = _load(folder / f"{_LONG_CONTEXT}.py")
-            modules = [_load(file) for file in files]
+            sys.modules[name] = long_context = load_module(folder / f"{_LONG_CONTEXT}.py")
+            modules = [load_module(file) for file in files]
         except (OSError, ImportError, SyntaxError) as error:
             raise ItoolError(f"{folder}: cannot be loaded ({error}); fetch the wheel again") from error
         finally:
@@ -80,7 +82,7 @@ class Simulators:
             if before is not None:
                 sys.modules[name] = before
         self.by_class = {
-            value.__name__: Simulator(value, module.__name__, _public_methods(value))
+            value.__name__: Simulator(value, module.__name__, public_methods(value))
             for module in modules
             for value in vars(module).values()
             if isinstance(value, type) and value.__module__ == module.__name__
@@ -95,7 +97,12 @@ class Simulators:
             shared.update(first)
 
 
-def _load(file: Path) -> ModuleType:
+def _is_simulator(module: str) -> bool:
+    return module not in ("__init__", _LONG_CONTEXT) and not module.startswith(_AGENTIC)
+
+
+def load_module(file: Path) -> ModuleType:
+    """Run a module of the wheel under its own name, outside any package."""
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file.name} is not a Python module")
@@ -104,7 +111,8 @@ def _load(file: Path) -> ModuleType:
     return module
 
 
-def _public_methods(simulator: type) -> frozenset[str]:
+def public_methods(simulator: type) -> frozenset[str]:
+    """The names of the methods that calls may reach."""
     return frozenset(n for n in dir(simulator) if not n.startswith("_") and callable(getattr(simulator, n)))
 
 

@@ -23,7 +23,9 @@ def test_every_row_of_the_corpus_gets_the_official_verdict_and_error_type(
 def test_the_synthetic_run_gives_the_official_tables_to_the_printed_digit(
     v3: SingleTurnScorer, bfcl_folder: Path, shared_data: Path
 ) -> None:
-    compared, differences = run_differences([v3, MultiTurnScorer(bfcl_folder)], shared_data / "bfcl_v3_synthetic_run")
+    compared, differences = run_differences(
+        [v3, MultiTurnScorer(bfcl_folder, Version.V3)], shared_data / "bfcl_v3_synthetic_run"
+    )
     assert compared > 60
     assert differences == []
 

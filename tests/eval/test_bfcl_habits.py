@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.bfcl_habits import habits, odd_conversations
 from itool_data.errors import ItoolError
+from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
 from itool_eval.bfcl.single_turn import SingleTurnScorer
 
@@ -17,7 +18,7 @@ OFFICIAL = Path(__file__).with_name("official_habits.jsonl")
 
 def test_the_official_verdict_and_error_type(bfcl_folder: Path, v3: SingleTurnScorer) -> None:
     rows = [json.loads(line) for line in OFFICIAL.read_text("utf-8").splitlines()]
-    conversations = MultiTurnScorer(bfcl_folder)
+    conversations = MultiTurnScorer(bfcl_folder, Version.V3)
     differences = []
     for row in rows:
         scorer = conversations if row["category"] in conversations.categories else v3
@@ -31,7 +32,7 @@ def test_the_official_verdict_and_error_type(bfcl_folder: Path, v3: SingleTurnSc
 def test_no_habit_ends_in_an_exception(bfcl_folder: Path, v3: SingleTurnScorer) -> None:
     verdicts = [v3.score(r["category"], r["id"], r["result"]) for r in habits(bfcl_folder, 600, 0)]
     assert {True, False} == {verdict.valid for verdict in verdicts}
-    conversations = MultiTurnScorer(bfcl_folder)
+    conversations = MultiTurnScorer(bfcl_folder, Version.V3)
     for row in odd_conversations(bfcl_folder, 40, 0):
         try:
             conversations.score(row["category"], row["id"], row["result"])

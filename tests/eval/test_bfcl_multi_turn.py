@@ -31,12 +31,12 @@ LONG = "multi_turn_long_context"
 
 @pytest.fixture(scope="session")
 def scorer(bfcl_folder: Path) -> MultiTurnScorer:
-    return MultiTurnScorer(bfcl_folder)
+    return MultiTurnScorer(bfcl_folder, Version.V3)
 
 
 @pytest.fixture(scope="session")
 def driver(bfcl_folder: Path) -> MultiTurnDriver:
-    return MultiTurnDriver(bfcl_folder)
+    return MultiTurnDriver(bfcl_folder, Version.V3)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,7 @@ def answerable(data: Path, category: str, count: int = 10) -> list[MultiTurnItem
     """Some items whose expected calls name all arguments: a model's positional ones vanish, as officially."""
     return [
         item
-        for item in load_multi_turn_items(data, category)
+        for item in load_multi_turn_items(data, Version.V3, category)
         if not any(ast.parse(call, mode="eval").body.args for turn in item.answers for call in turn)  # type: ignore[attr-defined]
     ][:count]
 
@@ -95,7 +95,7 @@ def test_every_row_of_the_corpus_gets_the_official_verdict_and_error_type(
 def test_the_expected_calls_pass_and_a_bad_reply_ends_only_its_turn(
     bfcl_folder: Path, scorer: MultiTurnScorer, driver: MultiTurnDriver, category: str
 ) -> None:
-    assert len(load_multi_turn_items(bfcl_folder, category)) == CATEGORIES[Version.V3][category].size
+    assert len(load_multi_turn_items(bfcl_folder, Version.V3, category)) == CATEGORIES[Version.V3][category].size
     for item in answerable(bfcl_folder, category):
         result = converse(driver, item, replay(item))
         assert scorer.score(category, item.id, result).valid
@@ -131,7 +131,7 @@ def test_conversations_side_by_side_share_nothing(
 def test_what_one_conversation_spends_no_other_lacks(
     bfcl_folder: Path, driver: MultiTurnDriver, simulators: Simulators
 ) -> None:
-    item = next(i for i in load_multi_turn_items(bfcl_folder, LONG) if "TravelAPI" in i.involved_classes)
+    item = next(i for i in load_multi_turn_items(bfcl_folder, Version.V3, LONG) if "TravelAPI" in i.involved_classes)
     booking = next(reversed(World(item, "model", simulators).instances["TravelAPI"].booking_record))
     one, other = driver.conversation(item), driver.conversation(item)
 
@@ -156,7 +156,7 @@ def test_what_one_conversation_spends_no_other_lacks(
 
 
 def test_a_withheld_function_is_not_shown_before_its_turn(bfcl_folder: Path, driver: MultiTurnDriver) -> None:
-    item = load_multi_turn_items(bfcl_folder, "multi_turn_miss_func")[0]
+    item = load_multi_turn_items(bfcl_folder, Version.V3, "multi_turn_miss_func")[0]
     shown: list[list[Message]] = []
     converse(driver, item, lambda messages: shown.append(messages) or "No.")  # type: ignore[func-returns-value]
     assert item.missed_functions == {3: ["sort"]}
@@ -172,7 +172,7 @@ def test_a_withheld_function_is_not_shown_before_its_turn(bfcl_folder: Path, dri
 def test_a_conversation_ends_after_too_many_steps(
     bfcl_folder: Path, scorer: MultiTurnScorer, driver: MultiTurnDriver
 ) -> None:
-    item = load_multi_turn_items(bfcl_folder, BASE)[0]
+    item = load_multi_turn_items(bfcl_folder, Version.V3, BASE)[0]
     messages: list[Message] = []
 
     def endless(seen: list[Message]) -> str:
@@ -253,13 +253,13 @@ def test_loading_leaves_no_module_behind(bfcl_folder: Path) -> None:
     ],
 )
 def test_calls_are_written_out_as_officially(reply: str, texts: list[str]) -> None:
-    assert call_texts(reply) == texts
+    assert call_texts(reply, Version.V3) == texts
 
 
 @pytest.mark.parametrize("reply", ["", "[]", "f(a={})", "f(a=", f"f(a=0x{'f' * 5000})"])
 def test_replies_that_are_no_step(reply: str) -> None:
     with pytest.raises(DecodeError):
-        call_texts(reply)
+        call_texts(reply, Version.V3)
 
 
 def test_results_are_the_official_texts(simulators: Simulators) -> None:
@@ -313,7 +313,7 @@ def test_nothing_in_a_reply_is_executed(simulators: Simulators, tmp_path: Path, 
     canary = tmp_path / "canary"
     world = World(conversation("GorillaFileSystem"), "model", simulators)
     world.execute(["touch(file_name='kept')"])
-    (result,) = world.execute(call_texts(call.format(canary=canary)))
+    (result,) = world.execute(call_texts(call.format(canary=canary), Version.V3))
     assert result.startswith("Error during execution: ")
     assert not canary.exists()
     assert world.execute(["ls()"]) == ['{"current_directory_content": ["kept"]}']
@@ -332,7 +332,7 @@ def test_nothing_in_a_reply_is_executed(simulators: Simulators, tmp_path: Path, 
     ],
 )
 def test_costly_arithmetic_is_refused(simulators: Simulators, call: str) -> None:
-    results = World(conversation("MathAPI"), "model", simulators).execute(call_texts(call))
+    results = World(conversation("MathAPI"), "model", simulators).execute(call_texts(call, Version.V3))
     assert all("rror" in result for result in results)
 
 

@@ -23,9 +23,9 @@ from itool_data.run import open_run
 from itool_data.sample import Message, Sample, ToolCall
 from itool_data.store.sql import query
 from itool_eval import conversation
-from itool_eval.benchmarks import bfcl_scorers
 from itool_eval.bfcl import native
-from itool_eval.bfcl.categories import CATEGORIES, Checker, Language, Version
+from itool_eval.bfcl.benchmark import bfcl_scorers
+from itool_eval.bfcl.categories import Language, Version, single_turn
 from itool_eval.bfcl.items import load_items
 from itool_eval.bfcl.multi_turn_driver import MultiTurnDriver
 from itool_eval.bfcl.multi_turn_items import MultiTurnItem, load_multi_turn_items
@@ -44,9 +44,7 @@ DIGESTS = {
 def test_the_tools_are_the_official_ones(bfcl_folder: Path, bfcl_v4_folder: Path, version: Version) -> None:
     folder = bfcl_folder if version is Version.V3 else bfcl_v4_folder
     digest = hashlib.sha256()
-    for category in CATEGORIES[version].values():
-        if category.checker is Checker.MULTI_TURN:
-            continue
+    for category in single_turn(version):
         language = category.language if category.has_answers else Language.PYTHON
         for item in load_items(folder, version, category.name):
             tools = native.tools(item.functions, language)
@@ -108,7 +106,7 @@ def without_positions(folder: Path, category: str) -> list[MultiTurnItem]:
     """Multi-turn items whose answers name all arguments, as native calls do."""
     return [
         item
-        for item in load_multi_turn_items(folder, category)
+        for item in load_multi_turn_items(folder, Version.V3, category)
         if not any(ast.parse(call, mode="eval").body.args for turn in item.answers for call in turn)  # type: ignore[attr-defined]
     ]
 
@@ -116,7 +114,7 @@ def without_positions(folder: Path, category: str) -> list[MultiTurnItem]:
 @pytest.mark.parametrize("category", ["multi_turn_base", "multi_turn_miss_func"])
 def test_a_conversation_of_native_calls(bfcl_folder: Path, category: str) -> None:
     items = without_positions(bfcl_folder, category)[:6]
-    driver = MultiTurnDriver(bfcl_folder, native_calls=True)
+    driver = MultiTurnDriver(bfcl_folder, Version.V3, native_calls=True)
     (_, scorer) = bfcl_scorers(Version.V3, native_calls=True)
     for item in items:
         held, prompts = driver.conversation(item), []
@@ -155,7 +153,7 @@ def test_a_conversation_with_a_policy_of_ours_in_its_native_form(
 ) -> None:
     """Each reply is read as the template writes it, and comes back in the next prompt with what was returned."""
     own = prompter(template)
-    driver = MultiTurnDriver(bfcl_folder, native_calls=True)
+    driver = MultiTurnDriver(bfcl_folder, Version.V3, native_calls=True)
     (_, scorer) = bfcl_scorers(Version.V3, native_calls=True)
     for item in without_positions(bfcl_folder, category)[:n]:
         held = driver.conversation(item)

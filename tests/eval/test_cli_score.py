@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from outcomes import Itool, one_line
 
+from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
 
 pytestmark = pytest.mark.usefixtures("bfcl_folder", "bfcl_v4_folder")
@@ -93,7 +94,7 @@ def test_calls_in_another_form_are_not_scored_as_wrong_ones(
 
 
 def test_native_calls_of_a_conversation_are_no_texts(itool: Itool, tmp_path: Path, bfcl_folder: Path) -> None:
-    item = load_multi_turn_items(bfcl_folder, BASE)[0]
+    item = load_multi_turn_items(bfcl_folder, Version.V3, BASE)[0]
     file = official_file(tmp_path, BASE, {item.id: [[[{"ls": "{}"}], "Done."]] * len(item.turns)})
     said, _ = score(itool, "bfcl-v3", file)
     assert "native calls 1" in said and "bfcl-v3-fc reads native calls" in said

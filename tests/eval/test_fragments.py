@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from outcomes import Itool, one_line
-from toy_loop import character_model
 from toys import PROMPTER, ids_of, toy_sample
 
+from bench.toy_loop import character_model
 from itool_cli.console import make_console
 from itool_cli.eval_fragments import decide_held_out
 from itool_data.policy.base import PolicyId

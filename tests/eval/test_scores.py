@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from itool_eval.bfcl.aggregate import summarise
-from itool_eval.bfcl.categories import Version
+from itool_eval.bfcl.categories import CATEGORIES, MEMORY, WEB_SEARCH, Version
 from itool_eval.bfcl.formulas import FORMULAS
 from itool_eval.bfcl.official_tables import official_tables
 from itool_eval.compare import Outcome, compare, outcomes
@@ -85,13 +85,31 @@ def test_v3_formulas_by_hand() -> None:
     assert not scores["overall"].missing
 
 
-def test_v4_weights_and_the_agentic_part_that_is_missing() -> None:
+def test_v4_leaves_out_what_was_not_run_and_names_it() -> None:
     names = {"simple": "simple_python", "java": "simple_java", "javascript": "simple_javascript"}
     scores = {s.name: s for s in summarise({names.get(c, c): t for c, t in SHARES.items()}, Version.V4).scores}
     live = (129 + 351 + 8 + 6) / 1351
     non_live = (0.55 + 0.75 + 0.5 + 0.4) / 4
-    assert scores["overall"].value == pytest.approx(0.1 * non_live + 0.1 * live + 0.1 * 0.5 + 0.3 * 0.05)
-    assert scores["overall"].missing == ("agentic",)
+    part = scores["overall (of what was run)"]
+    assert part.value == pytest.approx((0.1 * non_live + 0.1 * live + 0.1 * 0.5 + 0.3 * 0.05) / 0.6)
+    assert part.formula == "(0.1 · non_live + 0.1 · live + 0.1 · irrelevance_mean + 0.3 · multi_turn) / 0.6"
+    assert part.missing == (*WEB_SEARCH, *MEMORY) and part.left_out
+    assert scores["agentic"].n == 0
+
+
+def test_v4_is_whole_where_everything_was_run() -> None:
+    tallies = {name: Tally(category.size, category.size) for name, category in CATEGORIES[Version.V4].items()}
+    tallies |= {"memory_kv": Tally(0, 155)}
+    scores = {s.name: s for s in summarise(tallies, Version.V4).scores}
+    assert scores["memory"].value == pytest.approx(2 / 3)
+    assert scores["agentic"].value == pytest.approx((1 + 2 / 3) / 2)
+    assert scores["overall"].value == pytest.approx(0.6 + 0.4 * (1 + 2 / 3) / 2)
+    assert not scores["overall"].missing
+    without = {s.name: s for s in summarise(tallies | dict.fromkeys(WEB_SEARCH, Tally(0, 0)), Version.V4).scores}
+    assert without["agentic (of what was run)"].value == pytest.approx(2 / 3)
+    assert without["agentic (of what was run)"].formula == "mean(memory)"
+    printed = official_tables({"memory_kv": Tally(155, 155)}, Version.V4)
+    assert (printed["data_overall"]["Memory Acc"], printed["data_agentic"]["Agentic Overall Acc"]) == ("N/A", "16.67%")
 
 
 def test_missing_categories_count_as_nothing_and_show_as_such() -> None:

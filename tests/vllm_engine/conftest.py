@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from tiny_lora import tiny_lora
-from toys import tiny_model
 
+from bench.toy_loop import tiny_model
 from itool_data.policy.load import Adapter, BaseModel, adapter_hash
 
 HEAD = 32  # vLLM's CPU attention takes no smaller heads

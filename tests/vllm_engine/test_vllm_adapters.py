@@ -1,5 +1,6 @@
 """Adapters in a running vLLM engine: LoRA for each request (as on a GPU) and merged into the weights (as on a CPU)."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from itool_data.config import ModelSettings, WorkerSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.base import Policy, Request, generate
 from itool_data.policy.load import Adapter, BaseModel, adapter_hash, policy_id
+from itool_data.policy.open import open_policy
 from itool_data.policy.transformers import load_policy
 from itool_data.policy.vllm import VllmPolicy, load_vllm_policy
 from itool_data.workers.open import change_adapter, open_pool
@@ -117,6 +119,26 @@ def test_closing_gives_the_memory_back_and_another_engine_can_start(base: BaseMo
     policy.close()
     assert during - before > 2 << 30  # keys and values alone
     assert used() - before < 0.05 * (during - before)
+
+
+def test_an_engine_that_cannot_sleep_says_so_and_goes_on(policy: VllmPolicy) -> None:
+    """Sleep mode is of GPUs: here the caller has to close it."""
+    before = answers(policy)
+    assert not policy.sleep()
+    assert answers(policy) == before
+
+
+def test_what_the_engine_takes_is_said_in_its_own_words(base: BaseModel) -> None:
+    settings = ModelSettings(policy="vllm", rows=4, engine={"max_model_len": 128})
+    policy = open_policy(settings, base, None)
+    assert policy.context == 128
+    policy.close()
+    for engine, said in (
+        ({"max_model_length": 128}, "no such argument; did you mean max_model_len?"),
+        ({"max_model_len": "long"}, "vLLM cannot run it"),
+    ):
+        with pytest.raises(ItoolError, match=re.escape(said)):
+            open_policy(settings.model_copy(update={"engine": engine}), base, None)
 
 
 def test_the_engine_stays_where_only_the_adapter_changes(base: BaseModel, adapters: tuple[Adapter, Adapter]) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from outcomes import Itool
-from toy_loop import character_model, write_config
 
-from itool_data.fork import fork
+from bench.toy_loop import character_model, write_config
 from itool_data.loop import stage_names
 from itool_data.run import open_run
 from itool_data.store.sql import query
+from itool_data.variant import fork
 
 TESTS = Path(__file__).parent.parent
 HEAD = 32  # vLLM's CPU attention takes no smaller heads

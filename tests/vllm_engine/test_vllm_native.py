@@ -13,7 +13,7 @@ from itool_data.store.sql import query
 
 NATIVE = ["model.chat_template=qwen2_5", "model.device=cpu", "warmup.rank=8", "warmup.order=mixed", "warmup.epochs=2"]
 WARM_UP = [*NATIVE, "data.only_calls=true", "warmup.samples=48", "warmup.max_tokens=520", "warmup.lr_mixed=2e-3"]
-WARM_UP += ["warmup.batch=4", "warmup.micro_batch=1", "eval.max_tokens=96"]
+WARM_UP += ["warmup.batch=4", "eval.max_tokens=96"]
 
 
 def predictions(run: Path) -> dict[str, dict[str, Any]]:

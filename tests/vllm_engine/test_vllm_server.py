@@ -20,8 +20,8 @@ import pytest
 from fault_proxy import Fault, FaultProxy
 from outcomes import Itool
 from tiny_lora import tiny_lora
-from toy_loop import write_source
 
+from bench.toy_loop import write_source
 from itool_data.assets import embedded_model
 from itool_data.config import ModelSettings
 from itool_data.policy.base import Policy, Request, generate

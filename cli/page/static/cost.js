@@ -101,6 +101,7 @@ function plansOf(plans) {
         row("requests", plan.requests, fact.requests),
         row("tokens prefilled", plan.prefill_tokens, fact.prefill_tokens),
         row("tokens decoded", plan.decode_tokens, fact.decode_tokens),
+        ...(fact.judge_tokens ? [row("tokens judged", plan.judge_tokens, fact.judge_tokens)] : []),
         ["pairs", plan.pairs.map(count).join(" to "), count(fact.pairs), ""],
         row("time", plan.seconds, fact.seconds, duration),
       ];
