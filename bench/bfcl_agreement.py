@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.bfcl_v4_agreement import outputs, prompts, tables, verdicts
+from bench.bfcl_v4_agreement import Agreement, outputs, prompts, tables, verdicts
 from bench.shared import shared_data
 from itool_data.assets import BFCL_V4, bfcl_data
 from itool_eval.bfcl.categories import Version
@@ -110,21 +110,19 @@ def main() -> None:
 
 
 def _v4(options: argparse.Namespace) -> dict[str, int]:
-    data = bfcl_data(BFCL_V4)
-    found = {
-        f"v4 {kind}: verdicts": verdicts(options.official, rows)
-        for kind, rows in outputs(data, options.count, options.seed).items()
-    }
-    found |= {
-        f"v4 {kind}: conversations as asked": agreement
-        for kind, agreement in prompts(options.official, data, options.seed).items()
-    }
-    found["v4 official tables: cells"] = tables(options.official, data, options.seed)
-    summary: dict[str, int] = {}
-    for name, agreement in found.items():
+    data, summary = bfcl_data(BFCL_V4), {}
+
+    def show(name: str, agreement: Agreement) -> None:
         print(f"{name}: {agreement.agreeing} of {agreement.compared} agree", *agreement.differences[:20], sep="\n  ")
+        sys.stdout.flush()  # it takes minutes to the next one
         key = name.replace(": ", " ").replace(" ", "_").replace("-", "_")
-        summary |= {key: agreement.compared, f"{key}_differences": len(agreement.differences)}
+        summary.update({key: agreement.compared, f"{key}_differences": len(agreement.differences)})
+
+    for kind, rows in outputs(data, options.count, options.seed).items():
+        show(f"v4 {kind}: verdicts", verdicts(options.official, rows))
+    for kind, agreement in prompts(options.official, data, options.seed).items():
+        show(f"v4 {kind}: conversations as asked", agreement)
+    show("v4 official tables: cells", tables(options.official, data, options.seed))
     return summary
 
 

@@ -21,7 +21,8 @@ from bench.bfcl_conversations import conversations
 from bench.bfcl_forms import accepted, form_replies, written
 from bench.bfcl_habits import habits
 from itool_data.errors import ItoolError
-from itool_eval.benchmarks import Benchmark, bfcl, bfcl_scorers
+from itool_eval.benchmark import Benchmark
+from itool_eval.bfcl.benchmark import bfcl, bfcl_scorers
 from itool_eval.bfcl.categories import CATEGORIES, FORMAT_SENSITIVITY, SET_UP, Checker, Language, Version, single_turn
 from itool_eval.bfcl.format_sensitivity import by_form, load_form_items
 from itool_eval.bfcl.items import load_items
@@ -235,9 +236,8 @@ def _results(data: Path, draw: random.Random) -> Iterator[tuple[str, str, Any]]:
         for item in load_items(data, Version.V4, category.name):
             right = written(accepted(item, draw), DEFAULT) if python and draw.random() < 0.7 else "x"
             yield category.name, item.id, right
-    for row in conversations(data, 0, 0):
-        if not row["native"] and row["result"] and draw.random() < 0.5:
-            yield row["category"], row["id"], row["result"] if draw.random() < 0.6 else [["x"]]
+    for row in {row["id"]: row for row in conversations(data, 0, 0) if not row["native"]}.values():
+        yield row["category"], row["id"], row["result"] if draw.random() < 0.6 else [["x"]]
     for row in answers(data, 0, 0):
         if not row["native"] and row["category"] in BACK_ENDS:
             yield row["category"], row["id"], row["result"] if draw.random() < 0.4 else [["x"]]

@@ -155,12 +155,12 @@ def main() -> None:
         same = (tuple(cut(ids)), tuple(cut(learnt))) in wanted
         count = counts.setdefault(name, [0, 0])
         count[0] += 1
-        count[1] += same
+        count[1] += int(same)
         if not same and shown < options.show:
             shown += 1
             print(f"--- {name}\n{tokenizer().decode(ids)!r}\nlearnt: {tokenizer().decode(learnt)!r}")
-    for name, (read, same) in counts.items():
-        print(f"{options.trainer}, {name}: {read} sequences read, {same} token for token as mined")
+    for name, (read, exact) in counts.items():
+        print(f"{options.trainer}, {name}: {read} sequences read, {exact} token for token as mined")
 
 
 if __name__ == "__main__":

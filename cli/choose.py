@@ -17,7 +17,8 @@ from itool_cli.loaded import Policies
 from itool_data.policy.load import Adapter, adapter_hash, find_adapter, find_model, policy_id
 from itool_data.run import Run
 from itool_data.run_samples import validation_samples
-from itool_eval.benchmarks import Benchmark, open_benchmark
+from itool_eval.benchmark import Benchmark
+from itool_eval.benchmarks import open_benchmark
 from itool_eval.compare import Change, compare
 from itool_eval.own_samples import NAME, answered
 from itool_eval.predict import prepare

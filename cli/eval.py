@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from itool_data.run import Run
-    from itool_eval.benchmarks import Benchmark
+    from itool_eval.benchmark import Benchmark
     from itool_eval.compare import Outcome
     from itool_eval.predict import Answerer, Asked
     from itool_eval.protocol import Protocol
@@ -84,7 +84,8 @@ def run_(
     benchmark: Annotated[Runnable, typer.Argument(help="What to run.")],
     run: RunFolder,
     categories: Annotated[
-        str | None, typer.Option(help="Only these, such as simple,live_simple or level-1; default: all.")
+        str | None,
+        typer.Option(help="Only these, such as simple,live_simple or level-1; default: all but format_sensitivity."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="A random sample of so many items, the same in every run.")
@@ -266,7 +267,8 @@ def score(
     """Score outputs from anywhere; needs no model and no run."""
     from itool_cli.console import make_console
     from itool_cli.eval_tables import show_forms, show_quirks, show_rejects, show_repeated, show_scores
-    from itool_eval.benchmarks import NATIVE, bfcl_scorers, summarise, version_of
+    from itool_eval.benchmarks import summarise, version_of
+    from itool_eval.bfcl.benchmark import NATIVE, bfcl_scorers
     from itool_eval.bfcl.score_file import score_results, write_verdicts
 
     console = make_console()
@@ -386,7 +388,7 @@ def export(
 
     from itool_data.errors import ItoolError
     from itool_data.run import open_run
-    from itool_eval.benchmarks import NATIVE
+    from itool_eval.bfcl.benchmark import NATIVE
     from itool_eval.bfcl.categories import Version
     from itool_eval.bfcl.score_file import write_official_results
     from itool_eval.predictions import read_evaluated

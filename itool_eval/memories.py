@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from itool_data.run import Run
 from itool_data.store.sql import query
-from itool_eval.benchmarks import Benchmark, open_benchmark
+from itool_eval.benchmark import Benchmark
+from itool_eval.benchmarks import open_benchmark
 from itool_eval.bfcl.memory import chain_of
 from itool_eval.conversation import Result
 from itool_eval.predict import Asked

@@ -21,7 +21,8 @@ from itool_data.sample import Reject, Sample
 from itool_data.sources.bfcl import split_of
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk
-from itool_eval.benchmarks import Benchmark, Question, open_benchmark, version_of
+from itool_eval.benchmark import Benchmark, Question
+from itool_eval.benchmarks import open_benchmark, version_of
 from itool_eval.bfcl.categories import FORMAT_SENSITIVITY
 from itool_eval.bfcl.format_sensitivity import source_of
 from itool_eval.bfcl.memory_stores import Memory

@@ -15,7 +15,8 @@ from itool_data.policy.base import FinishReason
 from itool_data.run import Run
 from itool_data.store.sql import query
 from itool_eval import own_samples
-from itool_eval.benchmarks import NATIVE, Question
+from itool_eval.benchmark import Question
+from itool_eval.bfcl.benchmark import NATIVE
 from itool_eval.bfcl.categories import SET_UP
 from itool_eval.conversation import Result
 from itool_eval.errors import first_class

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from itool_data.prompt import Wording
 from itool_data.sample import canonical_json
-from itool_eval.benchmarks import Benchmark, Contract
+from itool_eval.benchmark import Benchmark, Contract
 
 BENCHMARKS_OWN = "the benchmark's own"
 

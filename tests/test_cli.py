@@ -240,7 +240,8 @@ def test_no_such_run(itool: Itool, tmp_path: Path, command: list[str]) -> None:
 def test_config_show(itool: Itool, run: Path, tmp_path: Path) -> None:
     settings, said = itool("config", "show", "--run", run)[1].split("# prompts and calls: ")  # a comment, in YAML
     assert settings == (run / "config.yaml").read_text()
-    assert said == "own: SmolLM2-135M-Instruct: its chat template shows no functions\n"
+    assert said.splitlines()[0] == "own: SmolLM2-135M-Instruct: its chat template shows no functions"
+    assert said.splitlines()[1].startswith("# runs on: transformers: ")
     assert "width: 9" in itool("config", "show", "--run", run, "--set", "mcts.width=9")[1]
     assert "mcts.width" in itool("config", "show", "--explain")[1]
     one_line(itool("config", "show", "--config", tmp_path / "no.yaml"), "no.yaml: no such config file")

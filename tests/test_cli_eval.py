@@ -18,8 +18,11 @@ from itool_data.policy.scripted import ScriptedPolicy
 from itool_data.run import Run, open_run, write_run
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, LocalPool
-from itool_eval.benchmarks import API_BANK, OWN_PROMPT, Benchmark, Question, api_bank, choose, open_benchmark
-from itool_eval.benchmarks import bfcl as bfcl_benchmark
+from itool_eval.apibank.benchmark import API_BANK, api_bank
+from itool_eval.benchmark import Benchmark, Question
+from itool_eval.benchmarks import choose, open_benchmark
+from itool_eval.bfcl.benchmark import OWN_PROMPT
+from itool_eval.bfcl.benchmark import bfcl as bfcl_benchmark
 from itool_eval.bfcl.categories import Version
 from itool_eval.conversation import Said
 from itool_eval.errors import ErrorClass

@@ -77,7 +77,8 @@ def _turns(asked: Question, material: Material) -> list[dict[str, str]]:
     if systems not in ([], [0]) or asking != [n % 2 == 0 for n in range(len(asking))] or not asking or not asking[-1]:
         material.notes[UNEVEN] += 1
         return []
-    material.notes[JOINED] += joined
+    if joined:
+        material.notes[JOINED] += 1
     return turns
 
 
@@ -119,7 +120,8 @@ def _write_steps(steps: list[dict[str, Any]], folder: Path) -> None:
 
 def _settings(material: Material, folder: Path, name: str, data: dict[str, Any]) -> None:
     lora = material.config.preference
-    template = {"template": TEMPLATES[material.dialect]} if material.native else {}  # else it reads the model's own
+    # In our own form there are no functions to show, and it makes a template out of the model's own.
+    template = {"template": TEMPLATES[material.dialect]} if material.dialect in TEMPLATES else {}
     settings = {
         "model_name_or_path": material.model,
         "stage": "sft" if name == "sft" else "dpo",
@@ -134,5 +136,5 @@ def _settings(material: Material, folder: Path, name: str, data: dict[str, Any])
         "cutoff_len": material.longest,
         "output_dir": name if name != "steps" else "steps-trained",
     }
-    check = "; see that `template` is the one of your model" if template else ""
+    check = "; `template` must be the one of your model" if material.native else ""
     write_settings(folder / f"{name}.yaml", settings, f"in this folder: llamafactory-cli train {name}.yaml{check}")

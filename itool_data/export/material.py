@@ -13,7 +13,7 @@ from typing import Any
 
 from itool_data.chat_template import TemplateRefusalError
 from itool_data.config import Config
-from itool_data.dialects import CallSyntaxError, parse
+from itool_data.dialects import CallSyntaxError, DialectName, parse
 from itool_data.errors import ItoolError
 from itool_data.native import NativePrompter, calls_message, gold_message, native_chat, openai_tools
 from itool_data.policy.load import find_model
@@ -104,7 +104,7 @@ class Material:
     config: Config
     model: str
     native: bool
-    dialect: str
+    dialect: DialectName
     template: str
     ends: list[str]
     samples: list[SampleRow] = field(default_factory=list)
@@ -199,18 +199,19 @@ class _Writer:
         """A pair that ends its responses; None if the template would write one of them otherwise."""
         asked, text = self.asked(sample), self._prompter.text
         prompt = text(step["prompt_ids"]).removesuffix(step["prefix_text"])
-        messages, texts = [], []
+        said: dict[str, tuple[Message, str]] = {}
         for side in ("chosen", "rejected"):
-            said = text([*step["prompt_ids"], *step[f"{side}_ids"]])[len(prompt) :]
+            whole = text([*step["prompt_ids"], *step[f"{side}_ids"]])[len(prompt) :]
             # As it stands, markers of calls included; where the template would not leave it so, as calls.
             plain = step["prefix_text"] + step[f"{side}_text"]
             candidates: list[Message] = [{"role": "assistant", "content": plain}, *self._as_calls(plain, sample)]
-            message = next((one for one in candidates if self.writes(asked, one, said)), None)
+            message = next((one for one in candidates if self.writes(asked, one, whole)), None)
             if message is None:
                 return None
-            messages.append(message)
-            texts.append(said)
-        return PairRow(asked, *messages, prompt.removeprefix(self._prompter.opening), *texts, step)
+            said[side] = message, whole
+        (chosen, chosen_text), (rejected, rejected_text) = said["chosen"], said["rejected"]
+        before = prompt.removeprefix(self._prompter.opening)
+        return PairRow(asked, chosen, rejected, before, chosen_text, rejected_text, step)
 
     def _as_calls(self, text: str, sample: Sample) -> list[Message]:
         if not isinstance(self._prompter, NativePrompter):

@@ -16,6 +16,7 @@ from typing import Any
 from itool_data.export.files import json_text, write_lines, write_settings, writing
 from itool_data.export.material import Material, Message, Question
 
+RESULTS = "samples and whole pairs with results of calls in our own form, which only templates for agents can say"
 TEMPLATE = '''"""A template that adds nothing: a step is not the end of a turn."""
 
 from swift.template import TemplateMeta, register_template
@@ -26,7 +27,11 @@ register_template(TemplateMeta("itool_steps", prefix=[], prompt=["{{QUERY}}"], c
 
 def write(material: Material, folder: Path) -> None:
     """Write the files of ms-swift's layout into an empty folder."""
-    samples = [{"messages": [*_history(s.asked), *_messages(s.answer)], **_tools(s.asked)} for s in material.samples]
+    samples = [
+        {"messages": [*_history(s.asked), *_messages(s.answer)], **_tools(s.asked)}
+        for s in material.samples
+        if _can_be_said(s.asked, material)
+    ]
     if samples:
         write_lines(folder / "sft.jsonl", samples)
         _settings(material, folder, "sft", "sft", {"dataset": ["sft.jsonl"]})
@@ -38,6 +43,7 @@ def write(material: Material, folder: Path) -> None:
             **{f"rejected_{name}": tools for name, tools in _tools(pair.asked).items()},
         }
         for pair in material.pairs
+        if _can_be_said(pair.asked, material)
     ]
     if pairs:
         write_lines(folder / "pairs.jsonl", pairs)
@@ -52,6 +58,14 @@ def write(material: Material, folder: Path) -> None:
             stream.write(TEMPLATE)
         own = {"template": "itool_steps", "external_plugins": ["steps_template.py"]}
         _settings(material, folder, "steps", "rlhf", {"rlhf_type": "dpo", "dataset": ["steps.jsonl"], **own})
+
+
+def _can_be_said(asked: Question, material: Material) -> bool:
+    """Whether ms-swift has words for a conversation; counted where not: results, outside of a model's own form."""
+    said = material.native or all(message["role"] != "tool" for message in asked.messages)
+    if not said:
+        material.notes[RESULTS] += 1
+    return said
 
 
 def _history(asked: Question) -> list[dict[str, Any]]:

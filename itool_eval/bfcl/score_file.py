@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from itool_data.errors import ItoolError
 from itool_data.sample import Reject
-from itool_eval.bfcl.categories import CATEGORIES, Checker, Version
+from itool_eval.bfcl.categories import CATEGORIES, SET_UP, Checker, Version
 from itool_eval.bfcl.forms import other_form
 from itool_eval.bfcl.items import id_number
 from itool_eval.errors import first_class
@@ -99,7 +99,8 @@ def score_results(results: Path, scorers: Iterable[Scorer], version: Version, na
             continue
         scored.verdicts.append(verdict)
         checker = CATEGORIES[version][verdict.category].checker
-        if checker is Checker.FORMS:  # whether a reply is in its form is what is asked there
+        # Whether a reply is in its form is what is asked there; and an agentic conversation ends in a text.
+        if checker in (Checker.FORMS, Checker.AGENTIC):
             continue
         wants_call = checker is not Checker.IRRELEVANCE
         results_by[wants_call] += 1
@@ -190,7 +191,9 @@ def _category_of(file: Path, prefix: str) -> str | None:
 def _official_files(folder: Path, prefix: str) -> list[tuple[Path, str | None]]:
     found: dict[str, Path] = {}
     for file in sorted(folder.rglob(f"{prefix}_*_result.json")):
-        if name := re.fullmatch(rf"{prefix}_(\w+)_result\.json", file.name):
+        name = re.fullmatch(rf"{prefix}_(\w+)_result\.json", file.name)
+        # Conversations that fill a memory are in files of their own; nothing scores them.
+        if name and not name[1].endswith(SET_UP):
             if name[1] in found:
                 raise ItoolError(
                     f"{folder}: {found[name[1]]} and {file} are both of {name[1]}; give one model's folder"

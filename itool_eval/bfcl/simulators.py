@@ -1,9 +1,9 @@
 """BFCL's simulators: the official classes, loaded by file, with a limit on what one call may cost (docs/bfcl.md §8).
 
-They are the only downloaded code that itool runs (docs/bfcl.md §11), from the wheel whose SHA-256 is pinned. Only their
-own modules are loaded, `bfcl_eval` itself is not imported, and `sys.modules` is afterwards as it was before. The limits
-are not the official ones, which has none: a call that passes them fails like one that raises. They count work, not
-seconds, so a verdict never depends on how busy the machine is. Left out: which calls reach a simulator
+They and tau2's world are the only downloaded code that itool runs (docs/bfcl.md §11), from wheels whose SHA-256 is
+pinned. Only their own modules are loaded, `bfcl_eval` itself is not imported, and `sys.modules` is afterwards as it was
+before. The limits are not the official ones, which has none: a call that passes them fails like one that raises. They
+count work, not seconds, so a verdict never depends on how busy the machine is. Left out: which calls reach a simulator
 (`multi_turn_world.py`).
 """
 

@@ -133,7 +133,7 @@ def test_loading_leaves_no_module_behind(bfcl_v4_folder: Path) -> None:
 def remembers(body: dict[str, Any]) -> str:
     """Keeps all that the user says, and answers with the beginning of it."""
     system, last = body["messages"][0]["content"], body["messages"][-1]
-    if last["role"] == "tool":
+    if '"status"' in last["content"] or '"error"' in last["content"]:  # what the call returned
         return "Done."
     if "For your final answer" in system:
         return str(system.partition("previous interactions:\n")[2][:1000])
@@ -177,6 +177,27 @@ def test_items_whose_memory_cannot_be_filled_are_not_asked(
     assert not code, err
     assert "1 items are not asked: a conversation that fills their memory failed" in out
     assert query(open_run(tmp_path / "run").store, "SELECT 1 FROM predictions").num_rows == 0
+
+
+def test_a_folder_of_the_official_tool_is_scored_without_what_fills_its_memories(
+    itool: Itool, tmp_path: Path, bfcl_v4_folder: Path
+) -> None:
+    folder = tmp_path / "model" / "agentic" / "memory" / "kv"
+    folder.mkdir(parents=True)
+    for name, item, result in (
+        ("memory_kv_prereq", "memory_kv_prereq_0-customer-0", [["Done."]]),
+        (
+            "memory_kv",
+            "memory_kv_0-customer-0",
+            [["[core_memory_list_keys()]", '{"answer": "Michael", "context": ""}']],
+        ),
+    ):
+        file = folder / f"BFCL_v4_{name}_result.json"
+        file.write_text(json.dumps({"id": item, "result": result}), encoding="utf-8")
+    code, out, err = itool("eval", "score", "bfcl-v4", tmp_path / "model", "--out", tmp_path / "v.jsonl")
+    assert not code, err
+    assert "1 verdicts" in out and "set aside" not in out and "not comparable" not in out
+    assert json.loads((tmp_path / "v.jsonl").read_text("utf-8"))["valid"]
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from itool_data.run import open_run
 from itool_data.sample import Message, Sample, ToolCall
 from itool_data.store.sql import query
 from itool_eval import conversation
-from itool_eval.benchmarks import bfcl_scorers
 from itool_eval.bfcl import native
+from itool_eval.bfcl.benchmark import bfcl_scorers
 from itool_eval.bfcl.categories import Language, Version, single_turn
 from itool_eval.bfcl.items import load_items
 from itool_eval.bfcl.multi_turn_driver import MultiTurnDriver

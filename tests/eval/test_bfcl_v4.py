@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bench.bfcl_conversations import conversations
 from bench.bfcl_forms import form_replies
 from itool_data.errors import ItoolError
-from itool_eval.benchmarks import bfcl, bfcl_scorers
+from itool_eval.bfcl.benchmark import bfcl, bfcl_scorers
 from itool_eval.bfcl.categories import CATEGORIES, FORMAT_SENSITIVITY, Version
 from itool_eval.bfcl.decode_forms import decode, first_objects
 from itool_eval.bfcl.decoded import Call, DecodeError, NoCallError

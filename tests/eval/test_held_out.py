@@ -14,16 +14,10 @@ from itool_data.sample import Sample
 from itool_data.sources import apibank as apibank_source
 from itool_data.sources import bfcl
 from itool_data.store.samples import read_samples
-from itool_eval.benchmarks import (
-    API_BANK_OWN_PROMPT,
-    OWN_PROMPT,
-    VALIDATION,
-    choose,
-    open_benchmark,
-    summarise,
-    version_of,
-)
-from itool_eval.benchmarks import bfcl as open_bfcl
+from itool_eval.apibank.benchmark import API_BANK_OWN_PROMPT
+from itool_eval.benchmarks import VALIDATION, choose, open_benchmark, summarise, version_of
+from itool_eval.bfcl.benchmark import OWN_PROMPT
+from itool_eval.bfcl.benchmark import bfcl as open_bfcl
 from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.items import load_items
 from itool_eval.headline import ALL, headline

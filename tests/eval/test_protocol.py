@@ -14,7 +14,8 @@ from itool_data.sample import Sample
 from itool_data.store.samples import sample_row
 from itool_data.store.sql import query
 from itool_data.workers.pool import Desk, LocalPool
-from itool_eval.benchmarks import Benchmark, open_benchmark, open_of_run
+from itool_eval.benchmark import Benchmark
+from itool_eval.benchmarks import open_benchmark, open_of_run
 from itool_eval.predict import answer, prepare
 from itool_eval.predictions import read_evaluated
 from itool_eval.protocol import protocol_of
