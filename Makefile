@@ -63,6 +63,7 @@ bench: setup
 	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.publish
 	$(BIN)/python -m bench.workers
+	$(BIN)/python -m bench.memory
 
 # The pages of docs/ that say what the code says.
 docs: setup

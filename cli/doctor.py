@@ -1,7 +1,7 @@
 """`itool doctor`: what this machine has, what will be used by default and why, what is wrong, and what would add to it.
 
-Versions are read from the packages' metadata; torch is imported only where it may see a GPU. Left out: whether a model
-fits the memory (`itool mine --plan` tries), and anything on the network.
+Versions are read from the packages' metadata. Left out: anything on the network, but for the config of a model that is
+asked about.
 """
 
 import os
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from itool_cli.options import ConfigFile
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -34,9 +36,12 @@ class Findings:
     advice: list[str] = field(default_factory=list)
 
 
-def doctor() -> None:
-    """Say what this machine has, what itool will use of it by default and why, and what is wrong."""
+def doctor(config: ConfigFile = None) -> None:
+    """Say what this machine has, what itool will use of it by default and why, what is wrong, and what fits."""
     from itool_cli.console import make_console
+    from itool_cli.memory_table import show_memory
+    from itool_data.assets import kept
+    from itool_data.config_file import load_config
 
     found = Findings()
     gpus = _machine(found)
@@ -45,6 +50,11 @@ def doctor() -> None:
     _defaults(found, gpus)
     console = make_console()
     console.print(_table(found.rows))
+    # Nothing is fetched for the defaults; a config was asked about.
+    if config is not None or kept()["embedded model"]:
+        settings = load_config(config, [])
+        if not show_memory(console, settings):
+            found.problems.append(f"{settings.model.name}: not every stage fits the memory; see the table")
     for line in found.problems:
         console.print(f"problem: {line}", style="red")
     for line in found.advice:
@@ -175,7 +185,8 @@ def _cache(found: Findings) -> None:
 def _defaults(found: Findings, gpus: list[float]) -> None:
     """What is used where no setting says otherwise, and why."""
     from itool_data.config import Config
-    from itool_data.policy.open import ROWS, describe_engine, describe_form
+    from itool_data.policy.limits import ROWS
+    from itool_data.policy.open import describe_engine, describe_form
 
     config = Config()
     device = "cuda" if gpus else "cpu"

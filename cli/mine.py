@@ -116,6 +116,7 @@ def mine_round(
     """
     from dataclasses import asdict
 
+    from itool_cli.memory_table import show_memory
     from itool_cli.mine_tables import show_fact, show_plan, show_summary
     from itool_cli.progress import duration
     from itool_data import choosing, hardness, mining
@@ -145,6 +146,7 @@ def mine_round(
     estimate = make_plan(rates, behaviour, before, [len(t.prompt) for t in wanted], pool.size)
     show_plan(console, estimate, rates, behaviour.trees, pool.size)
     if plan:
+        show_memory(console, run.config, max(len(t.prompt) for t in wanted))
         return
     used, searching = pool.usage, time.monotonic()
     fact = _search(console, run, pool, wanted, search, estimate)

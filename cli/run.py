@@ -35,6 +35,7 @@ def run(
     from_: Annotated[
         str | None, typer.Option("--from", help="Do this stage and all after it again.", metavar="STAGE")
     ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what memory each stage needs, and stop.")] = False,
     overrides: Overrides = None,
     force: Force = False,
 ) -> None:
@@ -52,6 +53,11 @@ def run(
             "itool run needs settings (such as laptop, or a file of your own), or --run DIR of an earlier run"
         )
     console = make_console()
+    if plan:
+        from itool_cli.memory_table import show_memory
+        from itool_data.config_file import load_config
+
+        raise typer.Exit(not show_memory(console, load_config(config or folder / "config.yaml", overrides or [])))
     with write_run(folder, config, overrides or [], force) as opened:
         names = stage_names(opened.config.loop)
         for option, name in (("--until", until), ("--from", from_)):

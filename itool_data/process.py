@@ -12,7 +12,8 @@ def prepare() -> None:
     # By default a thread that waits for the others spins. Where another process has one of two cores, it so keeps that
     # core from the thread that it waits for, and everything takes many times longer.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # They tell of kernels that are not installed and not needed, and where memory is bound.
-    for library in ("bitsandbytes.backends.cpu.ops", "vllm"):
+    # They tell of kernels that are not installed and not needed, where memory is bound, and that checkpoints follow
+    # each other quickly.
+    for library in ("bitsandbytes.backends.cpu.ops", "vllm", "transformers.trainer_utils"):
         logging.getLogger(library).setLevel(logging.ERROR)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -243,6 +243,7 @@ def _train(
     say: Callable[[str], None],
 ) -> None:
     """Train, and write down what came of it in `work/trained.json`."""
+    from itool_data.sizing.stages import fitting
     from itool_train.losses import WITH_REFERENCE, hyperparameters
     from itool_train.pair_trainer import PairTrainer, Schedule, TrainingStoppedError
     from itool_train.qlora import load_trainable
@@ -252,6 +253,8 @@ def _train(
     settings, device = config.preference, choose_device(config.model)
     if device == "cpu":
         keep_freed_memory()
+    longest = max(len(pair) for pair in [*prepared.validation, *(p for update in prepared.updates for p in update)])
+    settings = fitting("preference", settings, base, device, longest)
     resume, rate = last_checkpoint(work), hyperparameters(settings)["lr"]
     model = load_trainable(base, prepared.start.path if prepared.start else None, settings, device, config.seed)
     n = len(prepared.updates)

@@ -16,7 +16,7 @@ from typing import Any
 
 from itool_data.config import TrainingSettings
 from itool_data.errors import ItoolError
-from itool_data.policy.load import BaseModel
+from itool_data.policy.load import BaseModel, load_weights
 
 TREES = ("auto", "sdpa", "flex_attention")  # what trees can be attended to by
 
@@ -99,13 +99,11 @@ def load_trainable(base: BaseModel, adapter: Path | None, settings: TrainingSett
     """
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
-    from transformers import AutoModelForCausalLM, set_seed
-    from transformers.utils.logging import disable_progress_bar
+    from transformers import set_seed
 
-    disable_progress_bar()
     options = loading_options(settings, device)
     try:
-        model = AutoModelForCausalLM.from_pretrained(base.path, **options)
+        model = load_weights(base.path, **options)
     except (ImportError, ValueError) as error:
         if "attention" not in str(error).lower():
             raise

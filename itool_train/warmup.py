@@ -152,9 +152,13 @@ def warm_up(
     from accelerate.utils import broadcast_object_list
     from accelerate.utils.memory import clear_device_cache
 
+    from itool_data.sizing.stages import fitting
+
     planned = _plan(stages, settings, seed)
     total = planned[-1].end
     points = even_points(total, candidates)
+    longest = max(len(example.prompt) + len(example.response) for some in stages.values() for example in some)
+    settings = fitting("warmup", settings, base, device, longest)
     if device == "cpu":
         keep_freed_memory()
     previous: Path | None = None

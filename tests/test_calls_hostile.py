@@ -208,6 +208,9 @@ LONG_AFTER = [
     ('{"name": "f", "arguments": {"a": [', '{"key": []},'),
     ('{"name": "f", "x": ', "["),
     ("<tool_call>{", '"a":12345678,'),
+    ("", " to=a"),
+    ("", "<|start|>assistant to=self<|message|>"),
+    (' to=f<|message|><atem:function_calls><atem:invoke name="f">', '<atem:parameter name="a">'),
     ("", '{"function":'),
 ]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from outcomes import Itool, one_line
 
-from itool_data.run import write_run
+from itool_data.run import open_run, write_run
 
 MAIN = "from itool_cli.main import main; main()"
 
@@ -45,6 +46,15 @@ def test_a_model_folder_that_holds_no_model(
 def test_a_model_without_a_tokenizer(itool: Itool, base: Path, run: Path) -> None:
     outcome = itool("train", "warmup", "--run", run, "--force", "--set", f"model.name={base}")
     one_line(outcome, f"its tokenizer in {base} cannot be loaded")
+
+
+def test_weights_that_are_cut_off(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(open_run(toy_run).config.model.name, model)
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:2000])
+    outcome = itool("mine", "--run", tmp_path / "run", "--set", f"model.name={model}")
+    one_line(outcome, f"{model}: its weights cannot be read", "fetch the model again")
 
 
 @pytest.mark.parametrize("name", ["/nowhere", "nobody/no-such-model", "no such name"])

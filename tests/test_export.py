@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from native_run import SAMPLES, native_run, one_call, own_run
 from outcomes import Itool, one_line
-from toys import tiny_model
 
 from bench.native_forms import tokenizer
+from bench.toy_loop import tiny_model
 from itool_cli.main import app
 from itool_data.config import Config
 from itool_data.export import axolotl, llama_factory, ms_swift

@@ -10,7 +10,7 @@ import torch
 
 from bench.toy_loop import tiny_model
 from itool_data.errors import ItoolError
-from itool_data.policy import reading, shared_prefix
+from itool_data.policy import limits, shared_prefix
 from itool_data.policy.base import PolicyId, Request, derive_seed, generate, uniforms
 from itool_data.policy.transformers import load_policy
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 def ways(request, monkeypatch):
     """On a GPU prompts are read together, and a step takes all prefixes in one product: the same draws."""
     if request.param == "as on a GPU":
-        monkeypatch.setitem(reading.READ_TOKENS, "cpu", 4096)
+        monkeypatch.setitem(limits.READ_TOKENS, "cpu", 4096)
         monkeypatch.setitem(shared_prefix.LIKE_LENGTH, "cpu", math.inf)
 
 
@@ -68,7 +68,7 @@ def test_prompts_of_any_lengths_are_read_in_one_pass_where_passes_are_dear(folde
         lambda _, __, named: lengths.append(named["input_ids"].shape), with_kwargs=True
     )
     generate(mine, [Request(f"{n}", prompt(n, n), [n], 1, 0.0) for n in (3, 40, 11, 7)])
-    together = reading.READ_TOKENS["cpu"] > 1
+    together = limits.READ_TOKENS["cpu"] > 1
     assert lengths == ([(4, 40)] if together else [(1, 3), (1, 7), (1, 11), (1, 40)])
 
 

@@ -256,9 +256,10 @@ def test_native_texts_are_what_was_mined_and_say_their_form(native: Path) -> Non
 
 def test_trl_reads_the_tokens_that_were_mined_in_native_form(native: Path, tmp_path: Path) -> None:
     from datasets import load_dataset
-    from toys import tiny_model
     from transformers import AutoModelForCausalLM
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+    from bench.toy_loop import tiny_model
 
     pairs, steps, samples = (
         load_dataset(str(native / "toy"), name, split="train", cache_dir=str(tmp_path / "cache"))

@@ -21,6 +21,7 @@ from bench.gpu.setting import Figures, Setting
 from bench.training_fragment import proved_pairs
 from itool_data.config import PreferenceSettings
 from itool_data.policy.base import Request, generate
+from itool_data.policy.limits import usual
 from itool_data.policy.load import load_model, policy_id, stop_ids
 from itool_data.policy.scoring import score
 from itool_data.policy.shared_prefix import NAME as SHARED_PREFIX
@@ -61,7 +62,7 @@ def _ask(
 ) -> tuple[list[tuple[int, ...]], list[list[float]]]:
     base, adapter = setting.base, setting.adapter
     model = load_model(base.path, adapter.path, dtype=dtype, attn_implementation=SHARED_PREFIX).to(device)
-    policy = TransformersPolicy(model, policy_id(base, adapter), stop_ids(base.path), len(samples))
+    policy = TransformersPolicy(model, policy_id(base, adapter), stop_ids(base.path), usual(device, len(samples)))
     requests = [Request(t.key, tuple(t.prompt), [0], setting.sizes.tokens, 0.0) for t in samples]
     answers = [completion.draws[0].ids for completion in generate(policy, requests)]
     scores = policy.score([t.prompt for t in samples], [t.response for t in samples])
@@ -76,7 +77,8 @@ def _scores_beside(setting: Setting, samples: Sequence[Tokenised]) -> list[list[
     base = AutoModelForCausalLM.from_pretrained(setting.base.path, dtype=torch.bfloat16)
     model = PeftModel.from_pretrained(base, str(setting.adapter.path)).eval().to(setting.device)
     with torch.inference_mode():
-        return score(model, [t.prompt for t in samples], [t.response for t in samples])[0]
+        limit = usual(setting.device).score
+        return score(model, [t.prompt for t in samples], [t.response for t in samples], limit)[0]
 
 
 def _mean(known: list[list[float]], found: list[list[float]]) -> float:

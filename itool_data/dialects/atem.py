@@ -10,7 +10,7 @@ A message to `self` is a thought and one to `user` an answer, whatever they quot
 import re
 
 from itool_data.dialects.dialect import Dialect
-from itool_data.dialects.reader import Reader
+from itool_data.dialects.reader import Reader, place
 from itool_data.dialects.typed import typed
 
 _START, _TO, _MESSAGE, _NEXT = "<|start|>assistant", "to=", "<|message|>", "<|eom|>"
@@ -18,7 +18,7 @@ _START, _TO, _MESSAGE, _NEXT = "<|start|>assistant", "to=", "<|message|>", "<|eo
 _HEADER = re.compile(r"(?:\A|<\|start\|>assistant)\s*+to=(?!(?:self|user)<)(?!(?:s(?:e(?:lf?)?)?|u(?:s(?:er?)?)?)?\Z)")
 _NAME = re.compile(r"[^\r\n<]*+")
 _SAID = re.compile(r"to=([^\r\n<=]++)<\|message\|>((?:[^<]++|<(?!\|eom\|>))*+)")
-_PARAMETER, _END = '<atem:parameter name="', "</atem:parameter>"
+_CALLS, _PARAMETER, _END = "<atem:function_calls>", '<atem:parameter name="', "</atem:parameter>"
 
 
 class Atem(Dialect):
@@ -33,6 +33,10 @@ class Atem(Dialect):
         """Where a response's calls begin: with the first message to a function."""
         found = _HEADER.search(text)
         return found.start() if found else None
+
+    def attempt(self, text: str) -> int | None:
+        """Where a text begins to attempt a call."""
+        return place(text, _CALLS)
 
     def content(self, text: str) -> str:
         """What is not said to `self`."""
@@ -56,7 +60,7 @@ class Atem(Dialect):
         if name in ("self", "user"):
             reader.fail("the name of a function", at=start)
         reader.take(_MESSAGE)
-        reader.take("<atem:function_calls>")
+        reader.take(_CALLS)
         reader.take(f'<atem:invoke name="{name}">')
         reader.begin_arguments()
         while reader.tries(_PARAMETER):

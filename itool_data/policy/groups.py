@@ -42,12 +42,14 @@ class Group:
         slot: where the cache has its keys and values.
         logits: [vocabulary] after the prefix and some tokens more, by these tokens.
         queued: requests not finished.
+        tokens: whose keys and values are kept.
     """
 
     prefix: Ids
     slot: int
     logits: dict[Ids, Tensor]
     queued: int = 0
+    tokens: int = 0
     _paths: list[_Path] = field(default_factory=list)
 
     def known(self, ids: Sequence[int]) -> int:
@@ -60,6 +62,7 @@ class Group:
 
     def keep(self, ids: Ids, keys_values: Tensor) -> None:
         """Add a path, with the keys and values of its last tokens; those before are known."""
+        self.tokens += keys_values.shape[3]
         before = ids[: len(ids) - keys_values.shape[3]]
         self._paths.append(_Path(ids, keys_values, self._beginning_with(before) if before else None))
 

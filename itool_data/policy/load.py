@@ -149,6 +149,28 @@ def load_tokenizer(base: BaseModel, chat_template: str | None = None) -> Any:
     return tokenizer
 
 
+def load_weights(base: Path, **options: Any) -> Any:
+    """A transformers causal model as its folder holds it.
+
+    Args:
+        base: the folder (safetensors).
+        options: of `from_pretrained`.
+
+    Raises:
+        ItoolError: if the weights cannot be read.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    try:
+        return AutoModelForCausalLM.from_pretrained(base, **options)
+    except (SafetensorError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ItoolError(f"{base}: its weights cannot be read ({reason}); fetch the model again") from None
+
+
 def load_model(base: Path, adapter: Path | None, **options: Any) -> Any:
     """A transformers causal model in evaluation mode, with an adapter merged into it.
 
@@ -158,12 +180,11 @@ def load_model(base: Path, adapter: Path | None, **options: Any) -> Any:
         base: the model's folder (safetensors).
         adapter: a PEFT folder; None for the base model itself.
         options: of `from_pretrained`, such as the dtype; never 4 bits, into which a merge is corrupt on a CPU.
-    """
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(base, **options)
+    Raises:
+        ItoolError: as `load_weights`.
+    """
+    model = load_weights(base, **options)
     if adapter is not None:
         from peft import PeftModel
 

@@ -14,11 +14,13 @@ from itool_data.errors import ItoolError
 from itool_data.kinds import Engine
 from itool_data.native import open_native
 from itool_data.policy.base import Policy
+from itool_data.policy.limits import ROWS
 from itool_data.policy.load import Adapter, BaseModel, choose_device, find_model, load_tokenizer, policy_id, stop_ids
 from itool_data.policy.vllm import load_vllm_policy
 from itool_data.prompt import Prompter
-
-ROWS = {"cpu": 48, "cuda": 256}
+from itool_data.sizing.device import this_device
+from itool_data.sizing.policy import check_weights
+from itool_data.sizing.shape import read_shape
 
 
 def choose_engine(settings: ModelSettings) -> tuple[Engine, str]:
@@ -58,6 +60,7 @@ def open_policy(settings: ModelSettings, base: BaseModel, adapter: Adapter | Non
 
         return open_server_policy(settings, base, adapter)
     device = choose_device(settings)
+    check_weights(settings.name, read_shape(base.path), this_device(device))
     rows = settings.rows or ROWS[device]
     if engine == "vllm":
         return load_vllm_policy(base, adapter, device, rows, settings.engine)

@@ -5,14 +5,12 @@ most of it idle, so prompts are padded on the left, and so are the keys and valu
 (`transformers.py`), and log-probabilities of given tokens (`scoring.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-
-READ_TOKENS = {"cpu": 1, "cuda": 16384}  # of a pass, padding included; a prompt alone may have more
 
 
 @dataclass(frozen=True)
@@ -21,35 +19,33 @@ class Passage:
 
     Attributes:
         ids: the tokens.
-        before: keys and values of the tokens before them, [layers, 2, kv heads, tokens, head dim]; None: there are
+        known: how many tokens are before.
+        before: gives their keys and values, [layers, 2, kv heads, known, head dim], when it is time; None: there are
             none.
     """
 
     ids: tuple[int, ...]
-    before: Tensor | None = None
-
-    @property
-    def known(self) -> int:
-        """How many tokens are before."""
-        return 0 if self.before is None else int(self.before.shape[3])
+    known: int = 0
+    before: Callable[[], Tensor] | None = None
 
 
-def read(model: Any, passages: Sequence[Passage]) -> list[tuple[Tensor, Tensor]]:
+def read(model: Any, passages: Sequence[Passage], limit: int) -> list[tuple[Tensor, Tensor]]:
     """Compute passages.
 
     Args:
         model: a transformers causal language model.
         passages: in any order.
+        limit: tokens of a pass, padding and those before included; a passage alone may have more.
 
     Returns:
         For each, in their order, the logits after its last token, float32 [vocabulary], and the keys and values of its
         own tokens, [layers, 2, kv heads, tokens, head dim].
     """
     found: dict[int, tuple[Tensor, Tensor]] = {}
-    limit = READ_TOKENS[model.device.type]
     batch: list[int] = []
     for i in sorted(range(len(passages)), key=lambda i: len(passages[i].ids)):
-        if batch and (len(batch) + 1) * len(passages[i].ids) > limit:
+        known = max(passages[j].known for j in (i, *batch))
+        if batch and (len(batch) + 1) * (known + len(passages[i].ids)) > limit:
             found |= dict(zip(batch, _read_together(model, [passages[j] for j in batch]), strict=True))
             batch = []
         batch.append(i)
@@ -63,9 +59,10 @@ def _read_together(model: Any, passages: Sequence[Passage]) -> list[tuple[Tensor
     cache = DynamicCache(config=model.config.get_text_config())
     known = max(passage.known for passage in passages)
     if known:
-        before = _aligned([passage.before for passage in passages], known)
+        before = _aligned([passage.before() if passage.before else None for passage in passages], known)
         for layer in range(before.shape[1]):
             cache.update(before[:, layer, 0], before[:, layer, 1], layer)
+        del before  # the cache has a copy
     longest = max(len(passage.ids) for passage in passages)
     pads = [longest - len(passage.ids) for passage in passages]
     ids = [[0] * pad + list(passage.ids) for pad, passage in zip(pads, passages, strict=True)]
@@ -86,10 +83,10 @@ def _read_together(model: Any, passages: Sequence[Passage]) -> list[tuple[Tensor
         use_cache=True,
         logits_to_keep=1,
     )
-    layers = [torch.stack([layer.keys, layer.values]) for layer in cache.layers]
-    new = torch.stack(layers)  # [layers, 2, passages, kv heads, known + longest, head dim]
     logits = out.logits[:, -1].float()
-    return [(logits[i], new[:, :, i, :, known + pad :].clone()) for i, pad in enumerate(pads)]
+    computed = [part for layer in cache.layers for part in (layer.keys, layer.values)]
+    copies = [torch.stack([part[i, :, known + pad :] for part in computed]) for i, pad in enumerate(pads)]
+    return [(logits[i], copy.view(-1, 2, *copy.shape[1:])) for i, copy in enumerate(copies)]
 
 
 def _aligned(befores: Sequence[Tensor | None], length: int) -> Tensor:

@@ -10,22 +10,27 @@ from typing import Any
 
 import torch
 
-SCORE_TOKENS = {"cpu": 512, "cuda": 32768}  # padded tokens of one batch; small ones are as fast on a CPU
-
 Ids = tuple[int, ...]
 
 
 def score(
-    model: Any, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+    model: Any, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]], limit: int
 ) -> tuple[list[list[float]], int]:
-    """Return the log-probability of each continuation token at temperature 1, and how many tokens the model read."""
+    """Return the log-probability of each continuation token at temperature 1, and how many tokens the model read.
+
+    Args:
+        model: a transformers causal language model.
+        prompts: token ids.
+        continuations: one of each prompt.
+        limit: tokens of a batch, padding included; a sequence alone may have more.
+    """
     device = model.device
     passes: dict[Ids, list[int]] = {}
     for i, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True)):
         tokens = (*prompt, *continuation[:-1])  # the last token is predicted, never read
         passes.setdefault(tokens, []).append(i)
     results: list[list[float]] = [[] for _ in prompts]
-    for batch in _batches(sorted(passes, key=len), SCORE_TOKENS[device.type]):
+    for batch in _batches(sorted(passes, key=len), limit):
         longest = max(map(len, batch))
         ids = torch.tensor([[0] * (longest - len(t)) + list(t) for t in batch], device=device)
         pad = torch.tensor([longest - len(t) for t in batch], device=device)
@@ -38,11 +43,12 @@ def score(
             use_cache=False,
             logits_to_keep=max(keep, 1),
         )
-        logprobs = torch.log_softmax(out.logits.float(), dim=-1)
         for row, tokens in enumerate(batch):
+            # A row at a time: over a large vocabulary those of all rows would be most of the memory.
+            logprobs = torch.log_softmax(out.logits[row].float(), dim=-1)
             for i in passes[tokens]:
                 wanted = torch.tensor(list(continuations[i]), device=device, dtype=torch.long)
-                own = logprobs[row, logprobs.shape[1] - len(wanted) :]
+                own = logprobs[len(logprobs) - len(wanted) :]
                 results[i] = own.gather(1, wanted[:, None])[:, 0].tolist()
     return results, sum(map(len, passes))
 

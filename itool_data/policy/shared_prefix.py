@@ -18,11 +18,12 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from itool_data.policy.kv_buffer import TOKENS, KeyValueBuffer, blocks
+
 NAME = "itool_shared_prefix"
 # Prefixes of one product differ in length by no more than this factor, and its slots are neighbours. On a GPU one
 # product over all slots in use costs less than starting several, padding and idle slots included.
-LIKE_LENGTH = {"cpu": 1.25, "cuda": math.inf}
-GROWTH = 64  # tokens; buffers grow in such blocks so that a longer prompt does not copy them every step
+LIKE_LENGTH = {"cpu": 1.25}
 
 
 @dataclass(frozen=True)
@@ -68,72 +69,73 @@ class StepLayout:
 
 
 class SharedPrefixCache:
-    """Keys and values: one prefix a slot, one branch a row.
+    """Keys and values: one prefix a slot, one branch a row; rows in use are the first ones.
 
-    Buffers are [layers, 2 (key, value), slots or rows, kv heads, tokens, head dim] and grow when needed.
+    Args:
+        layers: of the model.
+        kv_heads: heads of keys and values.
+        head_dim: of a head.
+        dtype: of the model.
+        device: its device.
+        room: tokens of keys and values that there is memory for, padding of the buffers included.
     """
 
-    def __init__(self, layers: int, kv_heads: int, head_dim: int, rows: int, dtype: torch.dtype, device: torch.device):
-        self._outer = (layers, 2)
+    def __init__(
+        self,
+        layers: int,
+        kv_heads: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        room: float = math.inf,
+    ):
         self._heads = kv_heads
-        self._dim = head_dim
         self._options: dict[str, Any] = {"dtype": dtype, "device": device}
-        self.prefix = self._buffer(1, 0)
-        self.branch = self._buffer(rows, 0)
-        self.prefix_lengths = [0]
-        self.branch_lengths = [0] * rows
+        self._room = room
+        self.prefix = KeyValueBuffer(layers, kv_heads, head_dim, dtype, device)
+        self.branch = KeyValueBuffer(layers, kv_heads, head_dim, dtype, device)
 
-    def _buffer(self, entries: int, tokens: int) -> Tensor:
-        # Zeros, not garbage: a masked position still meets its value in the product, and 0 x NaN is NaN.
-        return torch.zeros(*self._outer, entries, self._heads, tokens, self._dim, **self._options)
+    def fits(self, slots: int, prefix_tokens: int, rows: int, branch_tokens: int) -> bool:
+        """Whether there is memory for so many entries of such lengths."""
+        prefix, branch = blocks(prefix_tokens, TOKENS), blocks(branch_tokens, TOKENS)
+        return slots * prefix + rows * branch <= self._room
 
-    def _grown(self, buffer: Tensor, entries: int, tokens: int) -> Tensor:
-        old_entries, old_tokens = buffer.shape[2], buffer.shape[4]
-        if entries <= old_entries and tokens <= old_tokens:
-            return buffer
-        tokens = max(old_tokens, -(-tokens // GROWTH) * GROWTH)
-        grown = self._buffer(max(entries, old_entries), tokens)
-        grown[:, :, :old_entries, :, :old_tokens] = buffer
-        return grown
+    def _make_room(self, buffer: KeyValueBuffer, entries: int, tokens: int) -> None:
+        """Make a buffer large enough; where memory is short, both no larger than they have to be."""
+        other = self.branch if buffer is self.prefix else self.prefix
+        shape = buffer.grown(entries, tokens)
+        if math.prod(shape) + math.prod(other.shape) > self._room:
+            other.remake(*other.used)
+            shape = max(entries, buffer.used[0]), max(blocks(tokens, TOKENS), buffer.used[1])
+        buffer.remake(*shape)
 
     def set_prefix(self, slot: int, keys_values: Tensor) -> None:
         """Store a prefix: [layers, 2, kv heads, tokens, head dim]."""
-        length = keys_values.shape[3]
-        # Slots come one by one; doubling keeps the copying linear in their number.
-        entries = self.prefix.shape[2] if slot < self.prefix.shape[2] else max(slot + 1, 2 * self.prefix.shape[2])
-        self.prefix = self._grown(self.prefix, entries, length)
-        self.prefix_lengths += [0] * (self.prefix.shape[2] - len(self.prefix_lengths))
-        self.prefix[:, :, slot, :, :length] = keys_values
-        self.prefix_lengths[slot] = length
+        self._make_room(self.prefix, slot + 1, keys_values.shape[3])
+        self.prefix.write(slot, keys_values)
 
     def get_prefix(self, slot: int) -> Tensor:
-        """Return a view of a prefix: [layers, 2, kv heads, tokens, head dim]."""
-        return self.prefix[:, :, slot, :, : self.prefix_lengths[slot]]
+        """Return a copy of a prefix: [layers, 2, kv heads, tokens, head dim]."""
+        return self.prefix.read(slot, 0, self.prefix.lengths[slot])
 
     def set_branch(self, row: int, keys_values: Tensor | None) -> None:
         """Start a row's branch from stored tokens, or empty."""
-        length = 0 if keys_values is None else keys_values.shape[3]
-        if keys_values is not None and length:
-            self.branch = self._grown(self.branch, 0, length)
-            self.branch[:, :, row, :, :length] = keys_values
-        self.branch_lengths[row] = length
+        self._make_room(self.branch, row + 1, 0 if keys_values is None else keys_values.shape[3])
+        self.branch.write(row, keys_values)
 
-    def get_branch(self, row: int, start: int, end: int) -> Tensor:
-        """Return a copy of tokens of a row's branch: [layers, 2, kv heads, end - start, head dim]."""
-        return self.branch[:, :, row, :, start:end].clone()
-
-    def move_branch(self, source: int, target: int) -> None:
-        """Copy a row's branch to another row, so that the rows in use stay together."""
-        length = self.branch_lengths[source]
-        self.branch[:, :, target, :, :length] = self.branch[:, :, source, :, :length]
-        self.branch_lengths[target] = length
+    def take_branch_out(self, row: int) -> None:
+        """Forget a row's branch; the last row's takes its place, so that the rows in use stay together."""
+        last = len(self.branch.lengths) - 1
+        if row != last:
+            self.branch.move(last, row)
+        self.branch.lengths.pop()
 
     def layout(self, slots: list[int]) -> StepLayout:
-        """Plan a step in which row i (of the first len(slots) rows) adds one token after its prefix and branch."""
+        """Plan a step in which row i, of all rows in use, adds one token after its prefix and branch."""
         n = len(slots)
-        lengths = self.branch_lengths[:n]
-        self.branch = self._grown(self.branch, 0, max(lengths) + 1)
-        prefix_lengths = [self.prefix_lengths[s] for s in slots]
+        lengths = list(self.branch.lengths)
+        self._make_room(self.branch, n, max(lengths) + 1)
+        prefix_lengths = [self.prefix.lengths[s] for s in slots]
         prefix, branch = max(prefix_lengths), max(lengths) + 1
         device = self._options["device"]
         positions = torch.tensor(lengths, device=device)
@@ -153,12 +155,12 @@ class SharedPrefixCache:
         for row, slot in enumerate(slots):
             rows_of.setdefault(slot, []).append(row)
         device = self._options["device"]
-        like = LIKE_LENGTH[device.type]
+        like = LIKE_LENGTH.get(device.type, math.inf)
         runs: list[list[int]] = []
         for slot in sorted(rows_of):
-            length = self.prefix_lengths[slot]
+            length = self.prefix.lengths[slot]
             if runs and (slot == runs[-1][-1] + 1 or like == math.inf):
-                others = [self.prefix_lengths[s] for s in runs[-1]]
+                others = [self.prefix.lengths[s] for s in runs[-1]]
                 if max(length, *others) <= like * min(length, *others):
                     runs[-1].append(slot)
                     continue
@@ -167,7 +169,7 @@ class SharedPrefixCache:
         for run in runs:
             members = [(row, slot - run[0], cell) for slot in run for cell, row in enumerate(rows_of[slot])]
             rows, places, cells = (torch.tensor(column, device=device) for column in zip(*members, strict=True))
-            longest = max(self.prefix_lengths[s] for s in run)
+            longest = max(self.prefix.lengths[s] for s in run)
             widest = max(len(rows_of[s]) for s in run)
             chunks.append(Chunk(run[0], run[-1] - run[0] + 1, longest, widest, rows, places, cells))
         return chunks
@@ -189,11 +191,12 @@ class SharedPrefixCache:
         n, heads, _, dim = query.shape
         share = heads // self._heads
         rows = torch.arange(n, device=query.device)
-        keys, values = self.branch[layer, 0, :n], self.branch[layer, 1, :n]
+        branch, prefix = self.branch.layers[layer], self.prefix.layers[layer]
+        keys, values = branch[0, :n], branch[1, :n]
         keys[rows, :, plan.positions] = key[:, :, 0]
         values[rows, :, plan.positions] = value[:, :, 0]
         keys, values = keys[:, :, : plan.branch_length], values[:, :, : plan.branch_length]
-        prefix_keys, prefix_values = self.prefix[layer]
+        prefix_keys, prefix_values = prefix[0], prefix[1]
 
         q = query[:, :, 0].view(n, self._heads, share, dim) * scale
         scores = q.new_zeros(n, self._heads, share, plan.prefix_length + plan.branch_length)

@@ -7,9 +7,10 @@ is new. Sampling is by inverse distribution function, one uniform number a token
 sliding-window models, beam search, stop strings.
 """
 
+import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,39 +30,25 @@ from itool_data.policy.base import (
     ending,
     uniforms,
 )
+from itool_data.policy.draws import Job, Row
 from itool_data.policy.groups import Group
+from itool_data.policy.limits import KEPT, Limits, usual
 from itool_data.policy.load import Adapter, load_model, stop_ids
 from itool_data.policy.memory import keep_freed_memory
+from itool_data.policy.out_of_memory import within_memory
 from itool_data.policy.reading import Passage, read
+from itool_data.policy.sampling import next_tokens
 from itool_data.policy.scoring import score
 from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
+from itool_data.sizing.device import free_memory
+from itool_data.sizing.policy import within
+from itool_data.sizing.shape import shape_of
 
-PREFILL_TOKENS = {"cpu": 2048, "cuda": 65536}  # after so many in a step, further prompts wait for the next
+log = logging.getLogger(__name__)
 
-
-@dataclass
-class _Job:
-    """A request under way."""
-
-    request: Request
-    key: str
-    group: Group | None = None
-    tail: tuple[int, ...] = ()  # the prompt after the group's prefix
-    next_draw: int = 0
-    draws: dict[int, Draw] = field(default_factory=dict)
-    prefilled: int = 0
-
-
-@dataclass
-class _Row:
-    """One draw being decoded; a row with `draw` -1 only computes what follows its job's prompt."""
-
-    job: _Job
-    draw: int
-    ids: list[int]
-    logprobs: list[float]
-    uniforms: np.ndarray
-    feed: int
+# Tokens of a draw that has just begun that are reckoned with when another prompt is taken in; most calls are shorter.
+# Where draws become longer and memory short, the newest wait.
+USUAL_BRANCH = 256
 
 
 class TransformersPolicy:
@@ -71,28 +58,32 @@ class TransformersPolicy:
         model: in evaluation mode, loaded with `attn_implementation="itool_shared_prefix"` (see `load_policy`).
         policy_id: who it is.
         stop_ids: token ids that end a response.
-        max_rows: draws decoded at once; more are queued.
+        limits: what it does at once; what is more, or has no room in the memory, waits.
     """
 
-    def __init__(self, model: Any, policy_id: PolicyId, stop_ids: frozenset[int], max_rows: int):
+    def __init__(self, model: Any, policy_id: PolicyId, stop_ids: frozenset[int], limits: Limits):
         self.usage = Usage()
         self._model = model
         self._id = policy_id
         self._stop = stop_ids
-        self.max_rows = max_rows
-        config = model.config.get_text_config()
-        self._config = config
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self._cache = SharedPrefixCache(
-            config.num_hidden_layers, config.num_key_value_heads, head_dim, max_rows, model.dtype, model.device
-        )
+        self._limits = limits
+        self.max_rows = limits.rows
+        self._config = model.config.get_text_config()
+        self._cache = self._empty_cache()
         self._groups: dict[str, Group] = {}
-        self._free_slots: list[int] = []
-        self._slots = 0
-        self._waiting: deque[_Job] = deque()
-        self._rows: list[_Row] = []
+        self._unfinished: list[Job] = []
+        self._waiting: deque[Job] = deque()
+        self._rows: list[Row] = []
         self._done: list[Completion] = []
         self._anonymous = 0
+
+    def _empty_cache(self) -> SharedPrefixCache:
+        config, model = self._config, self._model
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        room = (1 - KEPT) * self._limits.room
+        return SharedPrefixCache(
+            config.num_hidden_layers, config.num_key_value_heads, head_dim, model.dtype, model.device, room
+        )
 
     @property
     def policy_id(self) -> PolicyId:
@@ -115,21 +106,29 @@ class TransformersPolicy:
         if not key:
             self._anonymous += 1
             key = f"\x00{self._anonymous}"
-        self._waiting.append(_Job(request, key))
+        job = Job(request, key)
+        job.begin_again()
+        self._unfinished.append(job)
+        self._waiting.append(job)
 
     def release(self, group: str) -> None:
         """Forget what was kept for a group."""
         kept = self._groups.pop(group, None)
         if kept is not None:
-            self._free_slots.append(kept.slot)
+            self._cache.prefix.free(kept.slot)
 
     def reset(self) -> None:
         """Drop every request under way and whatever was kept for groups."""
+        self._unfinished.clear()
+        self._done.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop all that is under way and all that is kept, memory included."""
         self._waiting.clear()
         self._rows.clear()
-        self._done.clear()
-        for key in list(self._groups):
-            self.release(key)
+        self._groups.clear()
+        self._cache = self._empty_cache()
 
     def use(self, adapter: Adapter | None) -> bool:
         """It cannot."""
@@ -152,13 +151,39 @@ class TransformersPolicy:
 
     @torch.inference_mode()
     def step(self) -> list[Completion]:
-        """Admit waiting draws, decode one token of every row, and return the requests that are finished."""
-        self._admit()
-        if self._rows:
-            logits = self._decode()
-            self._advance(logits)
+        """Admit waiting draws, decode one token of every row, and return the requests that are finished.
+
+        Raises:
+            ItoolError: if memory runs out although there is nothing left to halve.
+        """
+        within_memory(self._move_on, self._halve)
         done, self._done = self._done, []
         return done
+
+    def _move_on(self) -> None:
+        self._admit()
+        if self._rows:
+            self._make_way()
+            self._advance(self._decode())
+
+    def _halve(self) -> None:
+        """Begin again what is under way, half as much at once: a draw is the same whatever runs beside it.
+
+        Raises:
+            ItoolError: if there is nothing left to halve.
+        """
+        if max(self._limits.rows, self._limits.read, self._limits.score) == 1:
+            raise ItoolError(
+                "out of memory with one draw and one prompt at a time; set mcts.max_tokens or eval.max_tokens lower, "
+                "leave out the longest samples, or take a smaller model or a larger GPU"
+            )
+        self._limits = self._limits.halved()
+        self.max_rows = self._limits.rows
+        self._forget()
+        for job in self._unfinished:
+            job.begin_again()
+        self._waiting.extend(self._unfinished)
+        log.warning("out of memory; going on with %d draws at once at most", self.max_rows)
 
     # -- admission ---------------------------------------------------------------------------------------------------
 
@@ -167,42 +192,53 @@ class TransformersPolicy:
 
         Only so many prompts are computed at a time that the rows under way, and whoever waits for this step, go on.
         """
-        most = self.usage.prefilled + PREFILL_TOKENS[self._model.device.type]
+        most = self.usage.prefilled + self._limits.step
         while True:
-            blocked: list[_Job] = []
-            wanted: dict[str, _Job] = {}  # one of each group: what a second one needs may be part of it
+            blocked: list[Job] = []
+            wanted: dict[str, Job] = {}  # one of each group: what a second one needs may be part of it
             tokens = draws = 0
             while self._waiting and len(self._rows) + draws < self.max_rows and self.usage.prefilled + tokens < most:
                 job = self._waiting.popleft()
                 self._attach(job)
-                if job.key not in wanted and (unread := self._unread(job)):
+                unread = self._unread(job)
+                if unread and job.key not in wanted and (job.group is not None or self._has_room(job, wanted)):
                     wanted[job.key] = job
                     tokens += unread
                     draws += len(job.request.seeds)
-                if job.key in wanted or self._start_draws(job):
+                if unread or job.key in wanted or self._start_draws(job):
                     blocked.append(job)
+            if blocked and not wanted and not self._rows:  # for none is there room; one has to go on
+                wanted[blocked[0].key] = blocked[0]
             self._waiting.extendleft(reversed(blocked))
             if not wanted:
                 return
             self._read(list(wanted.values()))
 
-    def _attach(self, job: _Job) -> None:
+    def _attach(self, job: Job) -> None:
         """Find the job's group, if it is there already."""
-        if job.group is not None:
-            return
-        prompt = tuple(job.request.prompt)
         group = self._groups.get(job.key)
-        if group is not None and prompt[: len(group.prefix)] != group.prefix:
-            job.key = f"\x00{job.key}/{job.request.request_id}"  # nothing to reuse: a prefix of its own
-        elif group is not None:
+        if job.group is not None or group is None:
+            return
+        if tuple(job.request.prompt[: len(group.prefix)]) == group.prefix:
             self._join(job, group)
+        else:
+            job.key = f"\x00{job.key}/{job.request.request_id}"  # nothing to reuse: a prefix of its own
 
-    def _join(self, job: _Job, group: Group) -> None:
+    def _join(self, job: Job, group: Group) -> None:
         job.group = group
         job.tail = tuple(job.request.prompt)[len(group.prefix) :]
         group.queued += 1
 
-    def _unread(self, job: _Job) -> int:
+    def _has_room(self, job: Job, wanted: dict[str, Job]) -> bool:
+        """Whether there is memory for the job's prompt beside those that are wanted, and for draws after all."""
+        prompts = [len(other.request.prompt) for other in (job, *wanted.values()) if other.group is None]
+        slots, longest = self._cache.prefix.used
+        slots += len(prompts)
+        rows = max(len(self._rows), min(self.max_rows, slots * len(job.request.seeds)))
+        branch = max(self._cache.branch.used[1], min(job.request.max_tokens, USUAL_BRANCH))
+        return self._cache.fits(slots, max(longest, *prompts), rows, branch)
+
+    def _unread(self, job: Job) -> int:
         """How many tokens have to be computed before the job's draws can start, or a row can compute the last one."""
         if job.group is None:
             return len(job.request.prompt)
@@ -211,7 +247,7 @@ class TransformersPolicy:
         known = job.group.known(job.tail[:-1])
         return len(job.tail) - known if known < len(job.tail) - 1 else 0
 
-    def _read(self, jobs: list[_Job]) -> None:
+    def _read(self, jobs: list[Job]) -> None:
         """Compute what is unread of jobs of different groups."""
         passages = []
         for job in jobs:
@@ -219,12 +255,12 @@ class TransformersPolicy:
             if group is None:
                 passages.append(Passage(tuple(job.request.prompt)))
                 continue
-            known, before = group.known(tail[:-1]), self._cache.get_prefix(group.slot)
-            if known:
-                before = torch.cat([before, group.read(tail[:known])], dim=3)
-                self.usage.reused += known
-            passages.append(Passage(tail[known:], before))
-        for job, passage, (logits, keys_values) in zip(jobs, passages, read(self._model, passages), strict=True):
+            known = group.known(tail[:-1])
+            self.usage.reused += known
+            before = partial(self._known, group, tail[:known])
+            passages.append(Passage(tail[known:], len(group.prefix) + known, before))
+        results = read(self._model, passages, self._limits.read)
+        for job, passage, (logits, keys_values) in zip(jobs, passages, results, strict=True):
             self.usage.prefilled += len(passage.ids)
             job.prefilled += len(passage.ids)
             if job.group is None:
@@ -233,33 +269,37 @@ class TransformersPolicy:
                 job.group.logits[job.tail] = logits
                 job.group.keep(job.tail, keys_values)
 
+    def _known(self, group: Group, path: tuple[int, ...]) -> Tensor:
+        """Keys and values of a group's prefix and of tokens after it."""
+        prefix = self._cache.get_prefix(group.slot)
+        return torch.cat([prefix, group.read(path)], dim=3) if path else prefix
+
     def _new_group(self, key: str, prefix: tuple[int, ...], logits: Tensor, keys_values: Tensor) -> Group:
-        if not self._free_slots:
-            self._free_slots.append(self._slots)
-            self._slots += 1
-        self._free_slots.sort(reverse=True)  # low slots first: the batch runs over all slots up to the highest in use
-        slot = self._free_slots.pop()
+        slot = self._cache.prefix.idle()
         self._cache.set_prefix(slot, keys_values)
         group = self._groups[key] = Group(prefix, slot, {(): logits})
         return group
 
-    def _start_draws(self, job: _Job) -> bool:
+    def _start_draws(self, job: Job) -> bool:
         """Start as many of the job's draws as there are free rows; return whether some are left to start."""
-        logits = self._logits(job)
+        logits = self._logits(job) if self._has_row(len(job.tail)) else None
         if logits is None:
             return True
-        n_draws = len(job.request.seeds)
-        while job.next_draw < n_draws and len(self._rows) < self.max_rows:
-            draw = job.next_draw
-            job.next_draw += 1
+        while job.to_draw and len(self._rows) < self.max_rows and self._has_row(len(job.tail)):
+            draw = job.to_draw.popleft()
             room = min(job.request.max_tokens, self.context - len(job.request.prompt))
-            row = _Row(job, draw, [], [], uniforms(job.request.seeds[draw], room), 0)
+            row = Row(job, draw, [], [], uniforms(job.request.seeds[draw], room), 0)
             tokens, logprobs = self._sample(logits[None], [row])
             if not self._append(row, tokens[0], logprobs[0]):
                 self._open_row(row, job.tail)
-        return job.next_draw < n_draws
+        return bool(job.to_draw)
 
-    def _logits(self, job: _Job) -> Tensor | None:
+    def _has_row(self, tokens: int) -> bool:
+        """Whether there is memory for another row, whose branch begins with so many tokens."""
+        branch = max(self._cache.branch.used[1], tokens + 1)
+        return not self._rows or self._cache.fits(*self._cache.prefix.used, len(self._rows) + 1, branch)
+
+    def _logits(self, job: Job) -> Tensor | None:
         """What follows the job's prompt; None while a row computes it."""
         group, tail = job.group, job.tail
         assert group is not None
@@ -267,12 +307,12 @@ class TransformersPolicy:
             row.draw == -1 and row.job.group is group and row.job.tail == tail for row in self._rows
         ):
             # One token goes along with the rows that draw.
-            self._open_row(_Row(job, -1, [], [], np.empty(0), tail[-1]), tail[:-1])
+            self._open_row(Row(job, -1, [], [], np.empty(0), tail[-1]), tail[:-1])
             job.prefilled += 1
             self.usage.prefilled += 1
         return group.logits.get(tail)
 
-    def _open_row(self, row: _Row, path: tuple[int, ...]) -> None:
+    def _open_row(self, row: Row, path: tuple[int, ...]) -> None:
         """Give the row a branch that already holds the keys and values of `path`."""
         group = row.job.group
         assert group is not None
@@ -282,6 +322,27 @@ class TransformersPolicy:
 
     # -- decoding ----------------------------------------------------------------------------------------------------
 
+    def _make_way(self) -> None:
+        """Let the newest draws wait where there is no memory for a further token of all of them."""
+        branch = self._cache.branch
+        while len(self._rows) > 1 and not self._cache.fits(
+            *self._cache.prefix.used, len(self._rows), max(branch.lengths) + 1
+        ):
+            newest = min(range(len(self._rows)), key=lambda i: len(self._rows[i].ids))
+            row = self._take_out(newest)
+            if row.draw >= 0:  # else its job waits already
+                row.job.to_draw.appendleft(row.draw)
+                if row.job not in self._waiting:
+                    self._waiting.appendleft(row.job)
+
+    def _take_out(self, i: int) -> Row:
+        """Take a row out of those under way; the last one takes its place."""
+        self._cache.take_branch_out(i)
+        row, last = self._rows[i], self._rows.pop()
+        if row is not last:
+            self._rows[i] = last
+        return row
+
     def _decode(self) -> Tensor:
         """Feed every row's token; return the logits [rows, vocabulary] in float32."""
         groups = [row.job.group for row in self._rows]
@@ -289,7 +350,7 @@ class TransformersPolicy:
         device = self._model.device
         ids = torch.tensor([[row.feed] for row in self._rows], device=device)
         positions = [
-            len(g.prefix) + n for g, n in zip(groups, self._cache.branch_lengths, strict=False) if g is not None
+            len(g.prefix) + n for g, n in zip(groups, self._cache.branch.lengths, strict=True) if g is not None
         ]
         out = self._model(
             input_ids=ids,
@@ -299,25 +360,17 @@ class TransformersPolicy:
             shared_prefix=(self._cache, plan),
         )
         for i in range(len(self._rows)):
-            self._cache.branch_lengths[i] += 1
+            self._cache.branch.lengths[i] += 1
         self.usage.steps += 1
         logits: Tensor = out.logits[:, -1].float()
         return logits
 
-    def _sample(self, logits: Tensor, rows: list[_Row]) -> tuple[list[int], list[float]]:
-        """Choose the next token of each row: exact sampling at its temperature, arg-max at 0."""
-        tokens = logits.argmax(-1)
-        if any(r.job.request.temperature for r in rows):  # An evaluation is all greedy and needs no distribution.
-            temperatures = torch.tensor([r.job.request.temperature for r in rows], device=logits.device)
-            u = torch.tensor([float(r.uniforms[len(r.ids)]) for r in rows], dtype=torch.float64, device=logits.device)
-            greedy = temperatures == 0
-            cdf = torch.softmax(logits / torch.where(greedy, 1.0, temperatures)[:, None], dim=-1).double().cumsum(-1)
-            drawn = torch.searchsorted(cdf, (u * cdf[:, -1])[:, None], right=True)[:, 0]
-            tokens = torch.where(greedy, tokens, drawn.clamp_(max=logits.shape[-1] - 1))
-        logprobs = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
-        return tokens.tolist(), logprobs.tolist()
+    def _sample(self, logits: Tensor, rows: list[Row]) -> tuple[list[int], list[float]]:
+        """Choose the next token of each row."""
+        temperatures = [row.job.request.temperature for row in rows]
+        return next_tokens(logits, temperatures, [float(row.uniforms[len(row.ids)]) for row in rows])
 
-    def _append(self, row: _Row, token: int, logprob: float) -> bool:
+    def _append(self, row: Row, token: int, logprob: float) -> bool:
         """Add a token to a draw; return whether that ended it."""
         row.ids.append(token)
         row.logprobs.append(logprob)
@@ -333,11 +386,12 @@ class TransformersPolicy:
             self._finish(job)
         return True
 
-    def _finish(self, job: _Job) -> None:
+    def _finish(self, job: Job) -> None:
         draws = tuple(job.draws[i] for i in range(len(job.draws)))
         self._done.append(
             Completion(job.request.request_id, draws, job.prefilled, len(job.request.prompt) - job.prefilled)
         )
+        self._unfinished.remove(job)
         group = job.group
         assert group is not None
         group.queued -= 1
@@ -361,19 +415,19 @@ class TransformersPolicy:
                     ended.add(i)
                     self._keep(i, row.job.tail + tuple(row.ids[:-1]))
         for i in sorted(ended, reverse=True):
-            last = len(self._rows) - 1
-            if i != last:
-                self._cache.move_branch(last, i)
-                self._rows[i] = self._rows[last]
-            self._rows.pop()
+            self._take_out(i)
 
     def _keep(self, i: int, path: tuple[int, ...]) -> None:
-        """Store what a finished row computed for later requests of its group."""
-        job = self._rows[i].job
-        assert job.group is not None
-        known = job.group.known(path)
-        if known < len(path) and not job.key.startswith("\x00"):
-            job.group.keep(path, self._cache.get_branch(i, known, len(path)))
+        """Store what a finished row computed for later requests of its group; of a draw only if there is room."""
+        row = self._rows[i]
+        group = row.job.group
+        assert group is not None
+        known = group.known(path)
+        if known == len(path) or row.job.key.startswith("\x00"):
+            return
+        kept = sum(group.tokens for group in self._groups.values()) + len(path) - known
+        if row.draw < 0 or kept <= KEPT * self._limits.room:
+            group.keep(path, self._cache.branch.read(i, known, len(path)))
 
     # -- scoring -----------------------------------------------------------------------------------------------------
 
@@ -386,13 +440,15 @@ class TransformersPolicy:
         """
         for prompt, continuation in zip(prompts, continuations, strict=True):
             check_sequence(prompt, continuation, self.context)
-        scores, read = score(self._model, prompts, continuations)
+        scores, read = within_memory(
+            lambda: score(self._model, prompts, continuations, self._limits.score), self._halve
+        )
         self.usage.scored += read
         return scores
 
 
 def load_policy(
-    path: Path, policy_id: PolicyId, adapter: Path | None, device: str, max_rows: int
+    path: Path, policy_id: PolicyId, adapter: Path | None, device: str, rows: int = 0
 ) -> TransformersPolicy:
     """Load a model folder (safetensors), with an adapter merged into it, as a policy.
 
@@ -411,4 +467,7 @@ def load_policy(
             f"{path}: layers of kind {', '.join(sorted(kinds))}: only full attention works here; "
             "set model.policy to vllm"
         )
-    return TransformersPolicy(model.to(device), policy_id, stop_ids(path), max_rows)
+    model, limits = model.to(device), usual(device, rows)
+    if device == "cuda":
+        limits = within(limits, shape_of(model.config), free_memory())
+    return TransformersPolicy(model, policy_id, stop_ids(path), limits)

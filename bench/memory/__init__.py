@@ -1,0 +1,1 @@
+"""Estimates of memory held against counts: `python -m bench.memory`."""

@@ -1,0 +1,119 @@
+"""Estimates of memory against counts on torch's meta device, what they lead to, and what is refused."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from outcomes import Itool
+
+from bench.memory.models import MODELS
+from bench.memory.table import CARDS, Compared, generating, trained
+from bench.toy_loop import tiny_model
+from itool_data.config import Config
+from itool_data.config_file import load_config
+from itool_data.errors import ItoolError
+from itool_data.policy.limits import usual
+from itool_data.sizing import stages
+from itool_data.sizing.device import Device
+from itool_data.sizing.need import GIB, decoding, token, weights
+from itool_data.sizing.policy import at_once, largest_pass, within
+from itool_data.sizing.shape import Shape, shape_of
+
+V100 = Device("NVIDIA V100", 32 * GIB)  # the paper's
+PAPER = {"llama-3.1-8b": "Llama-3.1-8B", "llama-3.2-3b": "Llama-3.2-3B", "qwen2.5-7b": "Qwen2.5-7B"}
+
+
+@cache
+def shape(name: str) -> Shape:
+    from bench.memory.work import config_of
+
+    return shape_of(config_of(name))
+
+
+def near(found: list[Compared]) -> None:
+    assert found
+    off = [f"{c.what}: {c.estimate / GIB:.2f} for {c.count / GIB:.2f}" for c in found if not 0.9 < c.ratio < 1.1]
+    assert not off
+
+
+# A model on the largest card: the smaller cards run the same passes, only fewer at once. bench.memory has them all.
+@pytest.mark.parametrize("name", MODELS)
+def test_what_the_policy_needs_is_within_a_tenth_of_the_count(name: str) -> None:
+    near(list(generating(name, CARDS[-1])))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        *((name, "NF4") for name in MODELS),
+        ("Llama-3.2-3B", "bf16"),
+        ("Llama-3.2-3B", "all kept"),
+    ],
+)
+def test_what_a_training_needs_is_within_a_tenth_of_the_count(name: str, what: str) -> None:
+    near(list(trained(name, what)))
+
+
+@pytest.mark.parametrize("device", CARDS, ids=lambda device: device.name)
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_and_prompts_follow_from_the_memory_and_fill_it(name: str, device: Device) -> None:
+    model = shape(name)
+    free = device.usable - weights(model).total
+    if free < 0:
+        pytest.skip(f"{name} does not fit {device.name}")
+    limits = within(usual("cuda"), model, free)
+    prompts, rows = at_once(limits, 1500, 512, 3)
+    held = (prompts * 1500 + rows * 512) * token(model)
+    assert held + largest_pass(model, limits).total <= free
+    # Either everything that is worth it is done at once, or the keys and values take most of what is free.
+    assert (prompts, rows) == (85, 255) or held > 0.4 * free
+    assert decoding(model, limits.rows, 2048).total <= free / 4
+
+
+def test_the_paper_runs_on_the_cards_that_the_paper_had() -> None:
+    for path, name in PAPER.items():
+        config = load_config(Path("paper") / path, [])
+        assert [s.name for s in stages.stages(config, shape(name), V100, 1500) if not s.fits(V100)] == []
+
+
+@pytest.mark.parametrize("gib", [24, 80])
+def test_the_configs_for_a_card_fit_it(gib: int) -> None:
+    device = Device(f"{gib} GB", gib * 1e9)
+    found = stages.stages(load_config(Path(f"gpu-{gib}gb"), []), shape("Qwen2.5-7B"), device)
+    assert [stage.name for stage in found] == ["warm-up", "perplexity, search", "preference", "evaluation"]
+    assert all(stage.fits(device) for stage in found)
+
+
+@pytest.mark.parametrize(
+    ("sizing", "name", "change", "message"),
+    [
+        (stages.warmup, "Qwen2.5-7B", {}, "set warmup.quantization to nf4"),
+        (stages.evaluation, "Llama-3.1-8B", {"eval": {"max_tokens": 100000}}, "set eval.max_tokens to "),
+        (
+            stages.preference,
+            "Qwen2.5-7B",
+            {"preference": {"quantization": "none"}},
+            "set preference.quantization to nf4",
+        ),
+        (stages.search, "Qwen2.5-32B", {}, "take a smaller model, or a device with more memory"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_line_with_what_would(
+    sizing: Any, name: str, change: dict[str, Any], message: str
+) -> None:
+    config = Config.model_validate(change | {"model": {"name": "own"}})
+    device = Device("a small card", {"preference": 15, "warmup": 15}.get(sizing.__name__, 20) * GIB)
+    with pytest.raises(ItoolError, match=message) as error:
+        stages.check(sizing, config, shape(name), device)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_plan_of_a_run_shows_the_memory_of_its_stages_and_starts_nothing(itool: Itool, tmp_path: Path) -> None:
+    tiny_model(tmp_path / "model")
+    code, out, err = itool(
+        "run", "paper/llama-3.1-8b", "--run", tmp_path / "run", "--plan", "--set", f"model.name={tmp_path / 'model'}"
+    )
+    assert (code, err) == (0, "")
+    assert "warm-up" in out and "evaluation" in out and "does not fit" not in out
+    assert not (tmp_path / "run").exists()
