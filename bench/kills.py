@@ -51,11 +51,12 @@ BEFORE = {
     "publish": "evaluate-1",
 }
 KILLED = tuple(stage for stage in BEFORE if stage not in ("imported", "evaluate-0"))
-# What may happen often in a few seconds, so that there is something to go on from.
-OFTEN = {
-    "warmup": {"checkpoint_seconds": 0.5},
-    "preference": {"checkpoint_seconds": 0.1},
+# What may happen often in a few seconds, so that there is something to go on from, and a short warm-up.
+SETTINGS: dict[str, dict[str, object]] = {
+    "warmup": {"checkpoint_seconds": 0.5, "epochs": 3},
+    "preference": {"checkpoint_seconds": 0.5},
     "mine": {"commit_seconds": 0.1},
+    "walk": {"max_step_tokens": 6},
 }
 KEYS = {
     "samples": "sample_id",
@@ -96,9 +97,9 @@ class Bench:
     def __init__(self, folder: Path, seed: int):
         self._folder = folder
         self._moments = random.Random(seed)
-        self._config = write_config(folder, rounds=1)
+        self._config = write_config(folder, rounds=1, search="walk")  # which finds pairs whatever was learnt
         settings = json.loads(self._config.read_text())
-        for section, values in OFTEN.items():
+        for section, values in SETTINGS.items():
             settings.setdefault(section, {}).update(values)
         self._config.write_text(json.dumps(settings))
         self._rows = write_source(folder / "many.jsonl", IMPORTED)

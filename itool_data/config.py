@@ -43,7 +43,11 @@ class ModelSettings(Section):
         "gpu_memory_utilization: 0.8}",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: the GPU where there is one")
-    rows: int = Field(0, ge=0, description="draws decoded at once; 0: 48 on a CPU, 256 on a GPU, 64 on a server")
+    rows: int = Field(
+        0,
+        ge=0,
+        description="draws decoded at once; 0: 48 on a CPU, 64 on a server, 256 on a GPU or what fits its memory",
+    )
     format: Literal["auto", "native", "own"] = Field(
         "auto",
         description="`native`: prompts and calls are what the tokenizer's chat template makes of them, as servers have "
@@ -194,7 +198,10 @@ class TrainingSettings(Section):
     batching: Batching = Field(
         "tree", description="`tree`: samples are packed, what they share is computed once; `pairs`: padded rows"
     )
-    micro_tokens: Positive = Field(4096, description="tokens a forward pass, if more than one sample is to fit")
+    micro_tokens: Positive = Field(
+        4096,
+        description="tokens a forward pass, if more than one sample is to fit; fewer where a GPU's memory is short",
+    )
     validation: float = Field(
         0.0, ge=0, lt=1, description="share of the samples that only validates; the best adapter on it is kept"
     )

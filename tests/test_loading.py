@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import tiny_model
 
+from bench.toy_loop import tiny_model
 from itool_data.config import PreferenceSettings, TrainingSettings, WarmupSettings
 from itool_data.config_file import load_config
 from itool_data.errors import ItoolError

@@ -21,7 +21,7 @@ READ_HIDDEN, READ_INTERMEDIATE = 8, 6
 SAMPLED, ATTENDED = 24, 8
 # What a layer keeps for its way back, and what is there at once on it, in bytes of a token: times the widths between
 # layers, inside an MLP, of queries, and of keys. An adapter is in fp32, and so are its inputs.
-KEPT_LAYER, WAY_BACK = (28, 10, 8, 4), (40, 14, 12, 0)
+KEPT_LAYER, WAY_BACK = (28, 10, 12, 4), (40, 14, 12, 0)
 LOGITS = 16  # of a token whose logits are computed whole, and of their gradients, times the vocabulary
 
 
