@@ -173,7 +173,7 @@ def test_a_run_killed_after_training_but_before_the_log_says_so_does_not_train_a
 @pytest.mark.parametrize(
     ("before", "stage", "trains"),
     [
-        ("import", "warmup", "itool_train.warmup._train_stage"),
+        ("import", "warmup", "itool_train.warmup._train"),
         ("mine-1", "preference-1", "itool_train.pair_trainer.PairTrainer.fit"),
     ],
 )

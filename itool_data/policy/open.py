@@ -60,10 +60,10 @@ def open_policy(settings: ModelSettings, base: BaseModel, adapter: Adapter | Non
 
         return open_server_policy(settings, base, adapter)
     device = choose_device(settings)
-    check_weights(settings.name, read_shape(base.path), this_device(device))
     rows = settings.rows or ROWS[device]
-    if engine == "vllm":
+    if engine == "vllm":  # which sizes itself, over as many GPUs as it is told
         return load_vllm_policy(base, adapter, device, rows, settings.engine)
+    check_weights(settings.name, read_shape(base.path), this_device(device))
     from itool_data.policy.transformers import load_policy
 
     return load_policy(base.path, policy_id(base, adapter), adapter.path if adapter else None, device, rows)

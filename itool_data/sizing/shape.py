@@ -6,7 +6,10 @@ weights themselves, which need not be here.
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
+
+from itool_data.errors import ItoolError
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,16 @@ def shape_of(config: Any) -> Shape:
 
 
 def read_shape(model: Path | str, revision: str | None = None) -> Shape:
-    """The shape of a model folder, or of a model on the Hub, of which the config alone is fetched."""
+    """The shape of a model folder, or of a model on the Hub, of which the config alone is fetched.
+
+    Raises:
+        ItoolError: if its config is of no known kind of model.
+        OSError: if there is no such model.
+    """
     from transformers import AutoConfig
 
-    return shape_of(AutoConfig.from_pretrained(model, revision=revision))
+    try:
+        return shape_of(AutoConfig.from_pretrained(model, revision=revision))
+    except (ValueError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ItoolError(f"{model}: its config.json is of no model that can be read: {shorten(reason, 200)}") from None

@@ -206,7 +206,7 @@ def model_shape(model: ModelSettings) -> Shape:
         return read_shape(find_model(model).path)
     try:
         return read_shape(model.name, model.revision)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ItoolError(
             f"model.name: no config of {model.name!r} here or on the Hub ({type(error).__name__}); use `embedded`, a "
             "folder, or a name such as meta-llama/Llama-3.1-8B-Instruct"
