@@ -19,8 +19,8 @@ from itool_data.variant import fork
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 SETTINGS: dict[str, dict[str, Any]] = {
     "loop": {"rounds": 2},
-    # At twice this rate the number of pairs that a round finds depends on how a CPU rounds.
-    "warmup": {"epochs": 10, "batch": 4, "rank": 8, "lr_easy": 0.01, "lr_medium": 0.01, "lr_hard": 0.01},
+    # With more passes or another rate, whether a round finds pairs depends on how a CPU rounds.
+    "warmup": {"epochs": 5, "batch": 4, "rank": 8, "lr_easy": 0.01, "lr_medium": 0.01, "lr_hard": 0.01},
     "replay": {"fraction": 0.5, "hardest": 0.5},
     "mine": {"commit_trees": 2},
     "mcts": {"width": 4, "iterations": 3, "temperature": 1.0, "max_tokens": 16},
