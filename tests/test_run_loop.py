@@ -224,10 +224,12 @@ def test_pairs_of_a_policy_that_is_no_more_are_not_a_round_s(itool: Itool, toy_r
     """As after `--from warmup`, where the new policy finds no pair but the old one's are still in the table."""
     folder = run_until(toy_run, "mine-1", tmp_path / "run")
     with write_run(folder, None, []) as run:
-        first = next(c.info["stages"][0]["adapter"] for c in run.store.log() if "stages" in c.info)
+        warmup = next(c.info for c in run.store.log() if "stages" in c.info)
+        first = warmup["stages"][0]["adapter"]
         (folder / "adapters").mkdir(exist_ok=True)
         os.symlink(toy_run / first, folder / first)
-        run.store.commit("warmup", {}, adapter=first)
+        content = first.rpartition("-")[2]
+        run.store.commit("warmup", {}, adapter=first, content=content, base=warmup["base"])
     assert count(folder, "pairs WHERE round = 1")
     code, out, err = itool("run", "--run", folder, "--until", "preference-1")
     assert code == 0, err
@@ -270,5 +272,5 @@ def test_bad_input(itool: Itool, toy_run: Path, tmp_path: Path) -> None:
     )
     one_line(itool("run", "--run", folder, "--from", "mine"), "--from mine: no such stage")
     one_line(itool("run", "--run", folder, "--from", "mine-2"), "--from mine-2: perplexity-1 before it is not finished")
-    one_line(itool("run", "--run", folder, "--set", "warmup.epochs=1"), "warmup.epochs: 10 -> 1", "--force")
+    one_line(itool("run", "--run", folder, "--set", "warmup.epochs=1"), "warmup.epochs: 5 -> 1", "--force")
     assert stages(folder)[-1] == ("evaluate-0", True)
