@@ -21,6 +21,7 @@ from tiny_lora import tiny_lora
 from bench import prefork
 from bench.toy_loop import write_config
 from itool_cli.main import app
+from itool_data.policy import served
 from itool_data.policy.load import Adapter, adapter_hash, find_model, write_identity
 from itool_data.policy.open import open_prompter
 from itool_data.policy.served import adapter_name
@@ -366,6 +367,7 @@ def test_a_served_name_says_which_model_is_the_base(
 def test_a_given_name_needs_no_list_of_models(
     itool: Itool, toy: Toy, tmp_path: Path, server: OpenAIServer, listed: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(served, "OPENING_PATIENCE", 0.5)
     run, route = prepare(itool, toy, tmp_path / "run"), server._route
     monkeypatch.setattr(server, "_route", lambda path, body: listed if path == "/v1/models" else route(path, body))
     server.root = "/models/another"
