@@ -49,10 +49,7 @@ def data(
     """
     shares = _fractions(fractions)
     study = Study(run, "data", overrides, output, rounds)
-    study.needs_warmup()
-    study.do_until("evaluate-0")
-    study.evaluate_others([None])
-    points = [study.base_point("SFT", "0 %"), *_sft_points(study, shares, "SFT")]
+    points = _sft_points(study, shares, "SFT")
     if rounds:
         points.append(study.base_point("iTool", "0 %"))
         last, replayed = f"evaluate-{rounds}", study.config.replay.fraction
@@ -83,11 +80,7 @@ def sizes(
     studies = [Study(folder, "data", overrides, output or run / "figures" / "sizes.png") for folder in (run, *beside)]
     points = []
     for study in studies:
-        study.needs_warmup()
-        study.do_until("evaluate-0")
-        study.evaluate_others([None])
-        line = f"{find_model(study.config.model).name} ({study.folder.name})"
-        points += [study.base_point(line, "0 %"), *_sft_points(study, shares, line)]
+        points += _sft_points(study, shares, f"{find_model(study.config.model).name} ({study.folder.name})")
     title = "Figure 9: the score of plain SFT against the share of the training data"
     studies[0].finish(Chart(title, DATA_AXIS, points, labels="nowhere"))
 
@@ -253,8 +246,11 @@ def _percent(share: float) -> str:
 
 
 def _sft_points(study: Study, shares: Sequence[float], line: str) -> list[Point]:
-    """The scores of plain SFT on shares of the data."""
-    warmup, points = study.config.warmup, []
+    """The scores of the base model and of plain SFT on shares of the data."""
+    study.needs_warmup()
+    study.do_until("evaluate-0")
+    study.evaluate_others([None])
+    warmup, points = study.config.warmup, [study.base_point(line, _percent(0))]
     itself = warmup.order == "mixed" and (warmup.samples > 0 or warmup.fraction == 1)
     for share in shares:
         folder = study.folder

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from itool_data.errors import ItoolError
+from itool_data.errors import ItoolError, first_line
 
 DATE = date(2024, 7, 26)
 Chat = Sequence[Mapping[str, Any]]  # messages in OpenAI's form, arguments as objects or as JSON text
@@ -92,7 +92,7 @@ class ChatTemplate:
                     )
                 )
             except _errors() as error:
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                reason = first_line(error)
         raise TemplateRefusalError(f"the chat template refuses it: {reason}")
 
     def _with_arguments(self, message: Mapping[str, Any]) -> dict[str, Any]:

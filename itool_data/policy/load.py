@@ -13,7 +13,7 @@ from typing import Any
 
 from itool_data.assets import SMOLLM2, embedded_model, kept
 from itool_data.config import ModelSettings
-from itool_data.errors import ItoolError
+from itool_data.errors import ItoolError, first_line
 from itool_data.policy.base import PolicyId
 
 IDENTITY = "itool_adapter.json"
@@ -137,7 +137,7 @@ def load_tokenizer(base: BaseModel, chat_template: str | None = None) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.path)
     except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ItoolError(f"{base.name}: its tokenizer in {base.path} cannot be loaded: {reason}") from None
     if not tokenizer.chat_template and chat_template is None:
         raise ItoolError(
@@ -167,7 +167,7 @@ def load_weights(base: Path, **options: Any) -> Any:
     try:
         return AutoModelForCausalLM.from_pretrained(base, **options)
     except (SafetensorError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ItoolError(f"{base}: its weights cannot be read ({reason}); fetch the model again") from None
 
 

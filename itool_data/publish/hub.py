@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from itool_data.errors import ItoolError
+from itool_data.errors import ItoolError, first_line
 from itool_data.publish.difference import Difference, Entry, LocalFile, compare, sha256
 
 Kind = Literal["dataset", "model"]
@@ -209,14 +209,14 @@ class Hub:
             if isinstance(cause, httpx2.HTTPError | ConnectionError):
                 xet = "; a server without Xet storage needs HF_HUB_DISABLE_XET=1" if "xet-" in str(cause) else ""
                 raise ItoolError(
-                    f"{self._api.endpoint}: {doing}: cannot be reached ({_first_line(cause)}){xet}; the same command "
+                    f"{self._api.endpoint}: {doing}: cannot be reached ({first_line(cause)}){xet}; the same command "
                     "goes on when it can, and --to writes to a folder meanwhile"
                 ) from None
             if isinstance(cause, OSError):
-                raise ItoolError(f"{self.url}: {doing}: {_first_line(cause)}") from None
+                raise ItoolError(f"{self.url}: {doing}: {first_line(cause)}") from None
             raise
         except HFValidationError as error:
-            raise ItoolError(f"--repo {self._repo_id}: {_first_line(error)}") from None
+            raise ItoolError(f"--repo {self._repo_id}: {first_line(error)}") from None
         except ValueError as error:
             # What the client makes of an answer that it cannot read, and of metadata that the Hub does not accept.
             raise ItoolError(f"{self.url}: {doing}: {' '.join(str(error).split())}") from None
@@ -235,7 +235,3 @@ class Hub:
                 "command goes on"
             )
         return f"the Hub answered with status {status}{said}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from itool_data.errors import ItoolError
+from itool_data.errors import ItoolError, first_line
 
 
 @dataclass(frozen=True)
@@ -85,5 +85,5 @@ def read_shape(model: Path | str, revision: str | None = None) -> Shape:
     try:
         return shape_of(AutoConfig.from_pretrained(model, revision=revision))
     except (ValueError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ItoolError(f"{model}: its config.json is of no model that can be read: {shorten(reason, 200)}") from None

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, TypeVar
 
-from itool_data.errors import ItoolError
+from itool_data.errors import ItoolError, first_line
 from itool_data.sample import JSON, Item, Note, Reject, Sample
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def read_hub(name: str, split: str) -> Iterator[NumberedRow]:
         rows = load_dataset(name, split=split)
     # The Hub client reports its failures as any of these; ValueError is an unknown split, RuntimeError a script.
     except (DatasetsError, HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ItoolError(
             f"cannot load the data set {name} (split {split}) from the Hugging Face Hub: {reason}; check the name and "
             "the network, accept its terms on its page and run hf auth login if it is gated, or give a local file"

@@ -15,7 +15,7 @@ from typing import Any
 
 from itool_data.assets import build_once
 from itool_data.config import ModelSettings, WorkerSettings
-from itool_data.errors import ItoolError
+from itool_data.errors import ItoolError, first_line
 from itool_data.policy.load import Adapter, BaseModel, find_model
 from itool_data.policy.open import open_policy, open_prompter
 from itool_data.workers.pool import Desk, LocalPool, Pool
@@ -167,7 +167,7 @@ def connect(workers: WorkerSettings) -> Any:
     try:
         ray.init(workers.address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ItoolError(
             f"workers.address: no Ray cluster at {workers.address} ({reason}); start one with `ray start --head`"
         ) from None
