@@ -145,11 +145,17 @@ PLAN = Plan(
     steps=Steps(searched=60, ends=120),
 )
 
-# The first seed once more, from a start that was trained again; rates are the first one's.
+
+def arms_again() -> list[Arm]:
+    """The first seed's arms but for second rounds: what is tuned anew comes first, and `doubted` before the start."""
+    kept = [arm for arm in arms() if arm.seed == SEEDS[0] and arm.name not in ("walk-2", "sft-2")]
+    names = [arm.name for arm in kept]
+    main, last = slice(names.index("walk-1"), names.index("doubted-1") + 1), names.index("doubted-1") + 1
+    order = sorted(kept[main], key=lambda arm: (arm.tier == "main", arm.name == "start"))
+    return [*kept[: main.start], *order, *kept[last:]]
+
+
+# The first seed once more, from a start that was trained again; rates are the first one's (`results/again` has them).
 AGAIN = replace(
-    PLAN,
-    name="again",
-    page=ROOT / "docs" / "second_replication_again.md",
-    seeds=SEEDS[:1],
-    arms=tuple(arm for arm in arms() if arm.seed == SEEDS[0] and arm.name not in ("walk-2", "sft-2")),
+    PLAN, name="again", page=ROOT / "docs" / "second_replication_again.md", seeds=SEEDS[:1], arms=tuple(arms_again())
 )
