@@ -21,10 +21,13 @@ from itool_data.sources.tools import json_type, normalise
 # ---- good rows, each in its data set's own form
 
 
+NAME = "Market Trends API"  # of the function in ToolACE's row
+
+
 def toolace_row(*turns: tuple[str, str]) -> dict:
     tools = [
         {
-            "name": "Market Trends API",
+            "name": NAME,
             "description": "Get trends",
             "parameters": {
                 "type": "dict",
@@ -175,6 +178,18 @@ def test_toolace_turns_are_samples_with_the_history_before_them(tmp_path):
     assert (second.target, second.calls) == ("There are none.", ())
     assert second.messages[2:] == (Message("assistant", first.target), Message("tool", turns[2][1]))
     assert (first.source_id, second.source_id) == ("1-1", "1-3")
+
+
+@pytest.mark.parametrize("name", ["Get Trends (v2)", "Trends[new]", "Trends, all", "a=b", "Trends (US) (v2)"])
+@pytest.mark.parametrize("said", ["[{}(trend_type='A')]", "[Other (x)(), {}(trend_type='A')]"])
+def test_a_functions_name_stands_bare_in_toolace_whatever_it_holds(tmp_path, name, said):
+    row = json.loads(json.dumps(toolace_row(("user", "?"), ("assistant", said.format(name)))).replace(NAME, name))
+    row["system"] = row["system"].replace("[{", '[{"name": "Other (x)", "parameters": {}}, {', 1)
+    (sample,) = read(tmp_path, "toolace", row)
+    assert sample.calls[-1] == ToolCall(name, {"trend_type": "A"})
+    assert parse(sample.target) == list(sample.calls)
+    row["conversations"][1]["value"] = f"I call [{name}(trend_type='A')]."
+    assert isinstance(read(tmp_path, "toolace", row)[0], Reject), "a call amid prose is no prose"
 
 
 def test_toolace_system_keeps_the_text_which_is_then_the_whole_of_the_own_prompts_system_message(tmp_path):

@@ -118,6 +118,13 @@ def test_the_older_form_of_functions_and_calls(tmp_path):
     assert (last.target, last.messages[-1].role) == ("Sunny.", "tool")
 
 
+@pytest.mark.parametrize("written", ["[weather (v2)(city='Rome')]", "weather (v2)(city='Rome')"])
+def test_a_name_with_brackets_stands_bare_where_it_is_on_offer(tmp_path, written):
+    tool = {"type": "function", "function": {**TOOL["function"], "name": "weather (v2)"}}
+    (sample,) = openai(tmp_path, said(written), tools=(tool,))
+    assert sample.calls == (ToolCall("weather (v2)", {"city": "Rome"}),)
+
+
 @pytest.mark.parametrize("arguments", ["", "{}", "null", None, {}, [], ...])
 @pytest.mark.parametrize(
     "parameters",

@@ -52,8 +52,8 @@ from itool_data.sample import Tool, ToolCall
 
 __all__ = [
     "DIALECTS", "GEMMA_QUOTE", "MAX_CALLS", "MAX_DEPTH", "MAX_DIGITS", "MAX_LENGTH", "NATIVE", "OWN", "WRITTEN",
-    "CallSyntaxError", "Dialect", "DialectName", "Notation", "PartialCalls", "Reader", "begun", "detect_format",
-    "parse", "parse_prefix", "render",
+    "CallSyntaxError", "Dialect", "DialectName", "Notation", "PartialCalls", "PythonList", "Reader", "begun",
+    "detect_format", "parse", "parse_as", "parse_prefix", "render",
 ]  # fmt: skip
 
 OWN: DialectName = "python"
@@ -110,8 +110,13 @@ def parse(text: str, dialect: DialectName = OWN, tools: Sequence[Tool] = ()) -> 
     Raises:
         CallSyntaxError: the text is no valid response in this dialect, or is beyond the limits.
     """
-    reader = Reader(text, DIALECTS[dialect].notation, tools)
-    _read(reader, DIALECTS[dialect])
+    return parse_as(text, DIALECTS[dialect], tools)
+
+
+def parse_as(text: str, dialect: Dialect, tools: Sequence[Tool] = ()) -> list[ToolCall]:
+    """As `parse`, in a dialect that was made for the functions on offer (`PythonList`)."""
+    reader = Reader(text, dialect.notation, tools)
+    _read(reader, dialect)
     return reader.calls
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from itool_data.dialects import detect_format
+from itool_data.dialects import PythonList, detect_format
 from itool_data.sample import JSON, Item, Message, Role, Sample, Tool
 from itool_data.sources.files import read_file
 from itool_data.sources.rows import BadRowError, convert, expect, get, read_hub
@@ -66,9 +66,10 @@ def _sample(source_id: str, history: tuple[Message, ...], tools: tuple[Tool, ...
         raise BadRowError(field, "empty" if history else "no message before the turn")
     # Text that stands in brackets as a whole is a list of calls, if a broken one.
     in_brackets = text.strip().startswith("[") and text.strip().endswith("]")
-    if not in_brackets and not detect_format(text):
+    bare_names = PythonList([tool.name for tool in tools])
+    if not in_brackets and not detect_format(text) and bare_names.attempt(text) is None:
         return Sample("toolace", source_id, history, tools, text)
-    calls = parse_python(text.strip(), field)
+    calls = parse_python(text.strip(), tools, field)
     if not calls:
         raise BadRowError(field, "no call")
     check_offered(calls, tools, field)

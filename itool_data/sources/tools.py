@@ -9,7 +9,7 @@ moves to "format". Everything else in a schema stays as it is. Left out: validat
 import re
 from collections.abc import Sequence
 
-from itool_data.dialects import parse, render
+from itool_data.dialects import PythonList, parse_as, render
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON, Tool, ToolCall
 from itool_data.sources.rows import BadRowError, expect, get
@@ -114,14 +114,14 @@ def json_type(kind: JSON, field: str) -> dict[str, JSON]:
     return {"type": known} if known else {"format": text}
 
 
-def parse_python(text: str, field: str) -> tuple[ToolCall, ...]:
-    """Parse calls in Python form.
+def parse_python(text: str, tools: Sequence[Tool], field: str) -> tuple[ToolCall, ...]:
+    """Parse calls in Python form, in which the names of functions on offer stand bare whatever they hold.
 
     Raises:
         BadRowError: the text is something else.
     """
     try:
-        return tuple(parse(text, "python"))
+        return tuple(parse_as(text, PythonList([tool.name for tool in tools])))
     except ItoolError as error:
         raise BadRowError(field, str(error)) from error
 

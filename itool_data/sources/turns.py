@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from itool_data.dialects import DIALECTS, OWN, CallSyntaxError, parse
+from itool_data.dialects import DIALECTS, OWN, CallSyntaxError, PythonList, parse_as
 from itool_data.sample import JSON, Tool, ToolCall
 from itool_data.sources.rows import BadRowError, expect, get, parse_json
 from itool_data.sources.tools import parse_python, render_python, without_filled
@@ -109,13 +109,14 @@ def _written(text: str, tools: Sequence[Tool], field: str) -> tuple[tuple[ToolCa
     if calls := _objects(bare, field):
         return calls, ""
     reason = ""
-    for name, dialect in DIALECTS.items():
+    own = PythonList([tool.name for tool in tools])
+    for name, dialect in {**DIALECTS, OWN: own}.items():
         begins = dialect.attempt(bare)
         # Brackets amid prose are no attempt at a call, unless at one of a function on offer (below).
         if begins is None or (name == OWN and begins):
             continue
         try:
-            calls = tuple(parse(bare, name, tools))
+            calls = tuple(parse_as(bare, dialect, tools))
         except CallSyntaxError as error:
             reason = reason or f": {error}"
             continue
@@ -123,7 +124,7 @@ def _written(text: str, tools: Sequence[Tool], field: str) -> tuple[tuple[ToolCa
             return calls, bare[:begins]
     offered = [re.escape(tool.name) for tool in tools]
     if offered and re.fullmatch(rf"(?:{'|'.join(offered)})\(.*\)", bare, re.DOTALL):
-        return parse_python(f"[{bare}]", field), ""
+        return parse_python(f"[{bare}]", tools, field), ""
     if reason or FOREIGN.search(bare) or (offered and re.search(_attempts(offered), bare)):
         raise BadRowError(field, f"text that attempts a call and cannot be read as one{reason}")
     return (), text
