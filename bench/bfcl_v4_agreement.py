@@ -26,8 +26,8 @@ from itool_eval.bfcl.benchmark import bfcl, bfcl_scorers
 from itool_eval.bfcl.categories import CATEGORIES, FORMAT_SENSITIVITY, SET_UP, Checker, Language, Version, single_turn
 from itool_eval.bfcl.format_sensitivity import by_form, load_form_items
 from itool_eval.bfcl.items import load_items
-from itool_eval.bfcl.memory import BACK_ENDS, MemoryItem, load_memory_items
-from itool_eval.bfcl.memory_stores import Memory
+from itool_eval.bfcl.memory import MemoryItem, load_memory_items
+from itool_eval.bfcl.memory_stores import BACK_ENDS, Memory
 from itool_eval.bfcl.official_tables import official_tables
 from itool_eval.bfcl.prompt_form import DEFAULT
 from itool_eval.bfcl.score_file import write_official_results

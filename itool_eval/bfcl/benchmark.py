@@ -25,8 +25,8 @@ from itool_eval.bfcl.categories import (
 )
 from itool_eval.bfcl.format_sensitivity import FormScorer, load_form_items
 from itool_eval.bfcl.items import Item, data_folder, data_version, load_items
-from itool_eval.bfcl.memory import BACK_ENDS, MemoryDriver, load_memory_items
-from itool_eval.bfcl.memory_stores import Memory
+from itool_eval.bfcl.memory import MemoryDriver, load_memory_items
+from itool_eval.bfcl.memory_stores import VECTOR, Memory
 from itool_eval.bfcl.multi_turn_checker import MultiTurnScorer
 from itool_eval.bfcl.multi_turn_driver import MAX_STEPS, MultiTurnDriver
 from itool_eval.bfcl.multi_turn_items import load_multi_turn_items
@@ -34,20 +34,21 @@ from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.bfcl.prompt_form import DEFAULT, PromptForm
 from itool_eval.bfcl.score_file import Scorer
 from itool_eval.bfcl.single_turn import SingleTurnScorer
+from itool_eval.bfcl.vector_search import ENCODER
 from itool_eval.conversation import Conversation, Prompt, one_reply
 
 OWN_PROMPT = "bfcl-v3-own-prompt"
 # BFCL's "FC": functions offered as tools and called natively, scored apart from calls as text.
 NATIVE = {f"{version}-fc": version for version in Version}
 # What of v4 is scored, but not asked.
-REFUSED = {
-    "memory_vector": "is not asked here: its store needs sentence-transformers, faiss and a model that it downloads "
-    "(all-MiniLM-L6-v2); results of it are scored: itool eval score",
-    **dict.fromkeys(
-        WEB_SEARCH,
-        "is not asked here: it searches and reads the web through a paid service; results of it are scored: "
-        "itool eval score",
-    ),
+REFUSED = dict.fromkeys(
+    WEB_SEARCH,
+    "is not asked here: it searches and reads the web through a paid service; results of it are scored: "
+    "itool eval score",
+)
+WITHOUT_ENCODER = {
+    VECTOR: f"is not asked without its encoder, which is not in the Hub's cache: hf download {ENCODER}; "
+    "results of it are scored: itool eval score"
 }
 TURNS = f"{ONE_REPLY}; of several turns every reply and result is kept, at most {MAX_STEPS} replies a turn"
 
@@ -84,7 +85,7 @@ def bfcl(
         return one_reply(Prompt(contract.first_messages(item.turns[0], item.functions, language, form)))
 
     def questions(category: str) -> list[Question]:
-        if memory and category.removesuffix(SET_UP) in BACK_ENDS:
+        if memory and category.removesuffix(SET_UP) in memory.back_ends:
             return [
                 Question(category, item.id, i, partial(memory.conversation, item, memories.get(item.chain, {})))
                 for i, item in enumerate(load_memory_items(data, category))
@@ -105,8 +106,9 @@ def bfcl(
     name = f"{version}-fc" if native_calls else version.value
     kind = Contract.TOOLS if native_calls else Contract.TEXT
     scorers, items = bfcl_scorers(version, native_calls), data_version(version)
+    refused = REFUSED if memory and VECTOR in memory.back_ends else REFUSED | WITHOUT_ENCODER
     return Benchmark(
-        name, name, scorers, questions, items, kind, history=TURNS, on_request=(FORMAT_SENSITIVITY,), refused=REFUSED,
+        name, name, scorers, questions, items, kind, history=TURNS, on_request=(FORMAT_SENSITIVITY,), refused=refused,
         memory=memory, memories=memories,
     )  # fmt: skip
 

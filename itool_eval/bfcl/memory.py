@@ -16,7 +16,7 @@ from itool_data.errors import ItoolError
 from itool_eval.bfcl.categories import SET_UP, Version
 from itool_eval.bfcl.decoded import DecodeError
 from itool_eval.bfcl.items import read_sorted
-from itool_eval.bfcl.memory_stores import Memory, MemoryStores, class_of, memory_of
+from itool_eval.bfcl.memory_stores import BACK_ENDS, VECTOR, Memory, MemoryStores, class_of, memory_of
 from itool_eval.bfcl.multi_turn_calls import call_texts
 from itool_eval.bfcl.multi_turn_driver import form_of, hold
 from itool_eval.bfcl.multi_turn_items import MultiTurnItem, function_docs
@@ -24,8 +24,6 @@ from itool_eval.bfcl.multi_turn_world import World
 from itool_eval.bfcl.native import call_texts as native_call_texts
 from itool_eval.bfcl.prompt import PromptContract
 from itool_eval.conversation import Conversation, Message
-
-BACK_ENDS = ("memory_kv", "memory_rec_sum")
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def load_memory_items(data: Path, category: str) -> list[MemoryItem]:
 
     Args:
         data: the folder `bfcl_eval/data` of v4's official wheel.
-        category: one of `BACK_ENDS`, with `SET_UP` for the conversations.
+        category: a back end's, with `SET_UP` for the conversations.
 
     Raises:
         ItoolError: a file is absent or not what the wheel holds.
@@ -87,6 +85,7 @@ class MemoryDriver:
     """Holds memory's conversations, and says what they leave.
 
     Attributes:
+        back_ends: those whose conversations can be held here.
         chains: by back end and scenario the conversations that fill that memory, in their order.
     """
 
@@ -105,8 +104,9 @@ class MemoryDriver:
         self._native = native_calls
         self._stores = MemoryStores(data)
         self._documents = cache(lambda module: function_docs(data, module))
+        self.back_ends = [name for name in (*BACK_ENDS, VECTOR) if class_of(name) in self._stores.by_class]
         self.chains: dict[str, list[MemoryItem]] = {}
-        for back_end in BACK_ENDS:
+        for back_end in self.back_ends:
             for item in load_memory_items(data, back_end + SET_UP):
                 self.chains.setdefault(item.chain, []).append(item)
 
@@ -158,8 +158,8 @@ class MemoryDriver:
 
 
 def chain_of(category: str, item_id: str) -> str | None:
-    """Back end and scenario of an item's memory; None where it asks about none that can be filled here."""
-    return f"{category}/{item_id.split('-')[1]}" if category in BACK_ENDS else None
+    """Back end and scenario of an item's memory; None where it asks about none."""
+    return f"{category}/{item_id.split('-')[1]}" if category in (*BACK_ENDS, VECTOR) else None
 
 
 def _store(world: World) -> Any:

@@ -1,8 +1,8 @@
 """v4's memory back ends: the official classes, loaded by file; a memory is given and taken (docs/bfcl.md §8.1).
 
 Officially a memory goes from conversation to conversation through files. Here it is a value: what `_load_scenario` is
-given, and what `memory_of` reads. So the three things that the classes import are stood in for: their base class, which
-finds those files, and the search of keys (BM25+). Left out: the vector store, which downloads a model.
+given, and what `memory_of` reads. So what the classes import is stood in for: their base class, which finds those
+files, and the search of keys (BM25+). Left out: the search of vectors (`vector_search.py`).
 """
 
 import math
@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 
 from itool_data.errors import ItoolError
 from itool_eval.bfcl.simulators import PACKAGE, Simulator, load_module, public_methods
+from itool_eval.bfcl.vector_search import encoder_folder, stand_ins
 
+BACK_ENDS = ("memory_kv", "memory_rec_sum")  # those that need no model
+VECTOR = "memory_vector"
 # What a memory holds, by the attribute of its class: core_memory and archival_memory, or memory.
 Memory = dict[str, Any]
 _ATTRIBUTES = ("core_memory", "archival_memory", "memory")
@@ -28,10 +31,10 @@ _K1, _B, _DELTA = 1.5, 0.75, 1
 
 
 class MemoryStores:
-    """The back ends that need no model.
+    """The back ends.
 
     Attributes:
-        by_class: the back ends by the name of their class.
+        by_class: the back ends by the name of their class; the vector store only where its encoder is at hand.
     """
 
     def __init__(self, data: Path) -> None:
@@ -46,10 +49,12 @@ class MemoryStores:
         folder = data.parent / "eval_checker" / "multi_turn_eval" / "func_source_code"
         base, search = ModuleType("base"), ModuleType("search")
         base.MemoryAPI, search.BM25Plus = _MemoryAPI, _Bm25Plus  # type: ignore[attr-defined]
+        imported = {f"{PACKAGE}.memory_api_metaclass": base, "rank_bm25": search}
+        encoder = encoder_folder()
         self.by_class: dict[str, Simulator] = {}
         try:
-            with _modules({f"{PACKAGE}.memory_api_metaclass": base, "rank_bm25": search}):
-                for name in ("memory_kv", "memory_rec_sum"):
+            with _modules({**imported, **(stand_ins(encoder) if encoder else {})}):
+                for name in (*BACK_ENDS, *([VECTOR] if encoder else [])):
                     module = load_module(folder / f"{name}.py")
                     store = getattr(module, class_of(name))
                     self.by_class[class_of(name)] = Simulator(store, name, public_methods(store))
@@ -64,7 +69,8 @@ def class_of(category: str) -> str:
 
 def memory_of(store: Any) -> Memory:
     """What a back end holds now."""
-    return {name: value for name, value in vars(store).items() if name in _ATTRIBUTES}
+    held = {name: value for name, value in vars(store).items() if name in _ATTRIBUTES}
+    return {name: value.export() if hasattr(value, "export") else value for name, value in held.items()}
 
 
 class _MemoryAPI:

@@ -13,8 +13,8 @@ from outcomes import Itool, one_line
 from itool_data.run import open_run
 from itool_data.store.sql import query
 from itool_eval.bfcl.categories import SET_UP
-from itool_eval.bfcl.memory import BACK_ENDS, MemoryDriver, MemoryItem, load_memory_items
-from itool_eval.bfcl.memory_stores import Memory, MemoryStores
+from itool_eval.bfcl.memory import MemoryDriver, MemoryItem, load_memory_items
+from itool_eval.bfcl.memory_stores import BACK_ENDS, Memory, MemoryStores
 from itool_eval.conversation import Said
 from itool_eval.predictions import read_evaluated
 
