@@ -19,7 +19,7 @@ from itool_data.sample import ToolCall
 from itool_data.steps import step_ends
 
 FORMATS: tuple[DialectName, ...] = tuple(DIALECTS)
-STRINGS = 30_000  # of all dialects together; 100,000 took a minute of a core
+STRINGS = 12_000  # of all dialects together; 100,000 took a minute of a core
 
 FRAGMENTS = [
     *["[", "]", "(", ")", "{", "}", ",", "=", ":", "'", '"', "'''", '"""', "\\", "\\u", "\\ud800", "\\x4", "\\N{DASH}"],
@@ -141,7 +141,7 @@ def test_hostile_strings_get_an_answer_or_a_syntax_error_and_run_nothing(tmp_pat
     assert not canary.exists()
 
 
-LENGTH = MAX_LENGTH // 4
+LENGTH = MAX_LENGTH // 8
 
 
 def filled(start, unit):

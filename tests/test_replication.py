@@ -24,7 +24,6 @@ from itool_data.run import DEPENDS, differences, open_run
 from itool_eval.compare import Outcome
 from itool_train.losses import hyperparameters
 
-
 PLANS = [first.PLAN, second.PLAN, second.AGAIN, third.PLAN]
 
 

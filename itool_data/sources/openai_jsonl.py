@@ -9,13 +9,14 @@ other rows have with null.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from itool_data.sample import JSON, Item, Message, Note, Sample, Tool, ToolCall
 from itool_data.sources.files import read_file, stem
 from itool_data.sources.rows import BadRowError, convert, expect, get, json_list, read_hub, unused_columns
-from itool_data.sources.tools import check_offered, function
-from itool_data.sources.turns import NOT_LEARNT, Turn, call_of, has_thought, learnt, read_turn
+from itool_data.sources.tools import function
+from itool_data.sources.turns import Turn, call_of, has_thought, learnt, read_turn, samples_of
 
 COLUMNS = frozenset({"messages", "tools", "functions", "system", "id", "tool_choice", "parallel_tool_calls"})
 
@@ -53,21 +54,12 @@ def _read_row(source: str, row: dict[str, JSON], line: int) -> Iterator[Sample |
         role = get(message, "role", str, field)
         text = _text(message, field)
         if role == "assistant":
-            where = f"{field}.content"
-            try:
-                if listed := _calls(message, field):
-                    where = f"{field}.tool_calls"
-                turn = read_turn(text, listed, has_thought(message), tools, where)
-                if learnt(message):
-                    yield _sample(source, f"{row.get('id', line)}-{i}", tuple(history), tools, turn, where)
-                    yield from map(Note, turn.notes)
-                else:
-                    yield Note(NOT_LEARNT)
-                text = turn.text
-            except BadRowError as bad:
-                # The turn itself is lost, but those after it still follow from what was said.
-                yield bad
-            history.append(Message("assistant", text))
+            inside = next((name for name in ("tool_calls", "function_call") if message.get(name)), "content")
+            where = f"{field}.{inside}"
+            read = partial(_read_turn, message, text, tools, field, where)
+            source_id = f"{row.get('id', line)}-{i}"
+            said = yield from samples_of(source, source_id, history, tools, read, learnt(message), where)
+            history.append(Message("assistant", text if said is None else said))
         elif role in ("system", "developer"):
             history.append(Message("system", text))
         elif role == "user":
@@ -78,15 +70,8 @@ def _read_row(source: str, row: dict[str, JSON], line: int) -> Iterator[Sample |
             raise BadRowError(f"{field}.role", f"expected system, developer, user, assistant or tool, found {role!r}")
 
 
-def _sample(
-    source: str, source_id: str, before: tuple[Message, ...], tools: tuple[Tool, ...], turn: Turn, field: str
-) -> Sample:
-    if not before:
-        raise BadRowError(field, "no message before the turn")
-    if not turn.text.strip():
-        raise BadRowError(field, "empty, and no tool_calls")
-    check_offered(turn.calls, tools, field)
-    return Sample(source, source_id, before, tools, turn.text, turn.calls)
+def _read_turn(message: dict[str, JSON], text: str, tools: tuple[Tool, ...], field: str, where: str) -> Turn:
+    return read_turn(text, _calls(message, field), has_thought(message), tools, where)
 
 
 def _tools(row: dict[str, JSON]) -> list[JSON]:

@@ -10,14 +10,15 @@ not the run's, is left out.
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from itool_data.errors import ItoolError
 from itool_data.sample import JSON, Item, Message, Note, Role, Sample, Tool, ToolCall
 from itool_data.sources.files import read_file, stem
 from itool_data.sources.rows import BadRowError, convert, expect, get, json_list, parse_json, unused_columns
-from itool_data.sources.tools import check_offered, function
-from itool_data.sources.turns import NOT_LEARNT, Turn, call_of, has_thought, learnt, read_turn
+from itool_data.sources.tools import function
+from itool_data.sources.turns import Turn, call_of, has_thought, learnt, read_turn, samples_of
 
 CALL = "function_call"
 ROLES: dict[str, Role] = {
@@ -67,20 +68,9 @@ def _read_row(source: str, row: dict[str, JSON], line: int) -> Iterator[Sample |
             text = wrapped[1].strip()
         if role == "assistant":
             where = f"{field}.value"
-            try:
-                listed = _calls(text, where) if speaker == CALL else ()
-                said = read_turn("" if listed else text, listed, has_thought(turn), tools, where)
-                if speaker == CALL and not said.calls:
-                    raise BadRowError(where, "no call")
-                if learnt(turn):
-                    yield _sample(source, f"{line}-{i}", tuple(history), tools, said, where)
-                    yield from map(Note, said.notes)
-                else:
-                    yield Note(NOT_LEARNT)
-                text = said.text
-            except BadRowError as bad:
-                # The turn itself is lost, but those after it still follow from what was said.
-                yield bad
+            read = partial(_read_turn, turn, text, speaker == CALL, tools, where)
+            said = yield from samples_of(source, f"{line}-{i}", history, tools, read, learnt(turn), where)
+            text = text if said is None else said
         if role == "system" and history and history[-1].role == "system":  # the column's, and one of its own
             text = f"{history.pop().content}\n\n{text}"
         history.append(Message(role, text))
@@ -91,13 +81,12 @@ def _said(turn: dict[str, JSON], keys: tuple[str, str], field: str) -> str:
     return get(turn, next((key for key in keys if key in turn), keys[0]), str, field)
 
 
-def _sample(
-    source: str, source_id: str, history: tuple[Message, ...], tools: tuple[Tool, ...], turn: Turn, field: str
-) -> Sample:
-    if not history or not turn.text.strip():
-        raise BadRowError(field, "empty" if history else "no message before the turn")
-    check_offered(turn.calls, tools, field)
-    return Sample(source, source_id, history, tools, turn.text, turn.calls)
+def _read_turn(turn: dict[str, JSON], text: str, is_call: bool, tools: tuple[Tool, ...], field: str) -> Turn:
+    listed = _calls(text, field) if is_call else ()
+    said = read_turn("" if listed else text, listed, has_thought(turn), tools, field)
+    if is_call and not said.calls:
+        raise BadRowError(field, "no call")
+    return said
 
 
 def _calls(text: str, field: str) -> tuple[ToolCall, ...]:

@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from itool_data.dialects import PythonList, detect_format
-from itool_data.sample import JSON, Item, Message, Role, Sample, Tool
+from itool_data.sample import JSON, Item, Message, Note, Role, Sample, Tool
 from itool_data.sources.files import read_file
 from itool_data.sources.rows import BadRowError, convert, expect, get, read_hub
-from itool_data.sources.tools import check_offered, parse_python, render_python, tool
+from itool_data.sources.tools import parse_python, render_python, tool
+from itool_data.sources.turns import Turn, samples_of
 from itool_data.system_text import listed_functions
 
 HUB_NAME = "Team-ACE/ToolACE"
@@ -37,7 +38,7 @@ def read(path: str | None, whole_system: bool = False) -> Iterator[Item]:
     return convert("toolace", path or HUB_NAME, rows, partial(_read_row, whole_system))
 
 
-def _read_row(whole_system: bool, row: dict[str, JSON], line: int) -> Iterator[Sample | BadRowError]:
+def _read_row(whole_system: bool, row: dict[str, JSON], line: int) -> Iterator[Sample | Note | BadRowError]:
     system = get(row, "system", str)
     tools = _tools(system)
     time = TIME.search(system)
@@ -50,30 +51,24 @@ def _read_row(whole_system: bool, row: dict[str, JSON], line: int) -> Iterator[S
         if speaker not in ROLES:
             raise BadRowError(f"{field}.from", f"expected user, assistant or tool, found {speaker!r}")
         if speaker == "assistant":
-            try:
-                sample = _sample(f"{line}-{i}", tuple(history), tools, text, f"{field}.value")
-            except BadRowError as bad:
-                # The turn itself is lost, but those after it still follow from what was said.
-                yield bad
-            else:
-                yield sample
-                text = sample.target
+            where = f"{field}.value"
+            said = yield from samples_of(
+                "toolace", f"{line}-{i}", history, tools, partial(_read_turn, tools, text, where), True, where
+            )
+            text = text if said is None else said
         history.append(Message(ROLES[speaker], text))
 
 
-def _sample(source_id: str, history: tuple[Message, ...], tools: tuple[Tool, ...], text: str, field: str) -> Sample:
-    if not history or not text.strip():
-        raise BadRowError(field, "empty" if history else "no message before the turn")
+def _read_turn(tools: tuple[Tool, ...], text: str, field: str) -> Turn:
     # Text that stands in brackets as a whole is a list of calls, if a broken one.
     in_brackets = text.strip().startswith("[") and text.strip().endswith("]")
     bare_names = PythonList([tool.name for tool in tools])
     if not in_brackets and not detect_format(text) and bare_names.attempt(text) is None:
-        return Sample("toolace", source_id, history, tools, text)
+        return Turn(text, (), ())
     calls = parse_python(text.strip(), tools, field)
     if not calls:
         raise BadRowError(field, "no call")
-    check_offered(calls, tools, field)
-    return Sample("toolace", source_id, history, tools, render_python(calls, field), calls)
+    return Turn(render_python(calls, field), calls, ())
 
 
 def _tools(system: str) -> tuple[Tool, ...]:

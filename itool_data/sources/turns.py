@@ -7,13 +7,13 @@ so are thoughts; both are counted. A turn that says of itself that it is not to 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from itool_data.dialects import DIALECTS, OWN, CallSyntaxError, PythonList, parse_as
-from itool_data.sample import JSON, Tool, ToolCall
+from itool_data.sample import JSON, Message, Note, Sample, Tool, ToolCall
 from itool_data.sources.rows import BadRowError, expect, get, parse_json
-from itool_data.sources.tools import parse_python, render_python, without_filled
+from itool_data.sources.tools import check_offered, parse_python, render_python, without_filled
 
 THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL)
 # Of a model whose template opens the thought itself.
@@ -75,6 +75,46 @@ def read_turn(text: str, listed: Sequence[ToolCall], thought: bool, tools: Seque
         notes.append(TEXT_BESIDE)
     calls = without_filled(calls, tools)
     return Turn(render_python(calls, field), calls, tuple(notes))
+
+
+def samples_of(
+    source: str,
+    source_id: str,
+    history: Sequence[Message],
+    tools: tuple[Tool, ...],
+    read: Callable[[], Turn],
+    learn: bool,
+    field: str,
+) -> Generator[Sample | Note | BadRowError, None, str | None]:
+    """Yield what an assistant's turn gives: a sample and notes of what was left out of it, or why it gives none.
+
+    Args:
+        source: of the sample.
+        source_id: its id there.
+        history: what was said before.
+        tools: on offer.
+        read: reads the turn; a BadRowError that it raises is yielded.
+        learn: whether the turn is to be learnt.
+        field: where it is, for errors.
+
+    Returns:
+        What was said, for the history; None where the turn cannot be read: it is lost, but those after it still follow
+        from what was said.
+    """
+    try:
+        turn = read()
+        if not learn:
+            yield Note(NOT_LEARNT)
+            return turn.text
+        if not history or not turn.text.strip():
+            raise BadRowError(field, "empty" if history else "no message before the turn")
+        check_offered(turn.calls, tools, field)
+    except BadRowError as bad:
+        yield bad
+        return None
+    yield Sample(source, source_id, tuple(history), tools, turn.text, turn.calls)
+    yield from map(Note, turn.notes)
+    return turn.text
 
 
 def learnt(message: dict[str, JSON]) -> bool:
