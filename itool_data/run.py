@@ -24,7 +24,7 @@ from itool_data.config import Config
 from itool_data.config_file import load_config
 from itool_data.errors import ItoolError
 from itool_data.policy.load import Adapter, BaseModel, find_adapter
-from itool_data.sample import canonical_json
+from itool_data.sample import JSON, canonical_json
 from itool_data.store.tables import Commit, Store
 
 # The sections of the settings that each operation's results depend on.
@@ -207,11 +207,11 @@ def differences(old: Config, new: Config, sections: set[str]) -> list[str]:
     return found
 
 
-def identity(config: Config, *sections: str) -> str:
-    """12 hex digits over the seed and the settings of sections, but for where, how fast and how much."""
+def identity(config: Config, *sections: str, **beside: JSON) -> str:
+    """12 hex digits over the seed, what is beside, and sections of settings but for where, how fast and how much."""
     data = config.model_dump()
     chosen = {name: {k: v for k, v in data[name].items() if (name, k) not in FREE} for name in sections}
-    return hashlib.sha256(canonical_json({"seed": config.seed, **chosen}).encode()).hexdigest()[:12]
+    return hashlib.sha256(canonical_json({"seed": config.seed, **chosen, **beside}).encode()).hexdigest()[:12]
 
 
 def _refuse_changes(folder: Path, old: Config, new: Config, store: Store, force: bool) -> None:

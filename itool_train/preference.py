@@ -7,7 +7,6 @@ Several processes (`accelerate launch`) train together; the first one alone writ
 (`pair_trainer`), mining, borrowing (`itool_data.publish.borrowed`), and showing progress.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,8 +20,8 @@ from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.open import open_prompter
 from itool_data.publish.borrowed import Origin, borrowed_rows
 from itool_data.rejects import record_rejects
-from itool_data.run import FREE, Run
-from itool_data.sample import Reject, canonical_json
+from itool_data.run import Run, identity
+from itool_data.sample import Reject
 from itool_data.store.sql import query
 from itool_train.checkpoints import even_points, keep_adapter, last_checkpoint, write_json
 from itool_train.lessons import check_tokenizer, material, of_policy, pairs_of, right_steps
@@ -312,12 +311,6 @@ def _reference(trainer: "PairTrainer", prepared: Prepared, work: Path) -> dict[s
 
 def _identity(run: Run, prepared: Prepared) -> str:
     """12 hex digits over all that the result depends on: checkpoints of anything else must not be gone on from."""
-    settings = run.config.preference.model_dump()
-    content = {
-        "seed": run.config.seed,
-        "settings": {key: value for key, value in settings.items() if (STAGE, key) not in FREE},
-        "policy": prepared.policy,
-        "pairs": sorted({p.pair_id for update in prepared.updates for p in update}),
-        "candidates": run.config.validation.candidates,
-    } | _borrowed(prepared)
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
+    pairs = sorted({p.pair_id for update in prepared.updates for p in update})
+    beside = {"policy": prepared.policy, "pairs": pairs, "candidates": run.config.validation.candidates}
+    return identity(run.config, STAGE, **beside, **_borrowed(prepared))
