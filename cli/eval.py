@@ -176,9 +176,10 @@ def evaluate(
     questions = choose(benchmark, categories, limit, ITEMS_SEED, left_out)
     protocol = protocol_of(benchmark, answerer.wording, run.config.eval.max_tokens)
     asked = prepare(run, str(answerer.policy_id), benchmark, questions, protocol.fingerprint)
-    done, total = len(questions) - len(asked), len(questions)
+    total = len(questions) * benchmark.trials
+    done, tries = total - len(asked), f", {benchmark.trials} tries each" if benchmark.trials > 1 else ""
     console.print(
-        f"{benchmark.name}, {answerer.policy_id}: {total} items, {done} already answered"
+        f"{benchmark.name}, {answerer.policy_id}: {len(questions)} items{tries}, {done} already answered"
         + (f"; {len(left_out)} are left out, because this run has them for something else" if left_out else "")
     )
 
