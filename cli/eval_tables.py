@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from itool_cli.console import visible
 from itool_data.sample import Reject
 from itool_eval.benchmarks import summarise
 from itool_eval.bfcl.categories import Version
@@ -23,10 +24,12 @@ from itool_eval.errors import ErrorClass, error_table
 from itool_eval.predictions import Evaluated
 from itool_eval.scores import Interval, wilson
 from itool_eval.summary import Score, Summary
+from itool_eval.tau2.result_file import Simulations
 from itool_eval.verdicts import Verdict
 
 SHOWN_REJECTS = 5
 SHOWN_REPEATED = 5
+SHOWN_REWARDS = 20
 BAR = 30  # characters of a bar that stands for all outputs
 PAPER = (
     "Table 1 of the paper is an earlier scoring era (A, September to October 2024: executed categories, another "
@@ -113,6 +116,8 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
     for flip in comparison.flips:
         word, colour = ("fixed ", "green") if flip.fixed else ("broken", "red")
         console.print(Text.assemble((word, colour), f" {flip.category} {flip.id} ({flip.error_class})"))
+    if comparison.overall.groups:
+        console.print("Tries at one task are not independent: the intervals count tasks; McNemar's p does not.")
     if comparison.unpaired:
         console.print(f"{comparison.unpaired} items are in one of the two only and left out")
 
@@ -153,11 +158,11 @@ def show_changes(console: Console, comparison: Comparison) -> None:
         console.print(classes)
 
 
-def show_rejects(console: Console, rejects: Sequence[Reject]) -> None:
+def show_rejects(console: Console, rejects: Sequence[Reject], noun: str = "lines") -> None:
     """Name the first lines that were set aside, and how many there were."""
     if not rejects:
         return
-    console.print(f"{len(rejects)} lines cannot be scored and are set aside:")
+    console.print(f"{len(rejects)} {noun} cannot be scored and are set aside:")
     for reject in rejects[:SHOWN_REJECTS]:
         console.print(f"  {reject}", markup=False, soft_wrap=True)
     if len(rejects) > SHOWN_REJECTS:
@@ -186,6 +191,26 @@ def show_forms(console: Console, benchmark: str, scored: Scored) -> None:
         f"Not comparable, so no score is shown ({right} of {total} are right by the rules of {benchmark}){known}.",
         markup=False,
     )
+
+
+def show_rewards(console: Console, found: Simulations) -> None:
+    """Say how many rewards of a result file are ours, and name those that are not."""
+    if found.limits:
+        console.print(f"its runs had other limits than those here: {'; '.join(found.limits)}")
+    given = [one for one in found.scored if one.reward is not None]
+    other = [one for one in given if one.disagrees]
+    without = len(found.scored) - len(given)
+    console.print(
+        f"{len(given) - len(other)} of {len(given)} simulations have the reward here that the file gives them"
+        + (f"; {without} have none there" if without else "")
+    )
+    for one in other[:SHOWN_REWARDS]:
+        verdict, returned = one.verdict, one.returned and f"; first to return something else here: {one.returned}"
+        why = f" ({verdict.error_type}: {verdict.message})" if not verdict.valid else ""
+        named = f"  {verdict.id}, trial {verdict.trial}: {float(verdict.valid)} here{why}, {one.reward} there{returned}"
+        console.print(visible(named), soft_wrap=True)
+    if len(other) > SHOWN_REWARDS:
+        console.print(f"  … {len(other) - SHOWN_REWARDS} more")
 
 
 def show_repeated(console: Console, source: str, repeated: Mapping[tuple[str, str], int]) -> None:

@@ -41,6 +41,11 @@ RayAddress = Annotated[
     str | None, typer.Option(help="Join this Ray cluster; the same as --set workers.address=…", metavar="HOST:PORT")
 ]
 
+Quirks = Annotated[
+    bool,
+    typer.Option("--report-quirks", help="List verdicts not to be taken at face value, and the scores without them."),
+]
+
 
 def settings(
     overrides: list[str] | None,

@@ -15,10 +15,10 @@ from itool_cli.trained import made_by, trainings
 from itool_data.run import Run
 from itool_data.store.sql import query
 from itool_data.store.tables import Commit
-from itool_eval.compare import Comparison, Outcome, compare, outcomes
+from itool_eval.compare import Comparison, Outcome, compare, outcomes, share_interval
 from itool_eval.decisions import read_decisions
 from itool_eval.predictions import any_evaluated, read_evaluated
-from itool_eval.scores import Tally, wilson
+from itool_eval.scores import Tally
 
 
 def round_policies(run: Run) -> list[str]:
@@ -85,7 +85,7 @@ class _Rounds:
         for round_, policy in rounds:
             now = found[policy]
             tally = Tally(sum(outcome.valid for outcome in now), len(now))
-            interval = wilson(tally)
+            interval = share_interval(now)
             change = compare(before, now).overall if before else None
             spent = sum(s for name, s in self.seconds.items() if _round_of(name) == round_)
             table.add_row(

@@ -69,8 +69,8 @@ def _unanswered(run: "Run", asked: str, policy: str) -> int:
     from itool_eval.own_samples import NAME
 
     sql = (
-        "SELECT count(*) AS n FROM (SELECT benchmark, category, item, position FROM predictions "
-        "WHERE policy = ? AND benchmark <> ? "
-        "EXCEPT SELECT benchmark, category, item, position FROM predictions WHERE policy = ?)"
+        "WITH tries AS (SELECT policy, benchmark, category, item, position, coalesce(trial, 0) FROM predictions) "
+        "SELECT count(*) AS n FROM (SELECT * EXCLUDE policy FROM tries WHERE policy = ? AND benchmark <> ? "
+        "EXCEPT SELECT * EXCLUDE policy FROM tries WHERE policy = ?)"
     )
     return int(query(run.store, sql, None, [asked, NAME, policy]).to_pylist()[0]["n"])

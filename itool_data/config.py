@@ -336,9 +336,9 @@ class EvalSettings(Section):
     """How benchmarks are answered, and along how many samples decisions are asked for."""
 
     max_tokens: Positive = Field(4096, description="upper bound on an answer (BFCL's own: 4096)")
-    fragments: int = Field(
-        0, ge=0, description="`itool run` asks for fragment accuracy along so many test samples; 0: not at all"
-    )
+    trials: Positive = Field(1, description="tries at each task of tau2, for pass^k (published: 4); 1: one, greedily")
+    temperature: float = Field(1.0, gt=0, description="at which several tries are drawn")
+    fragments: int = Field(0, ge=0, description="`itool run` asks for the fragments of so many test samples; 0: none")
 
 
 class LoopSettings(Section):

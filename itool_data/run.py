@@ -52,6 +52,7 @@ FREE = {
     ("model", "timeout"),
     ("model", "patience"),
     ("eval", "fragments"),
+    ("eval", "trials"),
     *product(
         ("warmup", "preference"),
         (

@@ -64,6 +64,8 @@ class Benchmark:
         memory: what holds the conversations of items that ask about a memory; None: no items do.
         memories: of these items, by back end and scenario, as far as they are filled.
         samples: of the run, where they are its items; `open_benchmark` takes them.
+        trials: how often each item is tried.
+        temperature: at which the replies are drawn; 0: greedily.
     """
 
     name: str
@@ -81,6 +83,8 @@ class Benchmark:
     memory: MemoryDriver | None = None
     memories: Mapping[str, Memory] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
+    trials: int = 1
+    temperature: float = 0.0
 
     @property
     def categories(self) -> list[str]:

@@ -107,6 +107,8 @@ def open_benchmark(
 def open_of_run(run: Run, name: str) -> Benchmark:
     """A benchmark by its name, for a policy of a run, whose own test samples `test:SOURCE` means.
 
+    tau2's tasks are tried as often as the run's settings say.
+
     Raises:
         ItoolError: there is no such benchmark, or the run has no such samples.
     """
@@ -118,7 +120,10 @@ def open_of_run(run: Run, name: str) -> Benchmark:
             rows = query(run.store, f"SELECT DISTINCT source FROM samples WHERE {test} ORDER BY source").to_pylist()
             there = ", ".join(row["source"] for row in rows) or "none of any"
             raise ItoolError(f"{run.folder}: no test samples for {name}; the sources that it has some of: {there}")
-    return open_benchmark(name, run.config.model.tools, samples)
+    benchmark, wanted = open_benchmark(name, run.config.model.tools, samples), run.config.eval
+    if name in tau2_tasks.SPLITS and wanted.trials > 1:
+        return replace(benchmark, trials=wanted.trials, temperature=wanted.temperature)
+    return benchmark
 
 
 def choose(

@@ -1,4 +1,4 @@
-"""What a benchmark is answered by: many conversations' next replies at once, greedily, whoever generates them.
+"""What a benchmark is answered by: many conversations' next replies at once, whoever generates them.
 
 Here the protocol and its form over a policy, which speaks token ids. A policy in its native form is offered functions
 as its chat template writes them, and its calls are read in its dialect as a server would read them. Left out: a server
@@ -61,8 +61,11 @@ class Chat(Protocol):
         """Who replies."""
         ...
 
-    def submit(self, key: str, prompt: Prompt, max_tokens: int) -> None:
-        """Ask for a reply of at most so many tokens, and of what the context leaves; it is worked on by `step`."""
+    def submit(self, key: str, prompt: Prompt, max_tokens: int, temperature: float = 0.0, seed: int = 0) -> None:
+        """Ask for a reply of at most so many tokens, and of what the context leaves; it is worked on by `step`.
+
+        At temperature 0 it is greedy, else drawn, by the seed where whoever replies has one.
+        """
         ...
 
     def step(self) -> list[tuple[str, Reply | Refusal]]:
@@ -104,7 +107,7 @@ class PolicyChat:
         """The policy's."""
         return self._policy.policy_id
 
-    def submit(self, key: str, prompt: Prompt, max_tokens: int) -> None:
+    def submit(self, key: str, prompt: Prompt, max_tokens: int, temperature: float = 0.0, seed: int = 0) -> None:
         """Queue a prompt.
 
         Raises:
@@ -129,7 +132,7 @@ class PolicyChat:
             self._refused.append((key, Refusal(reason)))
             return
         self._asked[key] = prompt, len(ids)
-        self._policy.submit(Request(key, ids, (0,), room, 0.0))
+        self._policy.submit(Request(key, ids, (seed,), room, temperature))
 
     def step(self) -> list[tuple[str, Reply | Refusal]]:
         """What was refused at once, else one step of the policy."""

@@ -1,20 +1,28 @@
 """Two policies over the same items: what was fixed, what was broken, and whether that can be chance.
 
 Paired by item, so the items' differing difficulty cancels out: McNemar's exact test, and Newcombe's interval of the
-difference (`scores.py`). Items that come in groups, as the decisions along one sample do, are not independent of one
-another: their interval counts groups, not items; McNemar's test takes them as independent all the same. Items that only
-one of the two was run on are counted and left out.
+difference (`scores.py`). Items that come in groups, as the decisions along one sample or the tries at one task do, are
+not independent of one another: their interval counts groups, not items; McNemar's test takes them as independent all
+the same. Items that only one of the two was run on are counted and left out.
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from itool_data.errors import ItoolError
 from itool_eval.errors import first_class
-from itool_eval.scores import Interval, clustered_difference, mcnemar_p, paired_difference
+from itool_eval.scores import (
+    Interval,
+    Tally,
+    clustered_difference,
+    mcnemar_p,
+    paired_difference,
+    wilson,
+    wilson_of_mean,
+)
 from itool_eval.verdicts import Verdict
 
 Key = tuple[str, str, int]
@@ -32,8 +40,20 @@ class Outcome:
 
 
 def outcomes(verdicts: Iterable[Verdict]) -> list[Outcome]:
-    """What a comparison needs of some verdicts."""
-    return [Outcome(v.category, v.id, v.valid, first_class(v)) for v in verdicts]
+    """What a comparison needs of some verdicts; tries at one item are a group."""
+    found = list(verdicts)
+    tried = any(verdict.trial for verdict in found)
+    return [Outcome(v.category, v.id, v.valid, first_class(v), v.id if tried else "") for v in found]
+
+
+def share_interval(found: Sequence[Outcome]) -> Interval:
+    """The interval of the share of right ones, in which several tries at an item say no more than they differ."""
+    if not any(outcome.group == outcome.id for outcome in found):
+        return wilson(Tally(sum(outcome.valid for outcome in found), len(found)))
+    tries: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for outcome in found:
+        tries[outcome.category, outcome.id].append(outcome.valid)
+    return wilson_of_mean([sum(right) / len(right) for right in tries.values()], len(found))
 
 
 def read_outcomes(path: Path) -> list[Outcome]:
@@ -46,19 +66,23 @@ def read_outcomes(path: Path) -> list[Outcome]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ItoolError(f"{path}: cannot be read ({error}); give a verdict file or a run's folder") from None
-    found = []
+    found, tried = [], False
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
+            tried |= bool(row.get("trial"))
             found.append(Outcome(row["category"], row["id"], row["valid"], row["error_class"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ItoolError(f"{path}, line {number}: no verdict ({error}); `itool eval score` writes them") from None
-    return found
+    return [replace(outcome, group=outcome.id) for outcome in found] if tried else found
 
 
 def repeated(found: Iterable[Outcome]) -> dict[tuple[str, str], int]:
-    """How often an id comes that comes more than once, by category and id; the data that is scored has each once."""
-    times = Counter((outcome.category, outcome.id) for outcome in found)
+    """How often an id comes that comes more than once, by category and id; the data that is scored has each once.
+
+    Several tries at an item, which are a group, are meant to be.
+    """
+    times = Counter((outcome.category, outcome.id) for outcome in found if not outcome.group)
     return {key: n for key, n in times.items() if n > 1}
 
 

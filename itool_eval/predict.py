@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Protocol
 
-from itool_data.policy.base import PolicyId, Usage
+from itool_data.policy.base import PolicyId, Usage, derive_seed
 from itool_data.prompt import ToolStyle, Wording
 from itool_data.rejects import key_of, record_rejects, recorded
 from itool_data.run import Run
@@ -45,16 +45,18 @@ class Asked:
         category: the item's category.
         id: its id.
         position: its place in its category.
+        trial: which try at it this is.
     """
 
     category: str
     id: str
     position: int
+    trial: int = 0
 
     @property
     def key(self) -> str:
-        """Category, id and position."""
-        return f"{self.category}/{self.id}/{self.position}"
+        """Category, id, position and trial."""
+        return f"{self.category}/{self.id}/{self.position}/{self.trial}"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class _Talk:
     """An item whose conversation waits for a reply, and what it took so far.
 
     Attributes:
-        question: the item.
+        asked: the item.
+        question: the same.
         conversation: stands where it asked for the reply.
         prompt: what it asked.
         replies: how many there are.
@@ -91,6 +94,7 @@ class _Talk:
         seconds: the time that they took.
     """
 
+    asked: Asked
     question: Question
     conversation: Conversation
     prompt: Prompt
@@ -149,7 +153,8 @@ class OneChat:
         """Ask every item."""
         try:
             session = AnswerSession(job, self._chat)
-            self._chat.call_witness(session.first_prompt(job.witness or items[-1]), job.max_tokens)
+            prompt = session.first_prompt(job.witness or items[-1])
+            self._chat.call_witness(prompt, job.max_tokens, job.temperature)
             yield from session.run(deque(items))
         finally:
             self._chat.reset()
@@ -190,7 +195,7 @@ def not_asked(run: Run, benchmark: Benchmark) -> set[tuple[str, str]]:
 def prepare(
     run: Run, policy: str, benchmark: Benchmark, questions: Sequence[Question], fingerprint: str = ""
 ) -> list[Asked]:
-    """Find those questions that a policy has not answered yet; it need not be loaded for that.
+    """Find what a policy has not answered yet of some questions and tries at them; it need not be loaded for that.
 
     With a protocol's fingerprint, what it answered under another protocol is to be asked again.
 
@@ -198,22 +203,24 @@ def prepare(
     that were set aside before come after all others, so that they keep nothing from being asked.
     """
     answered, aside = _answered(run, policy, benchmark, fingerprint), recorded(run, "eval")
-    asked = {Asked(q.category, q.id, q.position): q for q in questions}
-    missing = {one: _length(next(q.begin())) for one, q in asked.items() if one not in answered}
+    tries = range(benchmark.trials)
+    asked = {Asked(q.category, q.id, q.position, trial): q for q in questions for trial in tries}
+    length = cache(lambda question: _length(next(question.begin())))
+    missing = {one: length(q) for one, q in asked.items() if one not in answered}
 
     def place(one: Asked) -> tuple[Any, ...]:
         was_aside = key_of(_reject(benchmark, one, "")) in aside
-        return was_aside, -missing[one], one.category, one.position, one.id
+        return was_aside, -missing[one], one.category, one.position, one.id, one.trial
 
     return sorted(missing, key=place)
 
 
 def _answered(run: Run, policy: str, benchmark: Benchmark, fingerprint: str = "") -> set[Asked]:
     """The items that a policy has answered; of older runs it is not known under which protocol, and taken to be it."""
-    sql = """SELECT category, item, position FROM predictions
+    sql = """SELECT category, item, position, coalesce(trial, 0) AS trial FROM predictions
              WHERE benchmark = ? AND policy = ? AND (? IN ('', protocol) OR protocol IS NULL)"""
     rows = query(run.store, sql, None, [benchmark.name, policy, fingerprint]).to_pylist()
-    return {Asked(row["category"], row["item"], row["position"]) for row in rows}
+    return {Asked(row["category"], row["item"], row["position"], row["trial"]) for row in rows}
 
 
 def _reject(benchmark: Benchmark, one: Asked, reason: str) -> Reject:
@@ -258,7 +265,10 @@ def answer(run: Run, answerer: Answerer, benchmark: Benchmark, asked: Sequence[A
 
     witness = min(_answered(run, str(answerer.policy_id), benchmark), key=lambda one: one.key, default=None)
     tools, max_tokens = run.config.model.tools, run.config.eval.max_tokens
-    job = AnswerJob(benchmark.source, tools, max_tokens, benchmark.samples, witness, benchmark.memories)
+    job = AnswerJob(
+        benchmark.source, tools, max_tokens, benchmark.samples, witness, benchmark.memories,
+        benchmark.temperature, run.config.seed,
+    )  # fmt: skip
     try:
         for finished in answerer.run(job, asked):
             answered = [ended for ended in finished if isinstance(ended, Answered)]
@@ -286,6 +296,8 @@ class AnswerJob:
         samples: of the run that are its items; they go along, as a worker may be where the run's tables are not.
         witness: an item that was answered before, for a server to be tried with; None: there is none.
         memories: that some items begin with, by back end and scenario.
+        temperature: at which replies are drawn; 0: greedily.
+        seed: that every draw's is derived from.
     """
 
     source: str
@@ -294,6 +306,8 @@ class AnswerJob:
     samples: tuple[Sample, ...] = ()
     witness: Asked | None = None
     memories: Mapping[str, Memory] = field(default_factory=dict)
+    temperature: float = 0.0
+    seed: int = 0
     name = "item"
 
     def start(self, desk: Desk) -> "AnswerSession":
@@ -310,7 +324,7 @@ class AnswerSession:
         self._benchmark = benchmark
         self._questions = cache(lambda category: {(q.id, q.position): q for q in benchmark.questions(category)})
         self._chat = chat
-        self._max_tokens = job.max_tokens
+        self._job = job
 
     def first_prompt(self, one: Asked) -> Prompt:
         """What an item's conversation begins with."""
@@ -326,14 +340,15 @@ class AnswerSession:
             nonlocal requests
             requests += 1
             under_way[str(requests)] = talk
-            self._chat.submit(str(requests), talk.prompt, self._max_tokens)
+            seed = derive_seed(self._job.seed, "trial", talk.asked.key, talk.replies)
+            self._chat.submit(str(requests), talk.prompt, self._job.max_tokens, self._job.temperature, seed)
 
         while waiting or under_way:
             while waiting and len(under_way) < self.appetite:
                 asked = waiting.popleft()
                 question = self._questions(asked.category)[asked.id, asked.position]
                 conversation = question.begin()
-                submit(_Talk(question, conversation, next(conversation)))
+                submit(_Talk(asked, question, conversation, next(conversation)))
             finished = self._chat.step()
             now = time.monotonic()
             step: list[Ended] = []
@@ -350,15 +365,14 @@ class AnswerSession:
 
     def _take(self, talk: _Talk, reply: Reply | Refusal) -> Ended | None:
         """Give a conversation its reply; returns its end, or None while it goes on."""
-        question, benchmark = talk.question, self._benchmark
-        one = Asked(question.category, question.id, question.position)
+        one, question, benchmark = talk.asked, talk.question, self._benchmark
         if isinstance(reply, Refusal) and (reply.failed or not talk.replies):
             return SetAside(one.key, _reject(benchmark, one, reply.reason))
         answer = _broken_off(talk, reply) if isinstance(reply, Refusal) else _told(talk, reply)
         if answer is None:
             return None
         scorer = benchmark.scorer(question.category)
-        verdict = scorer.score(question.category, question.id, answer.result)
+        verdict = replace(scorer.score(question.category, question.id, answer.result), trial=one.trial)
         calls = scorer.calls(question.category, answer.result)
         return Answered(
             one.key, verdict, prediction_row(benchmark.name, str(self._chat.policy_id), answer, calls, verdict)

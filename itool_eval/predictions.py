@@ -82,6 +82,7 @@ def prediction_row(
         "category": question.category,
         "item": question.id,
         "position": question.position,
+        "trial": verdict.trial,
         "output": answer.result
         if isinstance(answer.result, str) and benchmark not in NATIVE
         else json.dumps(answer.result),
@@ -127,9 +128,10 @@ def read_evaluated(run: Run, policy: str = "", own: bool = False) -> list[Evalua
     rows = query(
         run.store,
         # Rows from before protocols were kept count as of the one that the rest was asked under.
-        "SELECT policy, benchmark, category, item, output, verdict, "
+        "SELECT policy, benchmark, category, item, coalesce(trial, 0) AS trial, output, verdict, "
         "coalesce(protocol, max(protocol) OVER (PARTITION BY benchmark, policy), '') AS protocol "
-        f"FROM predictions WHERE {MEANT} AND {_SCORES} ORDER BY benchmark, policy, protocol, category, position, item",
+        f"FROM predictions WHERE {MEANT} AND {_SCORES} ORDER BY benchmark, policy, protocol, category, position, item, "
+        "trial",
         None,
         [policy, policy, own],
     ).to_pylist()
@@ -163,9 +165,8 @@ def _verdict(row: dict[str, Any]) -> Verdict:
     attempts = tuple(
         tuple(tuple(Fault(*fault) for fault in faults) for faults in attempt) for attempt in stored["attempts"]
     )
-    return Verdict(
-        row["item"], row["category"], tuple(Fault(*fault) for fault in stored["faults"]), attempts, stored["note"]
-    )
+    faults = tuple(Fault(*fault) for fault in stored["faults"])
+    return Verdict(row["item"], row["category"], faults, attempts, stored["note"], row["trial"])
 
 
 def read_result(row: dict[str, Any]) -> Result:

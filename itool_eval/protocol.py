@@ -1,8 +1,8 @@
 """How a policy was asked: everything that decides whether two scores of a benchmark may be compared.
 
 Spelled out and hashed: every answered item carries the hash, and the table `protocols` what stands behind it. Two
-scores are of one protocol if everything here is the same; how the policy was made and which items it was asked are no
-part of it. Left out: comparing (`compare.py`), which pairs whatever both were asked.
+scores are of one protocol if everything here is the same; how the policy was made, and which items it was asked how
+often, are no part of it. Left out: comparing (`compare.py`), which pairs whatever both were asked.
 """
 
 import hashlib
@@ -71,12 +71,13 @@ def protocol_of(benchmark: Benchmark, wording: Wording, max_tokens: int) -> Prot
         max_tokens: upper bound on a reply.
     """
     own = benchmark.contract is Contract.RUN
+    how = f"tries drawn at temperature {benchmark.temperature:g}" if benchmark.temperature else "greedy"
     return Protocol(
         data=benchmark.data,
         prompt=f"{benchmark.contract}, {wording.functions or benchmark.functions}" if own else str(benchmark.contract),
         template=wording.template,
         dialect=BENCHMARKS_OWN if benchmark.contract is Contract.TEXT else wording.dialect,
         system=wording.system if own else BENCHMARKS_OWN,
-        decoding=f"greedy, at most {max_tokens} tokens a reply",
+        decoding=f"{how}, at most {max_tokens} tokens a reply",
         history=benchmark.history,
     )

@@ -1,8 +1,8 @@
 """Intervals for shares and for formulas over shares (docs/bfcl.md §7).
 
-Wilson's interval for one share; a bootstrap over items for anything computed from several; Newcombe's for the
-difference of two shares over the same items, and one that counts groups where the items come in them. All are 95 %
-intervals.
+Wilson's interval for one share, and for a mean over items that were tried several times; a bootstrap over items for
+anything computed from several shares; Newcombe's for the difference of two shares over the same items, and one that
+counts groups where the items come in them. All are 95 % intervals.
 """
 
 import math
@@ -46,13 +46,35 @@ def wilson(tally: Tally) -> Interval:
     """Wilson's score interval of one share; of no output it is all of [0, 1]."""
     if not tally.n:
         return Interval(0.0, 1.0)
-    p, n = tally.share, tally.n
+    return _wilson(tally.share, tally.n)
+
+
+def wilson_of_mean(values: Sequence[float], most: float) -> Interval:
+    """Wilson's interval of the mean of items' values in [0, 1], for as many right-or-wrong items as vary as much.
+
+    That is the items' number times their variance if each were 0 or 1, by the variance that they have: the effective
+    sample size of Korn and Graubard (1998). Where each is 0 or 1 it is `wilson`.
+
+    Args:
+        values: one an item.
+        most: the effective sample size at most, however alike the values are.
+    """
+    if not values:
+        return Interval(0.0, 1.0)
+    n, mean = len(values), sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / n
+    if mean in (0.0, 1.0):
+        return _wilson(mean, n)
+    return _wilson(mean, min(n * mean * (1 - mean) / variance, most) if variance else most)
+
+
+def _wilson(p: float, n: float) -> Interval:
     centre = p + Z * Z / (2 * n)
     spread = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
     scale = 1 + Z * Z / n
     # Exact at the ends, where rounding would leave 1e-17 instead of 0.
-    low = 0.0 if tally.correct == 0 else (centre - spread) / scale
-    high = 1.0 if tally.correct == n else (centre + spread) / scale
+    low = 0.0 if p == 0 else (centre - spread) / scale
+    high = 1.0 if p == 1 else (centre + spread) / scale
     return Interval(low, high)
 
 

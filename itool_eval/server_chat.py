@@ -26,6 +26,7 @@ PATH = "/chat/completions"
 # How servers say that a reply is at the length that was asked for, and that they broke it off; all else is an end.
 _LENGTH = {"length", "max_tokens", "model_length"}
 _BROKEN_OFF = {"abort", "error"}
+_SEEDS = 2**31  # some servers take no larger ones
 
 
 class ServerChat:
@@ -59,20 +60,20 @@ class ServerChat:
         """The served model's name, at the server, with the adapter's hash."""
         return self._id
 
-    def call_witness(self, prompt: Prompt, max_tokens: int) -> None:
+    def call_witness(self, prompt: Prompt, max_tokens: int, temperature: float = 0.0) -> None:
         """Name a prompt that is likely to be answered, by which a bad prompt is told from a server that is down."""
-        self._server.call_witness(Ask(PATH, self._body(prompt, max_tokens), _read_reply))
+        self._server.call_witness(Ask(PATH, self._body(prompt, max_tokens, temperature, 0), _read_reply))
 
-    def submit(self, key: str, prompt: Prompt, max_tokens: int) -> None:
+    def submit(self, key: str, prompt: Prompt, max_tokens: int, temperature: float = 0.0, seed: int = 0) -> None:
         """Send a prompt."""
         if self._is_in_own_form(prompt):
             self._in_own_form.add(key)
-        self._send(key, self._body(prompt, max_tokens))
+        self._send(key, self._body(prompt, max_tokens, temperature, seed))
 
     def _is_in_own_form(self, prompt: Prompt) -> bool:
         return self._native and prompt.asked is not None
 
-    def _body(self, prompt: Prompt, max_tokens: int) -> dict[str, Any]:
+    def _body(self, prompt: Prompt, max_tokens: int, temperature: float, seed: int) -> dict[str, Any]:
         messages, tools = _plain(prompt.messages), list(prompt.tools)
         if (asked := prompt.asked) is not None:
             if self._native:
@@ -80,7 +81,9 @@ class ServerChat:
                 tools = openai_tools(asked.tools)
             else:
                 messages = _plain([*prompt_messages(asked.messages, asked.tools, self._form.tools, self._form.system)])
-        body = {"model": self._name, "messages": messages, "temperature": 0.0, "max_tokens": max_tokens}
+        body = {"model": self._name, "messages": messages, "temperature": temperature, "max_tokens": max_tokens}
+        if temperature:
+            body["seed"] = seed % _SEEDS
         if prompt.must_call:
             body["tool_choice"] = "required"
         return body | ({"tools": tools} if tools else {})

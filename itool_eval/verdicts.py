@@ -38,6 +38,7 @@ class Verdict:
         attempts: where no call matched an expected one, for each expected call without a match, for each call that
             was left for it, that call's faults; the official checker stops at the first such expected call.
         note: what a score should not hide about this verdict.
+        trial: which try at the item the output is.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Verdict:
     faults: tuple[Fault, ...] = ()
     attempts: tuple[tuple[tuple[Fault, ...], ...], ...] = ()
     note: Note = ""
+    trial: int = 0
 
     @property
     def valid(self) -> bool:

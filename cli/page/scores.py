@@ -9,9 +9,8 @@ from typing import Any
 from itool_eval.benchmarks import summarise
 from itool_eval.compare import Change, Comparison, compare, outcomes
 from itool_eval.errors import ErrorClass, error_table
-from itool_eval.headline import ALL
+from itool_eval.headline import all_items
 from itool_eval.predictions import SEVERAL_TURNS, Evaluated
-from itool_eval.scores import Tally, wilson
 from itool_eval.summary import Score
 
 MOST_FLIPS = 300
@@ -54,12 +53,10 @@ def _rows(runs: Sequence[Evaluated], changes: Mapping[str, Comparison]) -> list[
     """One row a score: all items, the categories, the official formulas."""
     scores: dict[tuple[str, str], list[Score | None]] = {}
     for column, run in enumerate(runs):
-        tally = Tally(sum(v.valid for v in run.verdicts), len(run.verdicts))
-        whole = Score(ALL, "correct / items asked", tally.share, tally.n, wilson(tally))
         summary = summarise(run.benchmark, run.verdicts)
         categories = {score.name for score in summary.categories}
         formulas = [score for score in summary.scores if score.name not in categories]
-        groups = {"all": [whole], "category": summary.categories, "formula": formulas}
+        groups = {"all": [all_items(run.verdicts)], "category": summary.categories, "formula": formulas}
         for group, members in groups.items():
             for score in members:
                 if score.n:

@@ -252,6 +252,7 @@ TABLES = {
             "category": (_TEXT, "of the benchmark"),
             "item": (_TEXT, "the benchmark's id; a validation sample's"),
             "position": (_INT, "in the category, because an id can stand for two items"),
+            "trial": (_INT, "which try at the item, from 0; null in runs from before there were several"),
             "output": (_TEXT, "the reply; of several turns, or called natively, JSON: a list (turn) of lists (step)"),
             "calls": (_TEXT, "JSON: the calls of all replies; null where the output does not decode"),
             "valid": (_BOOL, "right; null for a conversation that fills a memory (`…_prereq`)"),

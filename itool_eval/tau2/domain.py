@@ -42,7 +42,7 @@ class Domain:
             ItoolError: the modules are absent or cannot be imported.
         """
         try:
-            with _in_place(_stand_ins(folder)):
+            with official_modules(folder):
                 agent = importlib.import_module("tau2.agent.llm_agent")
                 environment = importlib.import_module("tau2.domains.telecom.environment")
                 self.messages = importlib.import_module("tau2.data_model.message")
@@ -69,6 +69,15 @@ class Domain:
     def task(self, task_id: str) -> Any:
         """The task with an id."""
         return self._task.model_validate(self._tasks[task_id])
+
+    def has(self, task: object) -> bool:
+        """Whether a task as JSON is one of the domain's in all that its reward rests on."""
+        try:
+            given = self._task.model_validate(task)
+            own = self.task(given.id)
+        except (ValueError, KeyError, RecursionError):
+            return False
+        return bool((given.initial_state, given.evaluation_criteria) == (own.initial_state, own.evaluation_criteria))
 
     def environment(self, task: Any, history: Sequence[Any] = (), solo: bool = True) -> Any:
         """A new world in the state in which a task begins, or in that after a history.
@@ -116,6 +125,16 @@ def load_domain() -> Domain:
         ItoolError: it cannot be had.
     """
     return Domain(unpacked(TAU2))
+
+
+@contextmanager
+def official_modules(folder: Path) -> Iterator[None]:
+    """Have the modules of the folder `tau2` importable, over stand-ins; afterwards they are forgotten again.
+
+    What was imported of them before, such as by another `Domain`, is another copy.
+    """
+    with _in_place(_stand_ins(folder)):
+        yield
 
 
 def _stand_ins(folder: Path) -> dict[str, ModuleType]:

@@ -18,5 +18,5 @@ SIZES = {
 
 
 def category_of(task_id: str) -> str:
-    """The kind of problem that a task is about."""
-    return task_id[1 : task_id.index("]")]
+    """The kind of problem that a task is about; of what is no task's id, nothing that there is."""
+    return task_id.partition("]")[0][1:]

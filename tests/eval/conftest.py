@@ -8,6 +8,7 @@ from itool_data.assets import BFCL_V4, bfcl_data
 from itool_data.errors import ItoolError
 from itool_eval.bfcl.categories import Version
 from itool_eval.bfcl.single_turn import SingleTurnScorer
+from itool_eval.tau2.domain import Domain, load_domain
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +27,15 @@ def bfcl_v4_folder() -> Path:
         return bfcl_data(BFCL_V4)
     except ItoolError as error:
         pytest.skip(f"no BFCL data: {error}")
+
+
+@pytest.fixture(scope="session")
+def domain() -> Domain:
+    """tau2's telecom domain; skips where the wheel cannot be had."""
+    try:
+        return load_domain()
+    except ItoolError as error:
+        pytest.skip(f"no tau2 data: {error}")
 
 
 @pytest.fixture(scope="session")

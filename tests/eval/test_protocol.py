@@ -54,6 +54,7 @@ def toy_benchmark(**changes: object) -> Benchmark:
         ("dialect", protocol_of(toy_benchmark(), FORM._replace(dialect="hermes"), 64)),
         ("system", protocol_of(toy_benchmark(), FORM._replace(system="none"), 64)),
         ("decoding", protocol_of(toy_benchmark(), FORM, 65)),
+        ("decoding", protocol_of(toy_benchmark(temperature=0.7), FORM, 64)),
         ("history", protocol_of(toy_benchmark(history="all of it"), FORM, 64)),
     ],
 )

@@ -9,7 +9,16 @@ from itool_eval.bfcl.categories import CATEGORIES, MEMORY, WEB_SEARCH, Version
 from itool_eval.bfcl.formulas import FORMULAS
 from itool_eval.bfcl.official_tables import official_tables
 from itool_eval.compare import Outcome, compare, outcomes
-from itool_eval.scores import Interval, Tally, bootstrap, clustered_difference, mcnemar_p, paired_difference, wilson
+from itool_eval.scores import (
+    Interval,
+    Tally,
+    bootstrap,
+    clustered_difference,
+    mcnemar_p,
+    paired_difference,
+    wilson,
+    wilson_of_mean,
+)
 from itool_eval.summary import tally
 from itool_eval.verdicts import Fault, Verdict
 
@@ -21,6 +30,18 @@ def test_wilson() -> None:
     assert wilson(Tally(0, 10)) == Interval(0.0, pytest.approx(0.27753, abs=1e-5))
     assert wilson(Tally(10, 10)).high == 1.0
     assert wilson(Tally(0, 0)) == Interval(0.0, 1.0)
+
+
+def test_wilson_of_a_mean_counts_the_items_that_would_vary_as_much() -> None:
+    # Variance 0.125 where items that are right or wrong have 0.25, so four items say as much as eight of those.
+    assert wilson_of_mean([1.0, 0.5, 0.5, 0.0], 16) == wilson(Tally(4, 8))
+    assert wilson_of_mean([1.0, 0.5, 0.5, 0.0], 6) == wilson(Tally(3, 6))
+    # Of items that are all alike, as many as are allowed; of those that are all right or all wrong, each is one.
+    assert wilson_of_mean([0.5] * 4, 16) == wilson(Tally(8, 16))
+    assert wilson_of_mean([1.0] * 4, 16) == wilson(Tally(4, 4))
+    ours, plain = wilson_of_mean([1.0] * 3 + [0.0] * 7, 10), wilson(Tally(3, 10))
+    assert (ours.low, ours.high) == (pytest.approx(plain.low), pytest.approx(plain.high))
+    assert wilson_of_mean([], 0) == Interval(0.0, 1.0)
 
 
 def test_mcnemar() -> None:

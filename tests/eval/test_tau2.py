@@ -24,7 +24,7 @@ from itool_eval.conversation import Prompt, Result, Said
 from itool_eval.errors import ErrorClass, first_class
 from itool_eval.predict import Answered, AnswerJob, AnswerSession, Asked
 from itool_eval.predictions import read_evaluated
-from itool_eval.tau2.domain import Domain, load_domain
+from itool_eval.tau2.domain import Domain
 from itool_eval.tau2.driver import conversation
 from itool_eval.tau2.scorer import SoloScorer
 from itool_eval.tau2.simulation import MAX_ERRORS, MAX_REPLIES, Simulation
@@ -33,14 +33,6 @@ from itool_eval.verdicts import Verdict
 
 DONE = ("done", "{}")
 SMALL = f"{SOLO}-small"
-
-
-@pytest.fixture(scope="session")
-def domain() -> Domain:
-    try:
-        return load_domain()
-    except ItoolError as error:
-        pytest.skip(f"no tau2 data: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -204,7 +196,12 @@ def test_scores_name_what_was_not_run() -> None:
     verdicts = [Verdict(f"[service_issue]{i}", "service_issue") for i in range(6)]
     summary = summarise(SMALL, verdicts)
     (reward,) = summary.scores
-    assert (reward.value, reward.n, reward.partial) == (1.0, 6, ("mobile_data_issue", "mms_issue"))
+    assert (reward.name, reward.value, reward.n, reward.partial) == (
+        "pass^1",
+        1.0,
+        6,
+        ("mobile_data_issue", "mms_issue"),
+    )
     assert [score.partial for score in summary.categories] == [()] and "split small" in summary.era
 
 
