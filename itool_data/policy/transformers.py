@@ -31,7 +31,7 @@ from itool_data.policy.reading import Passage, read
 from itool_data.policy.scoring import score
 from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
 from itool_data.sizing.device import free_memory
-from itool_data.sizing.policy import within
+from itool_data.sizing.policy import leaving, within
 from itool_data.sizing.shape import shape_of
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,11 @@ class TransformersPolicy:
     def use(self, adapter: Adapter | None) -> bool:
         """It cannot."""
         return False
+
+    def leave(self, memory: float) -> None:
+        """Have so much less room for keys and values."""
+        self._limits = leaving(self._limits, shape_of(self._model.config), memory, self._model.dtype.itemsize)
+        self._forget()
 
     def sleep(self) -> bool:
         """It cannot."""
