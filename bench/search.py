@@ -75,6 +75,9 @@ class SequentialPolicy:
     def use(self, adapter: Adapter | None) -> bool:
         return False
 
+    def leave(self, memory: float) -> None:
+        pass
+
     def sleep(self) -> bool:
         return False
 

@@ -92,6 +92,9 @@ class PacedPolicy:
     def use(self, adapter: Adapter | None) -> bool:
         return False
 
+    def leave(self, memory: float) -> None:
+        pass
+
     def sleep(self) -> bool:
         return True
 

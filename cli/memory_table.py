@@ -29,7 +29,7 @@ def show_memory(console: "Console", config: Config, prompt: int | None = None) -
     from itool_data.policy.load import choose_device
     from itool_data.sizing.device import this_device
     from itool_data.sizing.need import GIB, Need
-    from itool_data.sizing.stages import PROMPT, model_shape, stages
+    from itool_data.sizing.stages import PROMPT, judge_shape, model_shape, stages
 
     device = this_device(choose_device(config.model))
     parts = [f.name for f in fields(Need)]
@@ -38,7 +38,7 @@ def show_memory(console: "Console", config: Config, prompt: int | None = None) -
         f"{prompt or PROMPT} tokens"
     )
     table = Table("stage", *(part.replace("_", ", ") for part in parts), "in all", "at once", "", title=title)
-    found = stages(config, model_shape(config.model), device, prompt or PROMPT)
+    found = stages(config, model_shape(config.model), device, prompt or PROMPT, judge_shape(config))
     for stage in found:
         sizes = [f"{getattr(stage.need, part) / GIB:.1f}" for part in parts]
         fits = "" if stage.fits(device) else "does not fit"

@@ -121,12 +121,16 @@ def mine_round(
     from itool_cli.progress import duration
     from itool_data import choosing, hardness, mining
     from itool_data.search.plan import Measuring, make_plan, measure_rates, measuring
+    from itool_data.sizing.stages import check_judge
 
     started = time.monotonic()
     buffer = hardness.replay(run, pool, prompter, round_)
     if not buffer.samples:
         console.print("no training samples: import some whose split is train")
         return
+    planned = run.config.model_copy(update={"loop": run.config.loop.model_copy(update={"search": search})})
+    if not plan:
+        pool.ask(lambda desk: check_judge(planned))
     if plan and (unmeasured := buffer.missing or buffer.undrawn):
         # Who will be searched is not known yet; the buffer's own samples stand in for them.
         count = min(samples or _share(len(buffer.samples), run.config.replay.hardest), len(unmeasured))
@@ -146,7 +150,7 @@ def mine_round(
     estimate = make_plan(rates, behaviour, before, [len(t.prompt) for t in wanted], pool.size)
     show_plan(console, estimate, rates, behaviour.trees, pool.size)
     if plan:
-        show_memory(console, run.config, max(len(t.prompt) for t in wanted))
+        show_memory(console, planned, max(len(t.prompt) for t in wanted))
         return
     used, searching = pool.usage, time.monotonic()
     fact = _search(console, run, pool, wanted, search, estimate)

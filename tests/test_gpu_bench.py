@@ -8,27 +8,69 @@ from pathlib import Path
 
 import pytest
 
+from bench.gpu import __main__ as command
+from bench.gpu.decoding import KINDS
+from bench.gpu.setting import CPU, beside_estimate
+from bench.gpu.table import memory_table
+from itool_data.sizing.need import GIB, Need
+
 STEPS = ["answers", "losses", "searches", "layouts", "against-trl-dpo", "vllm"]  # TRL's SimPO wants longer prompts
+ESTIMATED = [f"{kind}_{rows}" for rows in CPU.rows for kind in KINDS]
+ESTIMATED += [f"{precision}_{layout}" for precision in ("bf16", "nf4") for layout in ("pairs", "tree", "forest")]
 
 
-def measure(run: Path, *steps: str) -> list[dict[str, float | str | None]]:
-    command = [sys.executable, "-m", "bench.gpu", "--run", str(run), "--only", *steps]
-    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
-    assert not done.returncode, done.stdout + done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-
-
-def test_every_step_leaves_its_figures_and_a_second_call_goes_on(toy_run: Path, tmp_path: Path) -> None:
+def test_every_step_leaves_its_figures_and_a_second_call_goes_on(
+    toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(toy_run, run)
-    first = measure(run, "answers")
-    second = measure(run, *STEPS)
-    assert [line["step"] for line in first + second] == STEPS
-    figures = {name: value for line in first + second for name, value in line.items()}
+    arguments = ["--run", str(run), "--only", *STEPS]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.gpu", *arguments],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert not done.returncode, done.stdout + done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [line["step"] for line in lines] == STEPS
+    figures = {name: value for line in lines for name, value in line.items()}
     assert figures["fp32_same_answers"] == 1 and figures["fp32_score_difference_most"] == pytest.approx(0, abs=1e-4)
-    assert 0 < float(str(figures["bf16_score_difference"])) < 0.1
+    assert 0 < figures["bf16_score_difference"] < 0.1
     for layout in ("tree", "forest"):
         assert figures[f"fp32_{layout}_loss"] == pytest.approx(0, abs=1e-4)
         assert figures[f"fp32_{layout}_gradient"] == pytest.approx(0, abs=1e-3)
-    assert all(float(str(value)) > 0 for name, value in figures.items() if name.endswith(("_tokens", "speedup_vs_trl")))
-    assert measure(run, *STEPS) == []
+    assert all(value > 0 for name, value in figures.items() if name.endswith(("_tokens", "speedup_vs_trl")))
+    assert [name.removesuffix("_gib") for name in figures if name.endswith("_gib")] == ESTIMATED
+    for work in ESTIMATED:
+        estimated, on_cpu = figures[f"{work}_gib_estimated"], figures["device"] == "CPU"
+        assert estimated > 0 and (figures[f"{work}_gib"] is None) == (figures[f"{work}_gib_ratio"] is None) == on_cpu
+    assert figures["nf4_tree_gib_estimated"] < figures["bf16_tree_gib_estimated"]
+    table = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[1] for line in table] == ["work", *(work.replace("_", " ") for work in ESTIMATED)]
+
+    # A second call that finds the last line missing does that step and no other.
+    results = run / command.RESULTS
+    results.write_text("".join(results.read_text("utf-8").splitlines(keepends=True)[:-1]), "utf-8")
+    again: list[str] = []
+
+    def measure(step: command.Step, *_: object) -> bool:
+        again.append(step.name)
+        return True
+
+    monkeypatch.setattr(command, "_measure", measure)
+    monkeypatch.setattr(sys, "argv", ["bench.gpu", *arguments])
+    with pytest.raises(SystemExit) as end:
+        command.main()
+    assert not end.value.code and again == STEPS[-1:]
+    assert capsys.readouterr().out.splitlines() == [table[0], "|" + "---|" * 7, *table[1:]]
+
+
+def test_the_table_has_what_was_held_beside_the_estimate() -> None:
+    figures = {"walk_16_tokens": 1234.5, "walk_16_utilisation": 0.75, "walk_16_proved": 3.0, "16_tokens": 1646.0}
+    figures |= {f"walk_16_{name}": value for name, value in beside_estimate(2.0, Need(1.5 * GIB, 1.0 * GIB)).items()}
+    found = list(
+        memory_table([{"step": "answers", "device": "a GPU"}, {"device": "a GPU", "step": "searches"} | figures])
+    )
+    assert found[2:] == ["| a GPU | walk 16 | 1,234.50 | 0.75 | 2.00 | 2.50 | 1.25 |"]
+    assert list(memory_table([{"step": "answers", "device": "a GPU", "fp32_same_answers": 1.0}])) == []

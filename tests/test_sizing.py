@@ -8,17 +8,18 @@ import pytest
 from outcomes import Itool
 
 from bench.memory.models import MODELS
-from bench.memory.table import CARDS, Compared, generating, trained
+from bench.memory.table import CARDS, Compared, generating, judged, trained
 from bench.toy_loop import tiny_model
 from itool_data.config import Config
 from itool_data.config_file import load_config
 from itool_data.errors import ItoolError
 from itool_data.policy.limits import usual
+from itool_data.sizing import device as devices
 from itool_data.sizing import stages
 from itool_data.sizing.device import Device
-from itool_data.sizing.need import GIB, decoding, token, weights
-from itool_data.sizing.policy import at_once, largest_pass, within
-from itool_data.sizing.shape import Shape, shape_of
+from itool_data.sizing.need import FP32, GIB, decoding, token, weights
+from itool_data.sizing.policy import at_once, judging, largest_pass, within
+from itool_data.sizing.shape import Shape, read_shape, shape_of
 
 V100 = Device("NVIDIA V100", 32 * GIB)  # the paper's
 PAPER = {"llama-3.1-8b": "Llama-3.1-8B", "llama-3.2-3b": "Llama-3.2-3B", "qwen2.5-7b": "Qwen2.5-7B"}
@@ -53,6 +54,66 @@ def test_what_the_policy_needs_is_within_a_tenth_of_the_count(name: str) -> None
 )
 def test_what_a_training_needs_is_within_a_tenth_of_the_count(name: str, what: str) -> None:
     near(list(trained(name, what)))
+
+
+def test_what_a_judge_needs_is_within_a_tenth_of_the_count() -> None:
+    near(list(judged("Llama-3.2-3B")))
+
+
+JUDGED = {"model": {"name": "own"}, "loop": {"search": "mcts"}, "reward": {"judge": "another"}}
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_a_judge_is_counted_in_the_stage_that_loads_it(engine: str) -> None:
+    """Where it fits beside the policy alone, its bytes are taken from the room for keys and values."""
+    config = Config.model_validate(JUDGED | {"model": {"name": "own", "policy": engine}})
+    model, judge, device = shape("Qwen2.5-7B"), shape("Llama-3.2-3B"), Device("40 GiB", 40 * GIB)
+    alone, beside = (stages.stages(config, model, device, 1500, other) for other in (None, judge))
+    own = judging(judge)
+    for before, after in zip(alone, beside, strict=True):
+        if after.name != "perplexity, search":
+            assert after == before
+            continue
+        assert after.need.weights == before.need.weights + own.weights
+        assert after.does == f"{after.does.removesuffix(', beside the judge')}, beside the judge" != before.does
+        if engine == "transformers":
+            assert after.fits(device) and after.least == before.least + own.total
+            assert before.need.keys_values - after.need.keys_values > 0.5 * own.total
+            assert after.need.total <= device.usable
+        else:  # it takes 92 % of the card, whatever is beside it
+            assert before.fits(device) and not after.fits(device)
+            config.model.engine["gpu_memory_utilization"] = 0.7
+            assert stages.search(config, model, device, 1500, judge).fits(device)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reward": {"judge": "policy"}},
+        {"reward": {"weight": 0}},
+        {"loop": {"search": "walk"}},
+        {"model": {"policy": "openai", "base_url": "http://localhost"}},
+    ],
+)
+def test_there_is_a_judge_s_shape_where_another_model_is_loaded_to_judge(
+    tmp_path: Path, change: dict[str, dict[str, Any]]
+) -> None:
+    found = {section: dict(values) for section, values in JUDGED.items()}
+    found["reward"]["judge"] = str(tiny_model(tmp_path / "judge"))
+    judge = stages.judge_shape(Config.model_validate(found))
+    assert judge is not None and (judge.layers, judge.hidden) == (2, 48)
+    for section, values in change.items():
+        found[section] |= values
+    assert stages.judge_shape(Config.model_validate(found)) is None
+
+
+def test_a_judge_that_is_nowhere_is_named_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> Shape:
+        raise OSError
+
+    monkeypatch.setattr(stages, "read_shape", unknown)
+    with pytest.raises(ItoolError, match=r"^reward\.judge: no config of 'no/such'"):
+        stages.judge_shape(Config.model_validate(JUDGED | {"reward": {"judge": "no/such"}}))
 
 
 @pytest.mark.parametrize("device", CARDS, ids=lambda device: device.name)
@@ -117,3 +178,19 @@ def test_the_plan_of_a_run_shows_the_memory_of_its_stages_and_starts_nothing(ito
     assert (code, err) == (0, "")
     assert "warm-up" in out and "evaluation" in out and "does not fit" not in out
     assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_of_a_run_says_if_its_judge_does_not_fit_beside_the_policy(
+    itool: Itool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_model(tmp_path / "model")
+    paper, settings = Path("paper/llama-3.1-8b"), [f"model.name={folder}"]
+    sizes, memory = read_shape(folder), Device("a small card", 0, cuda=False)
+    alone = stages.search(load_config(paper, settings), sizes, memory)
+    memory = Device(memory.name, alone.least + judging(sizes, FP32).total / 2, cuda=False)
+    monkeypatch.setattr(devices, "this_device", lambda kind: memory)
+    for judge, fits in (("policy", True), (folder, False)):
+        chosen = [part for setting in (*settings, f"reward.judge={judge}") for part in ("--set", setting)]
+        _, out, err = itool("run", paper, "--run", tmp_path / "run", "--plan", *chosen)
+        (row,) = (line for line in out.splitlines() if "perplexity, search" in line)
+        assert ("does not fit" in row, err) == (not fits, "")

@@ -3,9 +3,9 @@
     python -m bench.gpu [--run runs/gpu] [--minutes 8] [--only STEP …]
 
 Steps go in the order of their worth, each in a process of its own and for so long at most; its figures are printed as a
-line of JSON and kept in the run's folder, so that a second call goes on where the first was. Where there is no GPU the
-same steps run at toy size. The main comparison at a GPU's size is `python -m bench.replication --plan third`. Without a
-network: docs/gpu.md.
+line of JSON and kept in the run's folder, so that a second call goes on where the first was; at the end comes a table
+of the memory that steps held beside what was estimated. Where there is no GPU the same steps run at toy size. The main
+comparison at a GPU's size is `python -m bench.replication --plan third`. Without a network: docs/gpu.md.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # A process that has used CUDA cannot be forked. With this torch only asks the driver's library whether there is a GPU;
 # and what a step imports beyond this it imports itself, for bitsandbytes asks the GPU when it is imported.
@@ -26,6 +26,7 @@ import torch
 import transformers.models.llama.modeling_llama  # noqa: F401  (once, for all steps)
 
 from bench.gpu.setting import CPU, GPU, Setting
+from bench.gpu.table import memory_table
 from bench.shared import prepared_run
 from itool_data.run import write_run
 
@@ -63,7 +64,7 @@ def main() -> None:
     on_gpu = torch.cuda.is_available()
     prepared_run(options.run, (GPU if on_gpu else CPU).warmup)
     results = options.run / RESULTS
-    done = {json.loads(line)["step"] for line in results.read_text("utf-8").splitlines()} if results.is_file() else ()
+    done = {line["step"] for line in _read(results)}
     failed = False
     for step in STEPS:
         if step.name in done or (options.only and step.name not in options.only):
@@ -73,7 +74,13 @@ def main() -> None:
             print(f"{step.name} and what follows: no time is left; call it again", flush=True)
             break
         failed |= not _measure(step, options.run, results, min(left, step.seconds if on_gpu else left))
+    print(*memory_table(_read(results)), sep="\n", flush=True)
     sys.exit(failed)
+
+
+def _read(results: Path) -> list[dict[str, Any]]:
+    """The lines of the steps that are done."""
+    return [json.loads(line) for line in results.read_text("utf-8").splitlines()] if results.is_file() else []
 
 
 def _measure(step: Step, folder: Path, results: Path, seconds: float) -> bool:

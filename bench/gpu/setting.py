@@ -11,6 +11,9 @@ from itool_data.policy.load import Adapter, BaseModel, choose_device, find_model
 from itool_data.policy.open import open_prompter
 from itool_data.prompt import Prompter, Tokenised, tokenise
 from itool_data.run import Run
+from itool_data.sizing.device import Device, this_device
+from itool_data.sizing.need import GIB, Need
+from itool_data.sizing.shape import Shape, read_shape
 from itool_data.store.samples import read_samples
 
 Figures = dict[str, float | str | None]
@@ -77,6 +80,16 @@ class Setting:
         return found
 
     @property
+    def shape(self) -> Shape:
+        """The base model's, which estimates of memory are made from."""
+        return read_shape(self.base.path)
+
+    @property
+    def memory(self) -> Device:
+        """What estimates are made for."""
+        return this_device(self.device)
+
+    @property
     def prompter(self) -> Prompter:
         """The run's."""
         return open_prompter(self.run.config.model, self.base)
@@ -100,4 +113,10 @@ def timed(device: str, work: Callable[[], object]) -> tuple[float, float | None]
     started = time.monotonic()
     work()
     torch.cuda.synchronize()
-    return time.monotonic() - started, torch.cuda.max_memory_allocated() / 2**30
+    return time.monotonic() - started, torch.cuda.max_memory_allocated() / GIB
+
+
+def beside_estimate(held: float | None, need: Need) -> Figures:
+    """What a device held at most (None: not measured), what was estimated, both in GiB, and estimate / held."""
+    estimated = need.total / GIB
+    return {"gib": held, "gib_estimated": estimated, "gib_ratio": None if held is None else estimated / held}

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Iterable
 
 from bench.memory.models import MODELS
-from bench.memory.table import CARDS, Compared, generating, trained
+from bench.memory.table import CARDS, Compared, generating, judged, trained
 from itool_data.sizing.need import GIB
 
 TRAININGS = ("bf16", "NF4", "all kept")
@@ -21,6 +21,7 @@ def main() -> None:
     for name in parser.parse_args().models:
         for device in CARDS:
             _print(name, device.name, generating(name, device))
+        _print(name, "", judged(name))
         for what in TRAININGS:
             _print(name, "", trained(name, what))
 

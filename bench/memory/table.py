@@ -6,12 +6,12 @@ Left out: how they are printed (`__main__.py`).
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.memory.work import config_of, count_policy, count_training, pairs_loss, trainable, tree
+from bench.memory.work import config_of, count_judge, count_policy, count_training, pairs_loss, trainable, tree
 from itool_data.config import Config
 from itool_data.policy.limits import usual
 from itool_data.sizing.device import Device
 from itool_data.sizing.need import GIB, adapter, reading, scoring, token, training, weights
-from itool_data.sizing.policy import at_once, within
+from itool_data.sizing.policy import USUAL, at_once, judging, within
 from itool_data.sizing.shape import shape_of
 
 CARDS = tuple(Device(f"{gib} GiB", gib * GIB) for gib in (24, 40, 80))
@@ -67,6 +67,12 @@ def generating(name: str, device: Device) -> Iterator[Compared]:
             what, f"{rows} draws after {prompts} prompts, {does[what]}", own.total + held + need.total, whole
         )
         yield Compared(f"{what}, the pass alone", does[what], need.total, count[what])
+
+
+def judged(name: str) -> Iterator[Compared]:
+    """Another model that judges, wherever it is."""
+    config = config_of(name)
+    yield Compared("judging", "1 prompt", judging(shape_of(config)).total, count_judge(config, USUAL))
 
 
 def trained(name: str, what: str) -> Iterator[Compared]:

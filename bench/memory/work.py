@@ -119,6 +119,15 @@ def tree(prompt: int, pairs: int, step: int) -> Batch:
     return batch
 
 
+def count_judge(config: Any, prompt: int) -> int:
+    """Bytes of another model that judges: its weights, and a pass over a prompt after which options are scored."""
+    model = bare_model(config, SHARED_PREFIX)
+    with torch.inference_mode(), counting() as counter:
+        counter.hold(tensors(model))
+        score(model, [range(prompt)] * 4, [[option] for option in range(4)], prompt)
+    return counter.peak
+
+
 def count_policy(config: Any, limits: Limits, prompts: int, prompt: int, rows: int, answer: int) -> dict[str, int]:
     """Bytes of the policy's weights, of its buffers when they are full, and the most that passes take beside both.
 

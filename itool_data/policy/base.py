@@ -226,6 +226,10 @@ class Policy(Described, Protocol):
         """
         ...
 
+    def leave(self, memory: float) -> None:
+        """Plan with so many bytes of the device less, which another model takes; nothing may be under way."""
+        ...
+
     def sleep(self) -> bool:
         """Give back the memory of the policy's device, but keep what makes starting dear; nothing may be under way.
 

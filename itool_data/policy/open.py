@@ -8,10 +8,10 @@ from datetime import date
 from importlib.util import find_spec
 
 from itool_data.chat_template import ChatTemplate, template_source
-from itool_data.config import ModelSettings
+from itool_data.config import Config, ModelSettings
 from itool_data.dialects import OWN
 from itool_data.errors import ItoolError
-from itool_data.kinds import Engine
+from itool_data.kinds import Engine, SearchKind
 from itool_data.native import open_native
 from itool_data.policy.base import Policy
 from itool_data.policy.limits import ROWS
@@ -67,6 +67,16 @@ def open_policy(settings: ModelSettings, base: BaseModel, adapter: Adapter | Non
     from itool_data.policy.transformers import load_policy
 
     return load_policy(base.path, policy_id(base, adapter), adapter.path if adapter else None, device, rows)
+
+
+def other_judge(config: Config, search: SearchKind) -> ModelSettings | None:
+    """The model that judges in a search; None where the policy does, or nobody: at weight 0, and in a walk."""
+    if not config.reward.weight or search == "walk" or config.reward.judge == "policy":
+        return None
+    model = config.model.model_copy(update={"name": config.reward.judge, "served_name": ""})
+    if choose_engine(model)[0] == "vllm":  # it runs one engine a process
+        model = model.model_copy(update={"policy": "transformers"})
+    return model
 
 
 def open_prompter(settings: ModelSettings, base: BaseModel) -> Prompter:

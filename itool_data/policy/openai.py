@@ -187,6 +187,9 @@ class ServerPolicy:
         """It cannot."""
         return False
 
+    def leave(self, memory: float) -> None:
+        """Nothing is held on this machine."""
+
     def sleep(self) -> bool:
         """Nothing is held on this machine."""
         return True

@@ -52,6 +52,9 @@ class ScriptedPolicy:
         """It cannot."""
         return False
 
+    def leave(self, memory: float) -> None:
+        """Nothing is held."""
+
     def sleep(self) -> bool:
         """Nothing is held."""
         return True

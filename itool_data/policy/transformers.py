@@ -1,10 +1,10 @@
 """The embedded default policy: any transformers causal model, on CPU or GPU, decoding many draws at once.
 
-Continuous batching in one loop: rows that finish make room for waiting draws at once, a group's prefix is computed once
-(`shared_prefix.py`), and whatever was computed after it stays for the group's later requests (`groups.py`): a search
-that goes on from a node computes one token of it again and nothing else, and of a state that was never drawn only what
-is new. Sampling is by inverse distribution function, one uniform number a token from the draw's own seed. Left out:
-sliding-window models, beam search, stop strings.
+Continuous batching in one loop: rows that finish make room for waiting draws at once (`decoding.py`), a group's prefix
+is computed once (`shared_prefix.py`), and whatever was computed after it stays for the group's later requests
+(`groups.py`): a search that goes on from a node computes one token of it again and nothing else, and of a state that
+was never drawn only what is new. Sampling is by inverse distribution function, one uniform number a token from the
+draw's own seed. Left out: sliding-window models, beam search, stop strings.
 """
 
 import logging
@@ -19,17 +19,8 @@ import torch
 from torch import Tensor
 
 from itool_data.errors import ItoolError
-from itool_data.policy.base import (
-    Completion,
-    Draw,
-    PolicyId,
-    Request,
-    Usage,
-    check_prompt,
-    check_sequence,
-    ending,
-    uniforms,
-)
+from itool_data.policy.base import Completion, PolicyId, Request, Usage, check_prompt, check_sequence, uniforms
+from itool_data.policy.decoding import Decoding
 from itool_data.policy.draws import Job, Row
 from itool_data.policy.groups import Group
 from itool_data.policy.limits import KEPT, Limits, usual
@@ -37,11 +28,10 @@ from itool_data.policy.load import Adapter, load_model, stop_ids
 from itool_data.policy.memory import keep_freed_memory
 from itool_data.policy.out_of_memory import within_memory
 from itool_data.policy.reading import Passage, read
-from itool_data.policy.sampling import next_tokens
 from itool_data.policy.scoring import score
 from itool_data.policy.shared_prefix import NAME, SharedPrefixCache
 from itool_data.sizing.device import free_memory
-from itool_data.sizing.policy import within
+from itool_data.sizing.policy import leaving, within
 from itool_data.sizing.shape import shape_of
 
 log = logging.getLogger(__name__)
@@ -69,21 +59,21 @@ class TransformersPolicy:
         self._limits = limits
         self.max_rows = limits.rows
         self._config = model.config.get_text_config()
-        self._cache = self._empty_cache()
         self._groups: dict[str, Group] = {}
         self._unfinished: list[Job] = []
         self._waiting: deque[Job] = deque()
-        self._rows: list[Row] = []
         self._done: list[Completion] = []
         self._anonymous = 0
+        self._begin_empty()
 
-    def _empty_cache(self) -> SharedPrefixCache:
-        config, model = self._config, self._model
+    def _begin_empty(self) -> None:
+        """Have no keys and values, and no row."""
+        config, model, room = self._config, self._model, self._limits.room
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        room = (1 - KEPT) * self._limits.room
-        return SharedPrefixCache(
-            config.num_hidden_layers, config.num_key_value_heads, head_dim, model.dtype, model.device, room
-        )
+        sizes = config.num_hidden_layers, config.num_key_value_heads, head_dim
+        self._groups.clear()
+        self._cache = SharedPrefixCache(*sizes, model.dtype, model.device, (1 - KEPT) * room)
+        self._decoding = Decoding(model, self._cache, self._groups, self._stop, KEPT * room, self._finish)
 
     @property
     def policy_id(self) -> PolicyId:
@@ -126,13 +116,16 @@ class TransformersPolicy:
     def _forget(self) -> None:
         """Drop all that is under way and all that is kept, memory included."""
         self._waiting.clear()
-        self._rows.clear()
-        self._groups.clear()
-        self._cache = self._empty_cache()
+        self._begin_empty()
 
     def use(self, adapter: Adapter | None) -> bool:
         """It cannot."""
         return False
+
+    def leave(self, memory: float) -> None:
+        """Have so much less room for keys and values."""
+        self._limits = leaving(self._limits, shape_of(self._model.config), memory, self._model.dtype.itemsize)
+        self._forget()
 
     def sleep(self) -> bool:
         """It cannot."""
@@ -146,7 +139,7 @@ class TransformersPolicy:
         from accelerate.utils.memory import clear_device_cache
 
         self.reset()
-        del self._model, self._cache
+        del self._model, self._cache, self._decoding
         clear_device_cache(garbage_collection=True)
 
     @torch.inference_mode()
@@ -162,9 +155,17 @@ class TransformersPolicy:
 
     def _move_on(self) -> None:
         self._admit()
-        if self._rows:
-            self._make_way()
-            self._advance(self._decode())
+        if not self._decoding.rows:
+            return
+        for row in self._decoding.make_way():
+            if row.draw >= 0:  # else its job waits already
+                row.job.to_draw.appendleft(row.draw)
+                if row.job not in self._waiting:
+                    self._waiting.appendleft(row.job)
+        logits = self._decoding.decode()
+        self.usage.steps += 1
+        self.usage.decoded += sum(row.draw >= 0 for row in self._decoding.rows)
+        self._decoding.advance(logits)
 
     def _halve(self) -> None:
         """Begin again what is under way, half as much at once: a draw is the same whatever runs beside it.
@@ -192,12 +193,12 @@ class TransformersPolicy:
 
         Only so many prompts are computed at a time that the rows under way, and whoever waits for this step, go on.
         """
-        most = self.usage.prefilled + self._limits.step
+        rows, most = self._decoding.rows, self.usage.prefilled + self._limits.step
         while True:
             blocked: list[Job] = []
             wanted: dict[str, Job] = {}  # one of each group: what a second one needs may be part of it
             tokens = draws = 0
-            while self._waiting and len(self._rows) + draws < self.max_rows and self.usage.prefilled + tokens < most:
+            while self._waiting and len(rows) + draws < self.max_rows and self.usage.prefilled + tokens < most:
                 job = self._waiting.popleft()
                 self._attach(job)
                 unread = self._unread(job)
@@ -207,7 +208,7 @@ class TransformersPolicy:
                     draws += len(job.request.seeds)
                 if unread or job.key in wanted or self._start_draws(job):
                     blocked.append(job)
-            if blocked and not wanted and not self._rows:  # for none is there room; one has to go on
+            if blocked and not wanted and not rows:  # for none is there room; one has to go on
                 wanted[blocked[0].key] = blocked[0]
             self._waiting.extendleft(reversed(blocked))
             if not wanted:
@@ -234,7 +235,7 @@ class TransformersPolicy:
         prompts = [len(other.request.prompt) for other in (job, *wanted.values()) if other.group is None]
         slots, longest = self._cache.prefix.used
         slots += len(prompts)
-        rows = max(len(self._rows), min(self.max_rows, slots * len(job.request.seeds)))
+        rows = max(len(self._decoding.rows), min(self.max_rows, slots * len(job.request.seeds)))
         branch = max(self._cache.branch.used[1], min(job.request.max_tokens, USUAL_BRANCH))
         return self._cache.fits(slots, max(longest, *prompts), rows, branch)
 
@@ -282,109 +283,32 @@ class TransformersPolicy:
 
     def _start_draws(self, job: Job) -> bool:
         """Start as many of the job's draws as there are free rows; return whether some are left to start."""
-        logits = self._logits(job) if self._has_row(len(job.tail)) else None
+        logits = self._logits(job) if self._decoding.has_room(len(job.tail)) else None
         if logits is None:
             return True
-        while job.to_draw and len(self._rows) < self.max_rows and self._has_row(len(job.tail)):
+        while job.to_draw and len(self._decoding.rows) < self.max_rows and self._decoding.has_room(len(job.tail)):
             draw = job.to_draw.popleft()
             room = min(job.request.max_tokens, self.context - len(job.request.prompt))
             row = Row(job, draw, [], [], uniforms(job.request.seeds[draw], room), 0)
-            tokens, logprobs = self._sample(logits[None], [row])
-            if not self._append(row, tokens[0], logprobs[0]):
-                self._open_row(row, job.tail)
+            self.usage.decoded += 1
+            if not self._decoding.begin(row, logits):
+                self._decoding.open(row, job.tail)
+                self.usage.reused += len(job.tail)
         return bool(job.to_draw)
-
-    def _has_row(self, tokens: int) -> bool:
-        """Whether there is memory for another row, whose branch begins with so many tokens."""
-        branch = max(self._cache.branch.used[1], tokens + 1)
-        return not self._rows or self._cache.fits(*self._cache.prefix.used, len(self._rows) + 1, branch)
 
     def _logits(self, job: Job) -> Tensor | None:
         """What follows the job's prompt; None while a row computes it."""
         group, tail = job.group, job.tail
         assert group is not None
         if tail not in group.logits and not any(
-            row.draw == -1 and row.job.group is group and row.job.tail == tail for row in self._rows
+            row.draw == -1 and row.job.group is group and row.job.tail == tail for row in self._decoding.rows
         ):
             # One token goes along with the rows that draw.
-            self._open_row(Row(job, -1, [], [], np.empty(0), tail[-1]), tail[:-1])
+            self._decoding.open(Row(job, -1, [], [], np.empty(0), tail[-1]), tail[:-1])
+            self.usage.reused += len(tail) - 1
             job.prefilled += 1
             self.usage.prefilled += 1
         return group.logits.get(tail)
-
-    def _open_row(self, row: Row, path: tuple[int, ...]) -> None:
-        """Give the row a branch that already holds the keys and values of `path`."""
-        group = row.job.group
-        assert group is not None
-        self._cache.set_branch(len(self._rows), group.read(path) if path else None)
-        self.usage.reused += len(path)
-        self._rows.append(row)
-
-    # -- decoding ----------------------------------------------------------------------------------------------------
-
-    def _make_way(self) -> None:
-        """Let the newest draws wait where there is no memory for a further token of all of them."""
-        branch = self._cache.branch
-        while len(self._rows) > 1 and not self._cache.fits(
-            *self._cache.prefix.used, len(self._rows), max(branch.lengths) + 1
-        ):
-            newest = min(range(len(self._rows)), key=lambda i: len(self._rows[i].ids))
-            row = self._take_out(newest)
-            if row.draw >= 0:  # else its job waits already
-                row.job.to_draw.appendleft(row.draw)
-                if row.job not in self._waiting:
-                    self._waiting.appendleft(row.job)
-
-    def _take_out(self, i: int) -> Row:
-        """Take a row out of those under way; the last one takes its place."""
-        self._cache.take_branch_out(i)
-        row, last = self._rows[i], self._rows.pop()
-        if row is not last:
-            self._rows[i] = last
-        return row
-
-    def _decode(self) -> Tensor:
-        """Feed every row's token; return the logits [rows, vocabulary] in float32."""
-        groups = [row.job.group for row in self._rows]
-        plan = self._cache.layout([g.slot for g in groups if g is not None])
-        device = self._model.device
-        ids = torch.tensor([[row.feed] for row in self._rows], device=device)
-        positions = [
-            len(g.prefix) + n for g, n in zip(groups, self._cache.branch.lengths, strict=True) if g is not None
-        ]
-        out = self._model(
-            input_ids=ids,
-            position_ids=torch.tensor(positions, device=device)[:, None],
-            attention_mask=torch.zeros(1, 1, 1, 1, device=device),  # 4-D: taken as prepared; the cache has its own
-            use_cache=False,
-            shared_prefix=(self._cache, plan),
-        )
-        for i in range(len(self._rows)):
-            self._cache.branch.lengths[i] += 1
-        self.usage.steps += 1
-        logits: Tensor = out.logits[:, -1].float()
-        return logits
-
-    def _sample(self, logits: Tensor, rows: list[Row]) -> tuple[list[int], list[float]]:
-        """Choose the next token of each row."""
-        temperatures = [row.job.request.temperature for row in rows]
-        return next_tokens(logits, temperatures, [float(row.uniforms[len(row.ids)]) for row in rows])
-
-    def _append(self, row: Row, token: int, logprob: float) -> bool:
-        """Add a token to a draw; return whether that ended it."""
-        row.ids.append(token)
-        row.logprobs.append(logprob)
-        row.feed = token
-        self.usage.decoded += 1
-        job, ids = row.job, tuple(row.ids)
-        stopped = token in self._stop and not job.request.ignore_stop
-        finish = ending(job.request, ids, stopped, len(row.uniforms))
-        if finish is None:
-            return False
-        job.draws[row.draw] = Draw(ids, tuple(row.logprobs), finish)
-        if len(job.draws) == len(job.request.seeds):
-            self._finish(job)
-        return True
 
     def _finish(self, job: Job) -> None:
         draws = tuple(job.draws[i] for i in range(len(job.draws)))
@@ -397,37 +321,6 @@ class TransformersPolicy:
         group.queued -= 1
         if not group.queued and job.key.startswith("\x00"):
             self.release(job.key)
-
-    def _advance(self, logits: Tensor) -> None:
-        """Sample every drawing row's next token; take finished rows out and keep what they computed."""
-        drawing = [i for i, row in enumerate(self._rows) if row.draw >= 0]
-        ended = {i for i, row in enumerate(self._rows) if row.draw < 0}
-        for i in ended:
-            job = self._rows[i].job
-            assert job.group is not None
-            job.group.logits[job.tail] = logits[i].clone()
-            self._keep(i, job.tail)
-        if drawing:
-            tokens, logprobs = self._sample(logits[drawing], [self._rows[i] for i in drawing])
-            for i, token, logprob in zip(drawing, tokens, logprobs, strict=True):
-                row = self._rows[i]
-                if self._append(row, token, logprob):
-                    ended.add(i)
-                    self._keep(i, row.job.tail + tuple(row.ids[:-1]))
-        for i in sorted(ended, reverse=True):
-            self._take_out(i)
-
-    def _keep(self, i: int, path: tuple[int, ...]) -> None:
-        """Store what a finished row computed for later requests of its group; of a draw only if there is room."""
-        row = self._rows[i]
-        group = row.job.group
-        assert group is not None
-        known = group.known(path)
-        if known == len(path) or row.job.key.startswith("\x00"):
-            return
-        kept = sum(group.tokens for group in self._groups.values()) + len(path) - known
-        if row.draw < 0 or kept <= KEPT * self._limits.room:
-            group.keep(path, self._cache.branch.read(i, known, len(path)))
 
     # -- scoring -----------------------------------------------------------------------------------------------------
 

@@ -165,6 +165,9 @@ class VllmPolicy:
         self._done.clear()
         self._engine.reset_prefix_cache()
 
+    def leave(self, memory: float) -> None:
+        """It cannot: the engine took its share of the device when it started."""
+
     def sleep(self) -> bool:
         """On a GPU the weights move to the machine's memory, and keys and values are let go."""
         assert not self._jobs, "an engine is not put to sleep under requests"

@@ -49,6 +49,18 @@ def within(limits: Limits, shape: Shape, free: float) -> Limits:
     return replace(fitting, room=max(0.0, room))
 
 
+def leaving(limits: Limits, shape: Shape, memory: float, size: int = BF16) -> Limits:
+    """As much at once beside another model as before, in less room for keys and values.
+
+    Args:
+        limits: of the policy alone.
+        shape: of its model.
+        memory: bytes that the other one takes.
+        size: bytes of a number of its model.
+    """
+    return replace(limits, room=max(0.0, limits.room - memory / token(shape, size)))
+
+
 def at_once(limits: Limits, prompt: int, answer: int, draws: int) -> tuple[int, int]:
     """How many prompts and how many rows fit at their longest.
 
@@ -67,6 +79,14 @@ def least(shape: Shape, prompt: int, answer: int, size: int = BF16) -> Need:
     """What the policy cannot do without, beside the weights: one prompt, one draw after it, and the pass over it."""
     held = Need(keys_values=(prompt + answer) * token(shape, size))
     return held + max(reading(shape, prompt, size), decoding(shape, 1, prompt + answer), key=lambda need: need.total)
+
+
+def judging(shape: Shape, size: int = BF16) -> Need:
+    """What another model needs that judges: its weights, and a prompt at a time after which an option is scored.
+
+    It decodes nothing, so there are no keys and values to be held.
+    """
+    return weights(shape, size) + scoring(shape, 1, min(USUAL, shape.context), 1, size)
 
 
 def check_weights(model: str, shape: Shape, device: Device) -> None:

@@ -11,11 +11,11 @@ from typing import Literal, TypeVar
 from itool_data.config import Config, ModelSettings, TrainingSettings
 from itool_data.errors import ItoolError
 from itool_data.policy.limits import usual
-from itool_data.policy.load import BaseModel, find_model
-from itool_data.policy.open import choose_engine
+from itool_data.policy.load import BaseModel, choose_device, find_model
+from itool_data.policy.open import choose_engine, other_judge
 from itool_data.sizing.device import Device, this_device
 from itool_data.sizing.need import BF16, FP32, GIB, Need, adapter, token, training, weights
-from itool_data.sizing.policy import at_once, largest_pass, least, within
+from itool_data.sizing.policy import SHORT, at_once, judging, largest_pass, least, leaving, within
 from itool_data.sizing.shape import Shape, read_shape
 
 PROMPT = 2048  # tokens of the longest prompt, where it is not known yet
@@ -48,7 +48,9 @@ class Stage:
         return self.least <= device.usable
 
 
-def stages(config: Config, shape: Shape, device: Device, prompt: int = PROMPT) -> list[Stage]:
+def stages(
+    config: Config, shape: Shape, device: Device, prompt: int = PROMPT, judge: Shape | None = None
+) -> list[Stage]:
     """The needs of a run's stages, in their order.
 
     Args:
@@ -56,23 +58,24 @@ def stages(config: Config, shape: Shape, device: Device, prompt: int = PROMPT) -
         shape: of its model.
         device: where it runs.
         prompt: tokens of the longest prompt.
+        judge: the shape of another model that judges there (`judge_shape`).
     """
     found = [warmup(config, shape, device)] if config.loop.warmup else []
     if config.model.policy == "openai":
         return [*found, *([preference(config, shape, device)] if config.loop.rounds else [])]
     if config.loop.rounds:
-        found += [search(config, shape, device, prompt), preference(config, shape, device)]
+        found += [search(config, shape, device, prompt, judge), preference(config, shape, device)]
     return [*found, evaluation(config, shape, device, prompt)]
 
 
-def search(config: Config, shape: Shape, device: Device, prompt: int = PROMPT) -> Stage:
-    """Perplexity and search: the same policy."""
+def search(config: Config, shape: Shape, device: Device, prompt: int = PROMPT, judge: Shape | None = None) -> Stage:
+    """Perplexity and search: the same policy, and beside it whoever else judges."""
     walks = config.loop.search == "walk"
     key, answer = ("walk.max_step_tokens", config.walk.max_step_tokens)
     if not walks:
         key, answer = ("mcts.max_tokens", config.mcts.max_tokens)
     draws = config.walk.width if walks else config.mcts.width
-    return _generating("perplexity, search", config.model, shape, device, prompt, key, answer, draws)
+    return _generating("perplexity, search", config.model, shape, device, prompt, key, answer, draws, judge)
 
 
 def evaluation(config: Config, shape: Shape, device: Device, prompt: int = PROMPT) -> Stage:
@@ -81,38 +84,54 @@ def evaluation(config: Config, shape: Shape, device: Device, prompt: int = PROMP
 
 
 def _generating(
-    name: str, model: ModelSettings, shape: Shape, device: Device, prompt: int, key: str, answer: int, draws: int
+    name: str,
+    model: ModelSettings,
+    shape: Shape,
+    device: Device,
+    prompt: int,
+    key: str,
+    answer: int,
+    draws: int,
+    judge: Shape | None = None,
 ) -> Stage:
     answer = min(answer, shape.context)
     size = BF16 if device.cuda else FP32
     own = weights(shape, size)
+    other = Need() if judge is None else judging(judge, size)
     if device.cuda and choose_engine(model)[0] == "vllm":
-        return _engine(name, model, own, shape, device, prompt, key, answer)
-    barely = own + least(shape, prompt, answer, size)
+        return _engine(name, model, own, other, shape, device, prompt, key, answer)
+    barely = own + other + least(shape, prompt, answer, size)
     limits = usual("cuda" if device.cuda else "cpu", model.rows)
     if device.cuda:
-        limits = within(limits, shape, device.usable - own.total)
+        limits = leaving(within(limits, shape, device.usable - own.total), shape, other.total)
     prompts, rows = at_once(limits, prompt, answer, draws)
     held = Need(keys_values=(prompts * prompt + rows * answer) * token(shape, size))
-    full = own + held + largest_pass(shape, limits, size)
+    full = own + other + held + largest_pass(shape, limits, size)
     fits = barely.total <= device.usable
     does = f"{rows} draws of {answer} tokens after {prompts} prompts of {prompt}"
-    return Stage(
-        name,
-        full if fits else barely,
-        barely.total,
-        does if fits else f"one draw of {answer} after {prompt}",
-        key,
-        answer,
-    )
+    if not fits:
+        does = f"one draw of {answer} after {prompt}"
+    return Stage(name, full if fits else barely, barely.total, does + _beside(other), key, answer)
+
+
+def _beside(judge: Need) -> str:
+    return ", beside the judge" if judge.total else ""
 
 
 def _engine(
-    name: str, model: ModelSettings, own: Need, shape: Shape, device: Device, prompt: int, key: str, answer: int
+    name: str,
+    model: ModelSettings,
+    own: Need,
+    other: Need,
+    shape: Shape,
+    device: Device,
+    prompt: int,
+    key: str,
+    answer: int,
 ) -> Stage:
     """An engine takes its share of each of its GPUs; what is not weights it fills with keys and values.
 
-    The figures are those of one of its GPUs.
+    The figures are those of one of its GPUs, on which a judge has what the share leaves.
     """
     share = float(str(model.engine.get("gpu_memory_utilization", VLLM_SHARE)))
     gpus = int(str(model.engine.get("tensor_parallel_size", 1)))
@@ -120,11 +139,12 @@ def _engine(
     room = share * device.total - own.total
     barely = own.total + (prompt + answer) * token(shape) / gpus
     tokens = int(room * gpus / token(shape))
+    beside = share * device.total + other.total if other.total else 0.0
     return Stage(
         name,
-        own + Need(keys_values=max(0.0, room)),
-        barely / share,
-        f"vLLM: {max(0, tokens):,} tokens",
+        own + other + Need(keys_values=max(0.0, room)),
+        max(barely / share, beside),
+        f"vLLM: {max(0, tokens):,} tokens{_beside(other)}",
         key,
         answer,
     )
@@ -196,8 +216,12 @@ def fitting(
     return wanted.model_copy(update={"micro_tokens": micro_tokens(wanted, shape, device)})
 
 
-def model_shape(model: ModelSettings) -> Shape:
+def model_shape(model: ModelSettings, setting: str = "model.name") -> Shape:
     """The shape of the model that the settings name; of one on the Hub the config alone is fetched.
+
+    Args:
+        model: the settings.
+        setting: that has its name.
 
     Raises:
         ItoolError: if there is no such model.
@@ -208,9 +232,38 @@ def model_shape(model: ModelSettings) -> Shape:
         return read_shape(model.name, model.revision)
     except OSError as error:
         raise ItoolError(
-            f"model.name: no config of {model.name!r} here or on the Hub ({type(error).__name__}); use `embedded`, a "
+            f"{setting}: no config of {model.name!r} here or on the Hub ({type(error).__name__}); use `embedded`, a "
             "folder, or a name such as meta-llama/Llama-3.1-8B-Instruct"
         ) from None
+
+
+def judge_shape(config: Config) -> Shape | None:
+    """The shape of another model that judges on the policy's device; None if there is none.
+
+    Raises:
+        ItoolError: if there is no such model.
+    """
+    model = other_judge(config, config.loop.search)
+    return None if model is None or model.policy == "openai" else model_shape(model, "reward.judge")
+
+
+def check_judge(config: Config) -> None:
+    """Refuse a search if another model judges and does not fit this device beside the policy and a short prompt.
+
+    Raises:
+        ItoolError: naming both, need and memory.
+    """
+    judge = judge_shape(config)
+    if judge is None:
+        return
+    device = this_device(choose_device(config.model))
+    stage = search(config, model_shape(config.model), device, SHORT, judge)
+    if not stage.fits(device):
+        raise ItoolError(
+            f"{stage.name}: {config.model.name} and {config.reward.judge}, which judges, need "
+            f"{stage.least / GIB:.1f} GiB at least, {device.name} has {device.usable / GIB:.1f} to give; set "
+            "reward.judge to policy or to a smaller model, or take a device with more memory"
+        )
 
 
 Sizing = Callable[[Config, Shape, Device], Stage]

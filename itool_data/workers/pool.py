@@ -15,9 +15,11 @@ from itool_data.config import Config
 from itool_data.kinds import SearchKind
 from itool_data.policy.base import Described, Policy, PolicyId, Usage
 from itool_data.policy.load import Adapter, find_model
-from itool_data.policy.open import choose_engine, open_policy, open_prompter
+from itool_data.policy.open import open_policy, open_prompter, other_judge
 from itool_data.prompt import Prompter, Wording
 from itool_data.search.reward import Judge
+from itool_data.sizing.policy import judging
+from itool_data.sizing.shape import read_shape
 
 T = TypeVar("T")
 
@@ -37,11 +39,11 @@ class Desk:
             return None
         if self._judge is None:
             policy, prompter = self.policy, self.prompter
-            if config.reward.judge != "policy":
-                model = config.model.model_copy(update={"name": config.reward.judge, "served_name": ""})
-                if choose_engine(model)[0] == "vllm":  # it runs one engine a process
-                    model = model.model_copy(update={"policy": "transformers"})
+            model = other_judge(config, search)
+            if model is not None:
                 base = find_model(model)
+                if model.policy != "openai":  # it takes a part of the policy's device
+                    self.policy.leave(judging(read_shape(base.path)).total)
                 policy, prompter = open_policy(model, base, None), open_prompter(model, base)
                 self._judging = policy
             self._judge = Judge(policy, prompter, config.reward)
