@@ -17,11 +17,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from itool_data.config import Config
-from itool_data.config_file import load_config
+from itool_data.config_file import load_config, parse_yaml
 from itool_data.errors import ItoolError
 from itool_data.policy.load import Adapter, BaseModel, find_adapter
 from itool_data.sample import JSON, canonical_json
@@ -186,7 +185,7 @@ def _own_settings(folder: Path, overrides: list[str]) -> Config:
     """A run's own settings; one from before there was `model.format` has the form that there was then."""
     path = folder / "config.yaml"
     settings = load_config(path, overrides)  # says what is wrong with the file
-    model = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("model") or {}
+    model = (parse_yaml(path.read_text(encoding="utf-8")) or {}).get("model") or {}
     # A run writes its settings whole; where only some are there, a person wrote them.
     if "format" in model or not {"name", "policy", "device", "rows", "tools"} <= model.keys():
         return settings
