@@ -146,16 +146,38 @@ PLAN = Plan(
 )
 
 
+BATCHES = {"mcts": 1, "best-of-n": 5}  # pairs an update: of 12 and 63 pairs some 12 updates, as of the walk's 789
+
+
 def arms_again() -> list[Arm]:
     """The first seed's arms but for second rounds: what is tuned anew comes first, and `doubted` before the start."""
     kept = [arm for arm in arms() if arm.seed == SEEDS[0] and arm.name not in ("walk-2", "sft-2")]
     names = [arm.name for arm in kept]
     main, last = slice(names.index("walk-1"), names.index("doubted-1") + 1), names.index("doubted-1") + 1
     order = sorted(kept[main], key=lambda arm: (arm.tier == "main", arm.name == "start"))
-    return [*kept[: main.start], *order, *kept[last:]]
+    return [*kept[: main.start], *order, *kept[last:], *(_in_updates(*arm) for arm in BATCHES.items())]
+
+
+def _in_updates(search: str, batch: int) -> Arm:
+    """A round on another search's pairs in about as many updates as the walk's makes (see the plan's *One update*)."""
+    changes = (*ASKED_AGAIN, f"preference.batch={batch}")
+    return Arm(f"{search}-updates-1", SEEDS[0], "ablation", "evaluate-1", f"{search}-mined", "mine-1", changes, "walk")
 
 
 # The first seed once more, from a start that was trained again; rates are the first one's (`results/again` has them).
 AGAIN = replace(
-    PLAN, name="again", page=ROOT / "docs" / "second_replication_again.md", seeds=SEEDS[:1], arms=tuple(arms_again())
+    PLAN,
+    name="again",
+    page=ROOT / "docs" / "second_replication_again.md",
+    seeds=SEEDS[:1],
+    arms=tuple(arms_again()),
+    comparisons=(
+        *COMPARISONS,
+        *(
+            Comparison(f"a walk's pairs against {whose}, in as many updates", f"{search}-updates-1", "walk-1")
+            for search, whose in (("mcts", "a tree search's"), ("best-of-n", "best-of-N's"))
+        ),
+        Comparison("a tree search's pairs, in as many updates, against none", "start", "mcts-updates-1"),
+        Comparison("best-of-N's pairs, in as many updates, against none", "start", "best-of-n-updates-1"),
+    ),
 )
