@@ -261,7 +261,7 @@ def _train(
     schedule = Schedule(prepared.updates, prepared.validation, settings.epochs, points)
     trainer = PairTrainer(
         model,
-        trainer_arguments(settings, rate, config.seed, device, work, run.folder / "logs", resume is None),
+        trainer_arguments(settings, n, rate, config.seed, device, work, run.folder / "logs", resume is None),
         settings,
         schedule,
         work,

@@ -13,12 +13,20 @@ from itool_data.errors import ItoolError
 
 
 def trainer_arguments(
-    settings: TrainingSettings, learning_rate: float, seed: int, device: str, work: Path, logs: Path, from_start: bool
+    settings: TrainingSettings,
+    updates: int,
+    learning_rate: float,
+    seed: int,
+    device: str,
+    work: Path,
+    logs: Path,
+    from_start: bool,
 ) -> TrainingArguments:
     """The Trainer's arguments: cosine schedule, a tenth of the updates to warm up.
 
     Args:
         settings: gradient checkpointing, where to report to.
+        updates: how many there are.
         learning_rate: the schedule's highest.
         seed: of everything random.
         device: `cpu` or `cuda`.
@@ -38,7 +46,8 @@ def trainer_arguments(
         per_device_train_batch_size=1,
         learning_rate=learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=0.1,  # below 1 it is a share of the updates
+        # Below 1 it is a share of the updates. The first one's rate is then 0, which would be all of a single one.
+        warmup_steps=0.1 if updates > 1 else 0,
         logging_steps=1,
         save_strategy="no",
         save_total_limit=1,

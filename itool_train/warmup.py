@@ -222,7 +222,7 @@ def _train(
     logs = adapters.parent / "logs"
     trainer = PairTrainer(
         load_trainable(base, previous, settings, device, seed),
-        trainer_arguments(settings, rate, seed, device, folder, logs, resume is None),
+        trainer_arguments(settings, len(stage.updates), rate, seed, device, folder, logs, resume is None),
         _as_preference(settings, rate),
         Schedule(stage.updates, stage.validation, settings.epochs, stage.points),
         folder,

@@ -12,6 +12,7 @@ import pytest
 import torch
 from outcomes import Itool, one_line
 from pair_run import END, make_run, pair_row, pair_rows
+from safetensors.torch import load_file
 from tiny_lora import tiny_lora
 
 from bench import prefork
@@ -141,6 +142,15 @@ def test_the_next_round_goes_on_from_the_adapter_of_this_one(tmp_path):
         [p.prompt for p in pairs], [p.chosen for p in pairs]
     )
     assert sum(sum(s) / len(s) for s in scores) / len(scores) == pytest.approx(start["chosen_logprob"], abs=1e-4)
+
+
+def test_a_single_update_is_made_at_the_learning_rate_and_not_at_0(tmp_path):
+    folder = make_run(tmp_path / "run", None, "preference.validation=0", "preference.batch=1000", "preference.epochs=1")
+    (adapter,) = train(folder).candidates.values()
+    assert curve(folder, "learning_rate") == [0.01]
+    trained = load_file(adapter / "adapter_model.safetensors")
+    most = [float(matrix.abs().max()) for name, matrix in trained.items() if "lora_B" in name]
+    assert most == pytest.approx([0.01] * len(most), rel=0.01), "Adam's first step is the rate"
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
