@@ -86,6 +86,7 @@ class Plan:
         validation: the benchmark that rates are chosen by.
         benchmarks: that the others are asked.
         steps: what they are asked for next steps and ends; None: nothing.
+        beside: a plan of the same arms from other starts; both together are shown too, which neither decides by.
     """
 
     name: str
@@ -101,3 +102,4 @@ class Plan:
     validation: str
     benchmarks: tuple[str, ...]
     steps: Steps | None = None
+    beside: "Plan | None" = None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.replication.plan import Arm, Plan
-from bench.replication.results import Results
+from bench.replication.results import FOLDER, Results
 from itool_eval.compare import Outcome, compare
 from itool_eval.errors import ErrorClass
 from itool_eval.scores import Interval, Tally, wilson
@@ -27,6 +27,7 @@ def report(plan: Plan, results: Results) -> str:
         _tuning(plan, results),
         *(_scores(plan, results, benchmark) for benchmark in plan.benchmarks),
         _comparisons(plan, results),
+        _together(plan, results),
         *(_classes(plan, results, benchmark) for benchmark in (plan.benchmarks[0], plan.validation)),
         _costs(plan, results),
         _missing(plan, results),
@@ -134,6 +135,24 @@ def _comparisons(plan: Plan, results: Results) -> str:
         rows.append([one.question, one.benchmark, str(one.seed or "all"), *counts, *points, p])
     head = ["question", "benchmark", "seed", "n", "fixed", "broken", "points", "95 % interval", "McNemar p"]
     return _table("Comparisons by item (after minus before)", head, rows)
+
+
+def _together(plan: Plan, results: Results) -> str:
+    """The comparisons over the starts of a plan and of the one beside it, each start as a seed."""
+    if plan.beside is None:
+        return ""
+    others, rows = Results(FOLDER / plan.beside.name), []
+    starts = [*((others, seed) for seed in plan.beside.seeds), *((results, seed) for seed in plan.seeds)]
+    for benchmark in plan.benchmarks:
+        for wanted in plan.beside.comparisons:
+            pairs = [
+                (r.outcomes(wanted.before, s, benchmark), r.outcomes(wanted.after, s, benchmark)) for r, s in starts
+            ]
+            if len(both := [pair for pair in pairs if all(pair)]) > len(plan.seeds):
+                difference, interval = over_seeds(both)
+                rows.append([wanted.question, benchmark, str(len(both)), _points(difference), _interval(interval)])
+    head = ["question", "benchmark", "starts", "points", "95 % interval"]
+    return _table(f"With the starts of the {plan.beside.name} part", head, rows)
 
 
 def over_seeds(pairs: Sequence[tuple[Sequence[Outcome], Sequence[Outcome]]]) -> tuple[float, Interval]:

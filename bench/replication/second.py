@@ -171,6 +171,7 @@ AGAIN = replace(
     page=ROOT / "docs" / "second_replication_again.md",
     seeds=SEEDS[:1],
     arms=tuple(arms_again()),
+    beside=PLAN,
     comparisons=(
         *COMPARISONS,
         *(
