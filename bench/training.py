@@ -151,7 +151,7 @@ def our_seconds(model: Any, updates: list[list[StepPair]], settings: PreferenceS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         args = trainer_arguments(
-            settings, hyperparameters(settings)["lr"], 42, device, folder, folder, from_start=False
+            settings, len(updates), hyperparameters(settings)["lr"], 42, device, folder, folder, from_start=False
         )
         trainer = PairTrainer(model, args, settings, Schedule(updates, [], 1), folder, lambda u, log: None, print)
         started = time.monotonic()

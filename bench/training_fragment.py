@@ -99,7 +99,7 @@ def our_seconds(model: Any, updates: list[list[StepPair]], device: str) -> float
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         args = trainer_arguments(
-            SETTINGS, hyperparameters(SETTINGS)["lr"], 42, device, folder, folder, from_start=False
+            SETTINGS, len(updates), hyperparameters(SETTINGS)["lr"], 42, device, folder, folder, from_start=False
         )
         trainer = PairTrainer(model, args, SETTINGS, Schedule(updates, [], 1), folder, lambda u, log: None, print)
         started = time.monotonic()
