@@ -59,7 +59,7 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
     from itool_data.rejects import record_rejects
     from itool_data.run import DEPENDS, identity
     from itool_data.warmup_samples import warmup_stages
-    from itool_train.processes import is_first_process, is_one_of_several
+    from itool_train.processes import is_first_process, is_one_of_several, wait_for_all
     from itool_train.warmup import Example, curve_rows, warm_up
 
     settings = run.config
@@ -97,6 +97,7 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
             console.print,
             settings.validation.candidates,
         )
+    wait_for_all(settings.model)  # the first one removes what the others read
     if not is_first_process():
         return
     table = Table("stage", "samples", "tokens", "padding", "learning rate", "loss at its end", "tokens/s", "time")
@@ -281,7 +282,7 @@ def _borrow(console: "Console", run: "Run", base: "BaseModel", source: str) -> "
     from itool_cli.progress import Meter
     from itool_data.policy.open import open_prompter
     from itool_data.publish.borrowed import borrow, borrowed_from, find_origin
-    from itool_train.processes import is_first_process, wait_for_first_process
+    from itool_train.processes import is_first_process, wait_for_all
 
     origin = find_origin(source)
     if is_first_process():
@@ -296,5 +297,5 @@ def _borrow(console: "Console", run: "Run", base: "BaseModel", source: str) -> "
             console.print(
                 f"  {row['pairs']:,} of run {row['run']}, round {row['round']}, policy {visible(row['policy'])}"
             )
-    wait_for_first_process(run.config.model)
+    wait_for_all(run.config.model)
     return origin

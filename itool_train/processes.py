@@ -20,8 +20,8 @@ def is_one_of_several() -> bool:
     return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
-def wait_for_first_process(settings: ModelSettings) -> None:
-    """Wait until the first process is here too; at once where there is one alone."""
+def wait_for_all(settings: ModelSettings) -> None:
+    """Wait until every process is here; at once where there is one alone."""
     if not is_one_of_several():
         return
     from accelerate import PartialState

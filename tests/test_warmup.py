@@ -92,11 +92,15 @@ def trl_loss(base, stage, folder):
 
 def test_the_adapter_that_is_best_on_samples_that_only_validate_is_kept(base, tmp_path):
     stage = {"mixed": [e for stage in STAGES.values() for e in stage]}
-    settings = SETTINGS.model_copy(update={"validation": 0.2, "epochs": 6, "lr_mixed": 0.3})  # so high that it overfits
-    kept, (result,) = left(base, tmp_path, stage, settings)
-    losses = {entry["step"]: entry["eval_loss"] for entry in result.log if "eval_loss" in entry and entry["step"]}
-    assert result.samples == 11 and losses[result.update] == min(losses.values())
-    assert result.update < max(losses) and [folder.name for folder in kept] == [result.adapter]
+    earlier = 0
+    for rate in (0.1, 0.3, 1.0):  # so high that it overfits; where each one does is the machine's rounding
+        settings = SETTINGS.model_copy(update={"validation": 0.2, "epochs": 6, "lr_mixed": rate})
+        kept, (result,) = left(base, tmp_path / str(rate), stage, settings)
+        losses = {entry["step"]: entry["eval_loss"] for entry in result.log if "eval_loss" in entry and entry["step"]}
+        assert result.samples == 11 and losses[result.update] == min(losses.values())
+        assert [folder.name for folder in kept] == [result.adapter]
+        earlier += result.update < max(losses)
+    assert earlier, "the last one was the best each time"
 
 
 def test_two_processes_warm_up_as_one_does(base, tmp_path):
