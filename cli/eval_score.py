@@ -14,6 +14,8 @@ from itool_cli.options import Quirks
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from itool_eval.bfcl.categories import Version
+
 
 class Scorable(StrEnum):
     """Benchmarks whose result files can be scored."""
@@ -47,22 +49,22 @@ def score(
     from itool_eval.benchmarks import version_of
 
     console = make_console()
-    if version_of(benchmark.value):
-        _score_bfcl(console, benchmark.value, results, out, report_quirks)
+    if version := version_of(benchmark.value):
+        _score_bfcl(console, benchmark.value, version, results, out, report_quirks)
     elif report_quirks:
         raise ItoolError(f"{benchmark.value} has no quirks to report; --report-quirks goes with BFCL")
     else:
         _score_tau2(console, benchmark.value, results, out)
 
 
-def _score_bfcl(console: "Console", benchmark: str, results: Path, out: Path, report_quirks: bool) -> None:
+def _score_bfcl(
+    console: "Console", benchmark: str, version: "Version", results: Path, out: Path, report_quirks: bool
+) -> None:
     from itool_cli.eval_tables import show_forms, show_quirks, show_rejects, show_repeated, show_scores
-    from itool_eval.benchmarks import summarise, version_of
+    from itool_eval.benchmarks import summarise
     from itool_eval.bfcl.benchmark import NATIVE, bfcl_scorers
     from itool_eval.bfcl.score_file import score_results, write_verdicts
 
-    version = version_of(benchmark)
-    assert version
     native_calls = benchmark in NATIVE
     scored = score_results(results, bfcl_scorers(version, native_calls), version, native_calls)
     write_verdicts(scored.verdicts, out)

@@ -134,19 +134,21 @@ def limited_work() -> Iterator[None]:
         if left < 0:
             raise WorkLimitError("the call takes too long")
 
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
+    with _profiled_by(count):
         yield
-    finally:
-        sys.setprofile(before)
 
 
 @contextmanager
 def uncounted_work() -> Iterator[None]:
     """Let what runs in this block cost nothing: a model's work is bounded by its input."""
+    with _profiled_by(None):
+        yield
+
+
+@contextmanager
+def _profiled_by(count: Callable[[FrameType, str, object], None] | None) -> Iterator[None]:
     before = sys.getprofile()
-    sys.setprofile(None)
+    sys.setprofile(count)
     try:
         yield
     finally:

@@ -5,8 +5,9 @@ mean pooling over the last hidden states, L2-normalised, and the nearest of at m
 downloaded in passing: it has to lie in the Hub's cache. Left out: the store itself (`memory_stores.py`).
 """
 
+import json
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,9 +53,7 @@ class _Encoder:
 
     def get_sentence_embedding_dimension(self) -> int:
         """How long its vectors are."""
-        from transformers import AutoConfig
-
-        return int(AutoConfig.from_pretrained(self._folder).hidden_size)
+        return int(json.loads((self._folder / "config.json").read_text("utf-8"))["hidden_size"])
 
     def encode(self, texts: Sequence[str], normalize_embeddings: bool) -> Vectors:
         """The texts' vectors, [texts, dimension] in float32, of length 1."""
@@ -65,7 +64,7 @@ class _Encoder:
     def _encode(self, texts: list[str]) -> Vectors:
         import torch
 
-        tokenizer, model = self._loaded
+        tokenizer, model = _load(self._folder, self._device)
         tokens = tokenizer(texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         tokens = tokens.to(self._device)
         with torch.inference_mode():
@@ -75,14 +74,16 @@ class _Encoder:
         vectors: Vectors = torch.nn.functional.normalize(means, dim=1).cpu().numpy()
         return vectors
 
-    @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()
-        model = AutoModel.from_pretrained(self._folder, use_safetensors=True)
-        return AutoTokenizer.from_pretrained(self._folder), model.float().to(self._device).eval()
+@cache
+def _load(folder: Path, device: str) -> tuple[Any, Any]:
+    """Tokenizer and model, once a process: the stores are made anew whenever memories are one conversation further."""
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model = AutoModel.from_pretrained(folder, use_safetensors=True)
+    return AutoTokenizer.from_pretrained(folder), model.float().to(device).eval()
 
 
 class _Flat:
