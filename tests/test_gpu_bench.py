@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from bench.gpu import __main__ as command
+from bench.gpu.comparison import FOLDER, comparison
 from bench.gpu.decoding import KINDS
-from bench.gpu.setting import CPU, beside_estimate
+from bench.gpu.setting import CPU, Setting, beside_estimate
 from bench.gpu.table import memory_table
+from bench.replication.results import Results
+from itool_data.run import open_run, write_run
 from itool_data.sizing.need import GIB, Need
 
 STEPS = ["answers", "losses", "searches", "layouts", "against-trl-dpo", "vllm"]  # TRL's SimPO wants longer prompts
@@ -64,6 +67,24 @@ def test_every_step_leaves_its_figures_and_a_second_call_goes_on(
         command.main()
     assert not end.value.code and again == STEPS[-1:]
     assert capsys.readouterr().out.splitlines() == [table[0], "|" + "---|" * 7, *table[1:]]
+
+
+def test_the_comparison_is_sized_by_the_time_that_was_left_first_and_goes_on(tmp_path: Path) -> None:
+    with write_run(tmp_path / "run", None, []) as run:
+        figures = comparison(Setting(run, CPU, 240))
+        assert (figures["samples"], figures["items"]) == (8, 4)
+        assert figures["walk_minus_sft"] == pytest.approx(figures["walk"] - figures["sft"])
+        assert figures["walk_minus_sft_low"] <= figures["walk_minus_sft"] <= figures["walk_minus_sft_high"]
+        facts = Results(run.folder / FOLDER / "results").facts.values()
+        assert len({row["policy"] for row in facts}) == 3, "two policies after the start's, which `mined` has too"
+        assert {len(row["lr"]) for row in facts} == {2} and figures["proved"] > 0
+        stages = [name for name in figures if name.endswith("_seconds")]
+        assert [name for name in stages if name.startswith("sft")] == [
+            "sft-1_evaluate-1_seconds", "sft-1_preference-1_seconds"
+        ]  # fmt: skip
+        main = open_run(run.folder / FOLDER / "seed-1").store
+        before = main.log()
+        assert comparison(Setting(run, CPU, 2400)) == figures and main.log() == before
 
 
 def test_the_table_has_what_was_held_beside_the_estimate() -> None:

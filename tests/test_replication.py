@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from bench.replication import first, second, third
+from bench.replication import first, second, third, timed
 from bench.replication.arms import Replication
 from bench.replication.asked import SEARCHED
 from bench.replication.figure import draw
@@ -25,6 +25,7 @@ from itool_eval.compare import Outcome
 from itool_train.losses import hyperparameters
 
 PLANS = [first.PLAN, second.PLAN, second.AGAIN, third.PLAN]
+WITH_TIMED = [*PLANS, timed.plan(300, 120)]
 
 
 def outcomes(*valid: bool, error_class: str = "Parameter Value") -> list[Outcome]:
@@ -34,7 +35,7 @@ def outcomes(*valid: bool, error_class: str = "Parameter Value") -> list[Outcome
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", WITH_TIMED, ids=lambda plan: plan.name)
 def test_every_arm_comes_after_what_it_needs(plan: Plan) -> None:
     done: set[tuple[str, int]] = set()
     for arm in plan.arms:
@@ -53,7 +54,7 @@ def test_every_arm_comes_after_what_it_needs(plan: Plan) -> None:
     assert {wanted.before for wanted in plan.comparisons[:3]} <= {a.name for a in plan.arms}
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", WITH_TIMED, ids=lambda plan: plan.name)
 def test_every_arms_settings_and_stages_exist_and_only_tuning_sees_validation_items(plan: Plan) -> None:
     for arm in plan.arms:
         config = load_config(plan.config, [change.format(data="data") for change in arm.changes])
@@ -62,7 +63,7 @@ def test_every_arms_settings_and_stages_exist_and_only_tuning_sees_validation_it
         assert (config.loop.benchmarks == [plan.validation]) == (arm.tier == "tuning")
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+@pytest.mark.parametrize("plan", WITH_TIMED, ids=lambda plan: plan.name)
 def test_no_arm_changes_what_was_made_before_it_leaves(plan: Plan) -> None:
     """A run refuses other settings of what its stages have used."""
     settings: dict[tuple[str, int], tuple[str, ...]] = {(MAIN, seed): () for seed in plan.seeds}

@@ -4,13 +4,15 @@
 
 Steps go in the order of their worth, each in a process of its own and for so long at most; its figures are printed as a
 line of JSON and kept in the run's folder, so that a second call goes on where the first was; at the end comes a table
-of the memory that steps held beside what was estimated. Where there is no GPU the same steps run at toy size. The main
-comparison at a GPU's size is `python -m bench.replication --plan third`. Without a network: docs/gpu.md.
+of the memory that steps held beside what was estimated. The last step, the replication's main comparison, is sized by
+the time that is left; whole it is `python -m bench.replication --plan third`. Where there is no GPU the same steps run
+at toy size. Without a network: docs/gpu.md.
 """
 
 import argparse
 import importlib
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -50,6 +52,7 @@ STEPS = (
     Step("against-trl-dpo", 60, "learning", "against_dpo"),
     Step("against-trl-simpo", 90, "learning", "against_simpo"),
     Step("vllm", 150, "engine", "vllm"),
+    Step("comparison", math.inf, "comparison", "comparison"),
 )
 
 
@@ -86,7 +89,7 @@ def _read(results: Path) -> list[dict[str, Any]]:
 def _measure(step: Step, folder: Path, results: Path, seconds: float) -> bool:
     """Do a step in a process of its own; return whether it left figures."""
     known = results.stat().st_size if results.is_file() else 0
-    process = multiprocessing.get_context("fork").Process(target=_child, args=(step, folder, results))
+    process = multiprocessing.get_context("fork").Process(target=_child, args=(step, folder, results, seconds))
     process.start()
     process.join(seconds)
     if process.is_alive():
@@ -96,11 +99,12 @@ def _measure(step: Step, folder: Path, results: Path, seconds: float) -> bool:
     return results.is_file() and results.stat().st_size > known
 
 
-def _child(step: Step, folder: Path, results: Path) -> None:
+def _child(step: Step, folder: Path, results: Path, seconds: float) -> None:
     started = time.monotonic()
     sizes = GPU if torch.cuda.is_available() else CPU
+    measure = getattr(importlib.import_module(f"bench.gpu.{step.module}"), step.function)
     with write_run(folder, None, []) as run:
-        figures = getattr(importlib.import_module(f"bench.gpu.{step.module}"), step.function)(Setting(run, sizes))
+        figures = measure(Setting(run, sizes, seconds))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     rounded = {name: float(f"{f:.4g}") if isinstance(f, float) else f for name, f in figures.items()}
     line = json.dumps({"step": step.name, "device": device, "seconds": round(time.monotonic() - started)} | rounded)

@@ -1,40 +1,89 @@
-"""The vLLM policy on this device: tokens a second, and how long another adapter takes.
+"""The vLLM policy on this device: tokens a second, what its adapters cost, and sleep.
 
-    tokens         tokens a second of draws that wait for nothing, at the most rows
-    same_answers   share of greedy answers that are the transformers policy's on this device
-    swap_seconds   from the warm-up's adapter to the base model and back
-
-Left out: sleep, which the policy does not do yet.
+tokens             tokens a second of draws that wait for nothing, each by the warm-up's adapter (LoRA per request)
+base_tokens        likewise of the base model, by the same engine
+same_answers       share of greedy answers that are the transformers policy's on this device
+swap_seconds       from the warm-up's adapter to the base model and back
+sleep_seconds      to give its memory back; null where it cannot sleep, as on a CPU, and so are the next three
+wake_seconds       to be of use again
+slept_gib          memory of the device that was free meanwhile and is not otherwise
+same_after_sleep   share of greedy answers that are as they were before
 """
 
 import importlib.util
 import time
+from collections.abc import Sequence
+
+import torch
 
 from bench.gpu.setting import Figures, Setting
-from itool_data.policy.base import Request, generate
+from itool_data.policy.base import Policy, Request, generate
 from itool_data.policy.open import open_policy
+from itool_data.sizing.need import GIB
+
+Answers = list[tuple[int, ...]]
 
 
 def vllm(setting: Setting) -> Figures:
     """The figures, or why there are none."""
     if importlib.util.find_spec("vllm") is None:
         return {"skipped": "vLLM is not installed"}
-    sizes, config = setting.sizes, setting.run.config
+    sizes = setting.sizes
     samples = setting.samples(sizes.answers)
     requests = [Request(t.key, tuple(t.prompt), [0], sizes.tokens, 0.0) for t in samples]
-    found = {}
-    figures: Figures = {}
-    for name in ("transformers", "vllm"):
-        model = config.model.model_copy(update={"policy": name, "rows": max(sizes.rows)})
-        policy = open_policy(model, setting.base, setting.adapter)
-        started = time.monotonic()
-        found[name] = [completion.draws[0].ids for completion in generate(policy, requests)]
-        seconds = time.monotonic() - started
-        if name == "vllm":
-            figures["tokens"] = sum(map(len, found[name])) / seconds
-            started = time.monotonic()
-            swapped = policy.use(None) and policy.use(setting.adapter)
-            figures["swap_seconds"] = time.monotonic() - started if swapped else None
-        policy.close()
-    same = sum(a == b for a, b in zip(*found.values(), strict=True))
-    return figures | {"same_answers": same / len(samples)}
+    policy = _open(setting, "transformers")
+    expected, _ = _answers(policy, requests)
+    policy.close()
+    policy = _open(setting, "vllm")
+    _answers(policy, requests[:2])  # its kernels are compiled when they are first used
+    answers, seconds = _answers(policy, requests)
+    figures: Figures = {"tokens": sum(map(len, answers)) / seconds, "same_answers": _same(answers, expected)}
+    started = time.monotonic()
+    swapped = policy.use(None) and policy.use(setting.adapter)
+    figures["swap_seconds"] = time.monotonic() - started if swapped else None
+    policy.use(None)
+    base, seconds = _answers(policy, requests)
+    figures["base_tokens"] = sum(map(len, base)) / seconds
+    policy.use(setting.adapter)
+    figures |= _slept(policy, requests, answers)
+    policy.close()
+    return figures
+
+
+def _open(setting: Setting, name: str) -> Policy:
+    model = setting.run.config.model.model_copy(update={"policy": name, "rows": max(setting.sizes.rows)})
+    return open_policy(model, setting.base, setting.adapter)
+
+
+def _answers(policy: Policy, requests: Sequence[Request]) -> tuple[Answers, float]:
+    """Greedy answers with nothing known beforehand, and the seconds that they took."""
+    policy.reset()
+    started = time.monotonic()
+    found = [completion.draws[0].ids for completion in generate(policy, requests)]
+    return found, time.monotonic() - started
+
+
+def _same(some: Answers, others: Answers) -> float:
+    return sum(a == b for a, b in zip(some, others, strict=True)) / len(some)
+
+
+def _free() -> float:
+    """GiB of the device that nobody holds."""
+    return torch.cuda.mem_get_info()[0] / GIB if torch.cuda.is_available() else 0.0
+
+
+def _slept(policy: Policy, requests: Sequence[Request], answers: Answers) -> Figures:
+    """What an engine does that sleeps, wakes and is asked again."""
+    figures: Figures = dict.fromkeys(("sleep_seconds", "wake_seconds", "slept_gib", "same_after_sleep"))
+    policy.reset()
+    free = _free()
+    started = time.monotonic()
+    if not policy.sleep():
+        return figures
+    figures["sleep_seconds"] = time.monotonic() - started
+    figures["slept_gib"] = _free() - free
+    started = time.monotonic()
+    policy.wake()
+    figures["wake_seconds"] = time.monotonic() - started
+    figures["same_after_sleep"] = _same(_answers(policy, requests)[0], answers)
+    return figures

@@ -32,6 +32,7 @@ class Sizes:
         searched: samples that searches may take.
         seconds: of each search.
         rows: draws at once.
+        minute: samples, and items, of the comparison for each minute that is left.
         warmup: settings of the warm-up before everything, beside those of the laptop's config.
     """
 
@@ -43,11 +44,12 @@ class Sizes:
     searched: int
     seconds: float
     rows: tuple[int, ...]
+    minute: tuple[float, float]
     warmup: tuple[str, ...]
 
 
-GPU = Sizes(32, 64, 24, 160, 24, 400, 6.0, (16, 64, 256), ())
-CPU = Sizes(2, 8, 2, 6, 3, 4, 3.0, (4,), ("warmup.samples=4", "warmup.batch=2"))
+GPU = Sizes(32, 64, 24, 160, 24, 400, 6.0, (16, 64, 256), (300, 120), ())
+CPU = Sizes(2, 8, 2, 6, 3, 4, 3.0, (4,), (2, 1), ("warmup.samples=4", "warmup.batch=2"))
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,12 @@ class Setting:
     Attributes:
         run: open for writing.
         sizes: how much.
+        seconds: that the step may take.
     """
 
     run: Run
     sizes: Sizes
+    seconds: float
 
     @property
     def device(self) -> str:
