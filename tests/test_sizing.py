@@ -17,6 +17,7 @@ from itool_data.policy.limits import usual
 from itool_data.sizing import device as devices
 from itool_data.sizing import stages
 from itool_data.sizing.device import Device
+from itool_data.sizing.engine import engine
 from itool_data.sizing.need import FP32, GIB, decoding, token, weights
 from itool_data.sizing.policy import at_once, judging, largest_pass, within
 from itool_data.sizing.shape import Shape, read_shape, shape_of
@@ -54,6 +55,39 @@ def test_what_the_policy_needs_is_within_a_tenth_of_the_count(name: str) -> None
 )
 def test_what_a_training_needs_is_within_a_tenth_of_the_count(name: str, what: str) -> None:
     near(list(trained(name, what)))
+
+
+# What vLLM logged: tokens it batched, its sequences, the GPU in GiB, its share of it, GiB for keys and values.
+LOGGED = {
+    "RTX 3090, 20,000 tokens (vllm-project/vllm issue 10517)": (20_000, 256, 23.58, 0.9, 3.81),
+    "RTX 3090, 29,000 tokens (issue 10517)": (29_000, 256, 23.58, 0.9, 2.89),
+    "79 GiB, 8,192 tokens (pull request 10511)": (8192, 256, 79.22, 0.9, 53.29),
+}
+
+
+@pytest.mark.parametrize("where", LOGGED)
+def test_what_vllm_leaves_for_keys_and_values_is_near_what_it_logged(where: str) -> None:
+    batched, rows, total, share, left = LOGGED[where]
+    own = {"max_num_batched_tokens": batched, "gpu_memory_utilization": share}
+    settings = Config.model_validate({"model": {"name": "own", "rows": rows, "engine": own}}).model
+    model = shape("Llama-3.1-8B")
+    found = engine(settings, weights(model).total, model, Device("a card", total * GIB))
+    assert found.room / GIB == pytest.approx(left, rel=0.05)
+    assert found.tokens == int(found.room / (128 << 10)), "128 KiB of keys and values a token"
+
+
+def test_an_engine_without_chunked_prefill_reads_its_longest_prompt_at_once() -> None:
+    model, card = shape("Llama-3.1-8B"), Device("80 GiB", 80 * GIB)
+
+    def room(**own: object) -> float:
+        settings = Config.model_validate({"model": {"name": "own", "engine": own}}).model
+        return engine(settings, weights(model).total, model, card).room
+
+    assert room() == room(max_num_batched_tokens=2048) == room(enable_chunked_prefill=True)
+    short = room(enable_chunked_prefill=False, max_model_len=20_000)
+    assert short == room(max_num_batched_tokens=20_000) > room(enable_chunked_prefill=False)
+    assert room(enable_chunked_prefill=False) == room(max_num_batched_tokens=model.context)
+    assert room(tensor_parallel_size=2) - room() == pytest.approx(weights(model).total / 2)
 
 
 def test_what_a_judge_needs_is_within_a_tenth_of_the_count() -> None:

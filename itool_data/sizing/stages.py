@@ -14,12 +14,12 @@ from itool_data.policy.limits import usual
 from itool_data.policy.load import BaseModel, choose_device, find_model
 from itool_data.policy.open import choose_engine, other_judge
 from itool_data.sizing.device import Device, this_device
+from itool_data.sizing.engine import engine
 from itool_data.sizing.need import BF16, FP32, GIB, Need, adapter, token, training, weights
 from itool_data.sizing.policy import SHORT, at_once, judging, largest_pass, least, leaving, within
 from itool_data.sizing.shape import Shape, read_shape
 
 PROMPT = 2048  # tokens of the longest prompt, where it is not known yet
-VLLM_SHARE = 0.92  # of a GPU, that vLLM takes by default
 SHORTEST = 256  # tokens, below which no setting is halved
 
 
@@ -129,22 +129,14 @@ def _engine(
     key: str,
     answer: int,
 ) -> Stage:
-    """An engine takes its share of each of its GPUs; what is not weights it fills with keys and values.
-
-    The figures are those of one of its GPUs, on which a judge has what the share leaves.
-    """
-    share = float(str(model.engine.get("gpu_memory_utilization", VLLM_SHARE)))
-    gpus = int(str(model.engine.get("tensor_parallel_size", 1)))
-    own = Need(weights=own.weights / gpus)
-    room = share * device.total - own.total
-    barely = own.total + (prompt + answer) * token(shape) / gpus
-    tokens = int(room * gpus / token(shape))
-    beside = share * device.total + other.total if other.total else 0.0
+    """The figures are those of one of its GPUs, on which a judge has what the engine's share leaves."""
+    sized = engine(model, own.weights, shape, device)
+    beside = sized.taken + other.total if other.total else 0.0
     return Stage(
         name,
-        own + other + Need(keys_values=max(0.0, room)),
-        max(barely / share, beside),
-        f"vLLM: {max(0, tokens):,} tokens{_beside(other)}",
+        sized.own + other + Need(keys_values=max(0.0, sized.room)),
+        max(sized.least(prompt + answer), beside),
+        f"vLLM: {sized.tokens:,} tokens{_beside(other)}",
         key,
         answer,
     )
