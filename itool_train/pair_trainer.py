@@ -134,7 +134,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         norm = float(torch.nn.utils.get_total_norm(gradients))
         if not (math.isfinite(self._log["loss"]) and math.isfinite(norm)):
             done = self.state.global_step
-            if done and not self.state.best_global_step:
+            # Weights under which the loss is no number are worth nothing.
+            if done and math.isfinite(self._log["loss"]) and not self.state.best_global_step:
                 self._keep(None)
             raise TrainingStoppedError(
                 f"the loss is not a number at update {done + 1} (loss {self._log['loss']:g}, gradient {norm:g}); "

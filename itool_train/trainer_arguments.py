@@ -22,7 +22,7 @@ def trainer_arguments(
     logs: Path,
     from_start: bool,
 ) -> TrainingArguments:
-    """The Trainer's arguments: cosine schedule, a tenth of the updates to warm up.
+    """The Trainer's arguments: cosine schedule, a tenth of the updates to warm up where there are ten.
 
     Args:
         settings: gradient checkpointing, where to report to.
@@ -46,8 +46,8 @@ def trainer_arguments(
         per_device_train_batch_size=1,
         learning_rate=learning_rate,
         lr_scheduler_type="cosine",
-        # Below 1 it is a share of the updates. The first one's rate is then 0, which would be all of a single one.
-        warmup_steps=0.1 if updates > 1 else 0,
+        # Below 1 it is a share of the updates. The first one's rate is then 0: of few updates it would be a large share.
+        warmup_steps=0.1 if updates >= 10 else 0,
         logging_steps=1,
         save_strategy="no",
         save_total_limit=1,

@@ -133,9 +133,9 @@ def test_the_next_round_goes_on_from_the_adapter_of_this_one(tmp_path):
         assert second is not None
         pair_run.finish(run, base, prepared, second)
         assert run.trained(preference.STAGE, 2) == run.store.log()[-1]
-    # The first update is made at learning rate 0: its log-probabilities are those of the adapter it starts from.
+    # The log-probabilities of the first update are those of the adapter it starts from.
     (start,) = rows(folder, 'round = 2 AND "update" = 1')
-    assert (start["policy"], start["learning_rate"]) == (policy, 0)
+    assert start["policy"] == policy
     pairs = prepared.updates[0]
     (adapter,) = first.candidates.values()
     scores = load_policy(base.path, PolicyId("tiny", "0"), adapter, "cpu", 1).score(
@@ -151,6 +151,16 @@ def test_a_single_update_is_made_at_the_learning_rate_and_not_at_0(tmp_path):
     trained = load_file(adapter / "adapter_model.safetensors")
     most = [float(matrix.abs().max()) for name, matrix in trained.items() if "lora_B" in name]
     assert most == pytest.approx([0.01] * len(most), rel=0.01), "Adam's first step is the rate"
+
+
+@pytest.mark.parametrize(("batch", "updates"), [(2, 11), (3, 8)])
+def test_only_where_there_are_ten_updates_is_the_first_one_made_at_0(tmp_path, batch, updates):
+    settings = [f"preference.batch={batch}", "preference.epochs=1", "preference.validation=0"]
+    folder = make_run(tmp_path / "run", None, *settings)
+    train(folder)
+    rates = curve(folder, "learning_rate")
+    assert len(rates) == updates
+    assert (rates[0] == 0) == (updates >= 10) and all(rates[1:])
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
