@@ -46,7 +46,7 @@ def trainer_arguments(
         per_device_train_batch_size=1,
         learning_rate=learning_rate,
         lr_scheduler_type="cosine",
-        # Below 1 it is a share of the updates. The first one's rate is then 0: of few updates it would be a large share.
+        # Below 1 it is a share of the updates. The first one's rate is then 0: a large share of few updates.
         warmup_steps=0.1 if updates >= 10 else 0,
         logging_steps=1,
         save_strategy="no",
