@@ -3,8 +3,8 @@
 For each form: right items among the test samples, fragment accuracy along some of them, tokens a prompt, walks a minute
 (loading the model and the plan's trial included) and what they find. Samples are those of BFCL that all forms can say
 and that are short in all of them, so that every form trains on the same ones and is asked the same ones. The model has
-been trained on none of the forms, and has no tokens for their markers, so what differs is what a form costs a model that
-has to learn it from some dozens of samples. Left out: models that know a form already.
+been trained on none of the forms, and has no tokens for their markers, so what differs is what a form costs a model
+that has to learn it from some dozens of samples. Left out: models that know a form already.
 
     python -m bench.native [--run runs/native] [--samples 80] [--items 80] [--fragments 24] [--walks 12]
 """
