@@ -6,7 +6,7 @@ python -m bench.dialects --vllm                # against vLLM's own tool parsers
 
 For each template the table says of how many outputs both read the same calls, and of how many only one reads any. vLLM
 reads gpt-oss' calls by tokens of their own: it fetches their file, o200k_base.tiktoken, or finds it in the folder that
-TIKTOKEN_ENCODINGS_BASE names. Left out: which of the two is right; `docs/native.md` says what the differences are.
+TIKTOKEN_ENCODINGS_BASE names. Left out: which of the two is right; `docs/dialects.md` says what the differences are.
 """
 
 import argparse

@@ -41,10 +41,16 @@ MARKERS = [
 TEMPLATES = {
     "qwen2_5": "hermes", "qwen3": "hermes", "qwen3_instruct_2507": "hermes", "qwen3_vl": "hermes",
     "qwen3_5_nothink": "qwen-xml", "qwen3_5_think": "qwen-xml", "qwen3_6": "qwen-xml", "qwen3_8": "qwen-xml",
-    "llama3_1": "llama", "llama3_2": "llama", "lfm2_2_5": "lfm2", "lfm2_2_5_vl": "lfm2", "lfm2_v2": "lfm2",
-    "glm4moe": "glm", "gemma4": "gemma", "gemma4_v5": "gemma", "gptoss": "harmony",
-    "muse_glimmer": "atem",
+    "nemotron_3_nano": "qwen-xml", "nemotron_3_super": "qwen-xml", "nemotron_3_ultra": "qwen-xml",
+    "nemotron_3_5_lightning": "qwen-xml",
+    "llama3_1": "llama", "llama3_2": "llama",
+    "lfm2_2_5": "lfm2", "lfm2_2_5_v2": "lfm2", "lfm2_2_5_vl": "lfm2", "lfm2_v2": "lfm2",
+    "glm4moe": "glm", "gptoss": "harmony", "muse_glimmer": "atem",
+    "gemma4": "gemma", "gemma4_v2": "gemma", "gemma4_v3": "gemma", "gemma4_v4": "gemma", "gemma4_v5": "gemma",
+    "diffusion_gemma": "gemma",
 }  # fmt: skip
+# Asked for a thought these begin it in the prompt, and write the answer after another one.
+THOUGHTLESS = [name for name in TEMPLATES if name.startswith("nemotron")]
 ONE_CALL = ("llama3_1", "llama3_2", "gptoss")
 
 SCHEMA: dict[str, JSON] = {
@@ -98,7 +104,8 @@ def open_form(template: str, **settings: Any) -> NativePrompter | str:
 @cache
 def prompter(template: str) -> NativePrompter:
     """The prompter of a template that has a form."""
-    found = open_form(template)
+    thoughtless = template.removesuffix("_training") in THOUGHTLESS
+    found = open_form(template, **({"enable_thinking": False} if thoughtless else {}))
     assert isinstance(found, NativePrompter), found
     return found
 

@@ -1,6 +1,7 @@
 """The model's own form: prompts and gold responses by chat templates, and calls read back out of them."""
 
 from datetime import date
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from itool_data.sample import Message, ToolCall
 from itool_data.steps import split_steps
 
 CONVERSATIONS = 2_000  # a template
+FILES = resources.files("trl").joinpath("chat_templates").iterdir()
+IN_TRL = {file.name.removesuffix(".jinja") for file in FILES if file.name.endswith(".jinja")}
+TRAINING = "_training"  # what TRL calls a template with marks around what the model says
 
 
 # --- there and back ---------------------------------------------------------------------------------------------------
@@ -51,6 +55,27 @@ def test_what_a_template_writes_reads_back_and_every_prefix_of_it_has_an_answer(
                 assert partial.open is None or partial.open.name == wanted[len(partial.calls)].name
     least = 0.3 if template in ONE_CALL else 0.85 if own.form.dialect == "lfm2" else 0.9
     assert said >= CONVERSATIONS * least
+
+
+def test_the_templates_of_trl_that_are_not_tried_show_no_functions_or_write_no_call() -> None:
+    others = [template for template in IN_TRL if template.removesuffix(TRAINING) not in TEMPLATES]
+    refused = {template: open_form(template) for template in sorted(others)}
+    known = ("its chat template shows no functions", "its chat template writes no call")
+    assert {template: why for template, why in refused.items() if why not in known} == {} and len(refused) > 10
+
+
+@pytest.mark.parametrize("template", [name for name in TEMPLATES if name + TRAINING in IN_TRL])
+def test_a_template_for_training_writes_what_its_model_has(template: str) -> None:
+    conversations = Conversations(2)
+    for _ in range(CONVERSATIONS // 20):
+        asked = sample(*conversations.calls())
+        said = []
+        for own in (prompter(template), prompter(template + TRAINING)):
+            try:
+                said.append((own.prompt_ids(asked), own.gold_ids(asked)))
+            except UnsayableError:
+                said.append(None)
+        assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
