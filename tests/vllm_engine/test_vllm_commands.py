@@ -1,7 +1,6 @@
 """`itool run`, `mine` and `eval run` with `--policy vllm`, at toy size; a whole process killed in between."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,13 +10,13 @@ from typing import Any
 import pytest
 from outcomes import Itool
 
-from bench.toy_loop import character_model, write_config
+from bench import prefork
+from bench.toy_loop import character_model, go_on, write_config
 from itool_data.loop import stage_names
 from itool_data.run import open_run
 from itool_data.store.sql import query
 from itool_data.variant import fork
 
-TESTS = Path(__file__).parent.parent
 HEAD = 32  # vLLM's CPU attention takes no smaller heads
 
 
@@ -68,11 +67,7 @@ def test_mining_killed_after_its_first_commit_goes_on_to_the_same_trees(
     folder = tmp_path / "run"
     before = [c for c in open_run(finished).store.log() if c.info.get("stage") == "perplexity-1"]
     fork(open_run(finished), before[-1].version, folder)
-    killed = subprocess.run(
-        [sys.executable, TESTS / "toy_loop.py", folder, "--kill-after", "mine"], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-    )  # fmt: skip
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    prefork.run(tmp_path / "said", go_on, str(folder), "after", "mine", code=-signal.SIGKILL)
     everything = "SELECT tree_id, path, step_ids, visits FROM nodes ORDER BY ALL"
     assert 0 < len(ask(folder, everything)) < len(ask(finished, everything))
     code, out, err = itool("mine", "--run", folder, "--policy", "vllm")
