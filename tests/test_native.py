@@ -66,7 +66,7 @@ def test_the_templates_of_trl_that_are_not_tried_show_no_functions_or_write_no_c
 
 @pytest.mark.parametrize("template", [name for name in TEMPLATES if name + TRAINING in IN_TRL])
 def test_a_template_for_training_writes_what_its_model_has(template: str) -> None:
-    conversations = Conversations(2)
+    conversations, written = Conversations(2), 0
     for _ in range(CONVERSATIONS // 20):
         asked = sample(*conversations.calls())
         said = []
@@ -76,6 +76,8 @@ def test_a_template_for_training_writes_what_its_model_has(template: str) -> Non
             except UnsayableError:
                 said.append(None)
         assert said[0] == said[1]
+        written += said[0] is not None
+    assert written > CONVERSATIONS // 60
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
