@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import copy
 from datetime import date
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,7 @@ def template_source(name: str) -> str:
         folder = Path(spec.origin).parent / "chat_templates" if spec and spec.origin else Path()
         path = folder / f"{name}.jinja"
         if not path.is_file():
-            known = ", ".join(sorted(file.stem for file in folder.glob("*.jinja"))[:60]) or "none here"
-            raise ItoolError(f"model.chat_template: no file {name!r}, and no template of TRL's has that name ({known})")
+            near = get_close_matches(name, [file.stem for file in folder.glob("*.jinja")], 3, 0.4)
+            meant = f"; did you mean {' or '.join(near)}?" if near else f"; they are in {folder}"
+            raise ItoolError(f"model.chat_template: no file {name!r}, and no template of TRL's has that name{meant}")
     return path.read_text(encoding="utf-8")
