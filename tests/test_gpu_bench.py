@@ -17,7 +17,7 @@ from bench.replication.results import Results
 from itool_data.run import open_run, write_run
 from itool_data.sizing.need import GIB, Need
 
-STEPS = ["answers", "losses", "searches", "layouts", "against-trl-dpo", "vllm"]  # TRL's SimPO wants longer prompts
+STEPS = ["answers", "losses", "searches", "layouts", "against-trl-dpo", "against-trl-simpo", "vllm"]
 ESTIMATED = [f"{kind}_{rows}" for rows in CPU.rows for kind in KINDS]
 ESTIMATED += [f"{precision}_{layout}" for precision in ("bf16", "nf4") for layout in ("pairs", "tree", "forest")]
 

@@ -75,4 +75,5 @@ def against_dpo(setting: Setting) -> Figures:
 
 def against_simpo(setting: Setting) -> Figures:
     """Whole steps by SimPO against TRL's CPO trainer."""
-    return dict(training.measure(setting.run, setting.sizes.walked, setting.sizes.pairs))
+    figures = training.measure(setting.run, setting.sizes.walked, setting.sizes.pairs)
+    return dict(figures) or {"skipped": "the searches gave no pair"}
