@@ -26,7 +26,12 @@ def of_sample(sample: Sample, reason: str) -> Reject:
 
 
 def record_rejects(run: Run, stage: str, rejects: Sequence[Reject], **info: object) -> None:
-    """Record what a stage set aside in `rejects`, each place and field once; `info` goes to the log."""
+    """Record what a stage set aside in `rejects`, each place and field once; `info` goes to the log.
+
+    Nothing is recorded by who has opened the run for reading, such as all but one of several processes that train.
+    """
+    if not run.store.writable:
+        return
     known = recorded(run, stage) if rejects else set()
     rows = [reject_row(reject, stage) for reject in rejects if key_of(reject) not in known]
     if rows:

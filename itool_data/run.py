@@ -131,7 +131,7 @@ def standing(log: Sequence[Commit], round_: int | None = None) -> Commit | None:
 
 
 def open_run(folder: Path, config: Path | None = None, overrides: list[str] | None = None) -> Run:
-    """Open a run for reading.
+    """Open a run for reading; its tables refuse a commit.
 
     Raises:
         ItoolError: if there is no such run.
@@ -139,7 +139,7 @@ def open_run(folder: Path, config: Path | None = None, overrides: list[str] | No
     if not (folder / "config.yaml").is_file():
         raise ItoolError(f"{folder}: no run here; make one with `itool data import SOURCE --run {folder}`")
     settings = load_config(config, overrides or []) if config else _own_settings(folder, overrides or [])
-    return Run(folder, settings, _store(folder, settings))
+    return Run(folder, settings, _store(folder, settings, writable=False))
 
 
 @contextmanager
@@ -192,8 +192,8 @@ def _own_settings(folder: Path, overrides: list[str]) -> Config:
     return load_config(path, ["model.format=own", *overrides])
 
 
-def _store(folder: Path, settings: Config) -> Store:
-    return Store(settings.tables.rstrip("/") or folder / "tables")
+def _store(folder: Path, settings: Config, writable: bool = True) -> Store:
+    return Store(settings.tables.rstrip("/") or folder / "tables", writable)
 
 
 def differences(old: Config, new: Config, sections: set[str]) -> list[str]:

@@ -105,13 +105,13 @@ def training_samples(run: Run) -> list[Sample]:
 
 
 def _variants(run: Run, samples: Sequence[Sample]) -> list[Sample]:
-    """The variants of training samples that `data.abstain` asks for, each committed to `samples` once."""
+    """The variants of training samples that `data.abstain` asks for; who may write commits each to `samples` once."""
     share = run.config.data.abstain
     # Borrowed functions can make a variant like a held-out sample that its own sample is not like.
     found = _unlike_held_out(run, abstain.variants(samples, share, run.config.seed))
     known = _sample_ids(run)
     rows = [sample_row(variant) for variant in found if variant.sample_id not in known]
-    if rows:
+    if rows and run.store.writable:
         run.store.commit("abstain", {"samples": rows}, share=share)
     return found
 

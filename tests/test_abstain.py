@@ -12,7 +12,7 @@ from toys import PROMPTER, toy_sample
 from itool_data.abstain import PREFIX, SENTENCES, alike, variants
 from itool_data.errors import ItoolError
 from itool_data.match import response_error
-from itool_data.run import write_run
+from itool_data.run import open_run, write_run
 from itool_data.run_samples import training_samples
 from itool_data.sample import Message, Sample, Tool, ToolCall
 from itool_data.store.samples import sample_row
@@ -146,6 +146,19 @@ def test_variants_are_stored_once_and_join_what_they_are_of(tmp_path: Path, sett
         assert (row["calls"], row["split"]) == ("[]", "train")
         assert not {t["name"] for t in json.loads(row["tools"])} & {c["name"] for c in json.loads(row["called"])}
     assert [commit.operation for commit in run.store.log()].count("abstain") == 1
+
+
+def test_who_reads_a_run_has_the_same_samples_and_writes_none(tmp_path: Path):
+    """As all but the first of several processes that train together do."""
+    with write_run(tmp_path / "run", None, ["data.abstain=1", "data.max_overlap=0.9"]) as run:
+        run.store.commit("import", {"samples": [sample_row(s) for s in [*SAMPLES, HELD_OUT]]})
+        reader = open_run(run.folder)
+        read = training_samples(reader)
+        assert [c.operation for c in run.store.log()] == ["import"]
+        assert training_samples(run) == read and any(s.source.startswith(PREFIX) for s in read)
+        assert [c.operation for c in run.store.log()] == ["import", "overlap", "abstain"]
+        with pytest.raises(AssertionError, match="was opened for reading"):
+            reader.store.commit("import", {})
 
 
 def test_a_later_import_adds_its_variants_and_the_setting_is_kept_to(tmp_path: Path):

@@ -77,6 +77,7 @@ class Store:
     Args:
         place: a folder, such as `RUN/tables`, or an object store's `s3://bucket/prefix`; need not exist before the
             first commit.
+        writable: whether this process holds the run's lock; without that nothing may be committed.
 
     Attributes:
         filesystem: where `files` are, if not on this machine's disks.
@@ -85,8 +86,9 @@ class Store:
         ItoolError: delta-rs cannot work with such a path.
     """
 
-    def __init__(self, place: Path | str):
+    def __init__(self, place: Path | str, writable: bool = True):
         self.place = str(place)
+        self.writable = writable
         self._remote = "://" in self.place
         if not self._remote and (odd := UNNAMEABLE.search(self.place)):
             raise ItoolError(f"{place}: Delta tables cannot be in a path that holds {odd[0]!r}; choose another folder")
@@ -195,6 +197,7 @@ class Store:
             ItoolError: if the disk is full; everything up to the previous commit is kept, and the next call first
                 rolls back what this one wrote.
         """
+        assert self.writable, f"{operation}: {self.place} was opened for reading"
         tables = {
             name: data if isinstance(data, pa.Table) else pa.Table.from_pylist(list(data), schema=SCHEMAS[name])
             for name, data in rows.items()
