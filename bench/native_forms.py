@@ -49,8 +49,6 @@ TEMPLATES = {
     "gemma4": "gemma", "gemma4_v2": "gemma", "gemma4_v3": "gemma", "gemma4_v4": "gemma", "gemma4_v5": "gemma",
     "diffusion_gemma": "gemma",
 }  # fmt: skip
-# Asked for a thought these begin it in the prompt, and write the answer after another one.
-THOUGHTLESS = [name for name in TEMPLATES if name.startswith("nemotron")]
 ONE_CALL = ("llama3_1", "llama3_2", "gptoss")
 
 SCHEMA: dict[str, JSON] = {
@@ -104,8 +102,8 @@ def open_form(template: str, **settings: Any) -> NativePrompter | str:
 @cache
 def prompter(template: str) -> NativePrompter:
     """The prompter of a template that has a form."""
-    thoughtless = template.removesuffix("_training") in THOUGHTLESS
-    found = open_form(template, **({"enable_thinking": False} if thoughtless else {}))
+    # Asked for a thought, Nemotron's begin it in the prompt, and write the answer after another one.
+    found = open_form(template, **({"enable_thinking": False} if template.startswith("nemotron") else {}))
     assert isinstance(found, NativePrompter), found
     return found
 

@@ -211,7 +211,6 @@ def measure(opened: Run, n_samples: int, limit: int) -> dict[str, float]:
     print(f"pairs of {n_samples} searches with prompts of {PROMPT_TOKENS[0]} tokens or more", flush=True)
     pairs = whole_trees(mined_pairs(run, base, adapter, n_samples), limit)
     if not pairs:
-        print("the searches gave no pair; more samples may give some", flush=True)
         return {}
     tokenizer = load_tokenizer(base)
     updates = ordered_updates(pairs, BATCH, 1, 42)
@@ -261,6 +260,8 @@ def main() -> None:
             figures = training_fragment.measure(run, base, options.samples, options.pairs or 120)
         else:
             figures = measure(run, options.samples, options.pairs or 24)
+    if not figures:
+        raise SystemExit("the searches gave no pair; raise --samples")
     print(json.dumps(figures))
 
 

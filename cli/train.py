@@ -70,8 +70,7 @@ def train_warmup(console: "Console", run: "Run", policies: "Policies", again: bo
         return
     benchmark = open_validation(run) if is_first_process() else None
     chosen, rejects = warmup_stages(run, open_prompter(settings.model, base))
-    if is_first_process():
-        record_rejects(run, "warmup", rejects)
+    record_rejects(run, "warmup", rejects)
     stages = {name: [Example(p, r) for p, r in pairs] for name, pairs in chosen.items()}
     counts = ", ".join(f"{len(examples)} {name}" for name, examples in stages.items())
     tokens = sum(len(e.prompt) + len(e.response) for es in stages.values() for e in es) * settings.warmup.epochs

@@ -109,9 +109,11 @@ def _variants(run: Run, samples: Sequence[Sample]) -> list[Sample]:
     share = run.config.data.abstain
     # Borrowed functions can make a variant like a held-out sample that its own sample is not like.
     found = _unlike_held_out(run, abstain.variants(samples, share, run.config.seed))
+    if not run.store.writable:
+        return found
     known = _sample_ids(run)
     rows = [sample_row(variant) for variant in found if variant.sample_id not in known]
-    if rows and run.store.writable:
+    if rows:
         run.store.commit("abstain", {"samples": rows}, share=share)
     return found
 

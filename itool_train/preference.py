@@ -141,10 +141,9 @@ def prepare(run: Run, base: BaseModel, round_: int, origin: Origin | None = None
         )
     limit = min(settings.max_tokens, context_of(base))
     fitting, too_long = [p for p in pairs if len(p) <= limit], [p for p in pairs if len(p) > limit]
-    if is_first_process():
-        reason = "{} tokens do not fit {}"
-        rejects = [Reject("pairs", "", 0, f"pair {p.pair_id}", reason.format(len(p), limit)) for p in too_long]
-        record_rejects(run, STAGE, rejects)
+    reason = "{} tokens do not fit {}"
+    rejects = [Reject("pairs", "", 0, f"pair {p.pair_id}", reason.format(len(p), limit)) for p in too_long]
+    record_rejects(run, STAGE, rejects)
     training, validation = divide(fitting, settings.validation, run.config.seed)
     if not training:
         raise ItoolError(

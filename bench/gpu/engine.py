@@ -11,12 +11,11 @@ same_after_sleep   share of greedy answers that are as they were before
 """
 
 import importlib.util
-import time
 from collections.abc import Sequence
 
 import torch
 
-from bench.gpu.setting import Figures, Setting
+from bench.gpu.setting import Figures, Setting, timed
 from itool_data.policy.base import Policy, Request, generate
 from itool_data.policy.open import open_policy
 from itool_data.sizing.need import GIB
@@ -32,20 +31,18 @@ def vllm(setting: Setting) -> Figures:
     samples = setting.samples(sizes.answers)
     requests = [Request(t.key, tuple(t.prompt), [0], sizes.tokens, 0.0) for t in samples]
     policy = _open(setting, "transformers")
-    expected, _ = _answers(policy, requests)
+    expected, _ = _answers(setting, policy, requests)
     policy.close()
     policy = _open(setting, "vllm")
-    _answers(policy, requests[:2])  # its kernels are compiled when they are first used
-    answers, seconds = _answers(policy, requests)
+    _answers(setting, policy, requests[:2])  # its kernels are compiled when they are first used
+    answers, seconds = _answers(setting, policy, requests)
     figures: Figures = {"tokens": sum(map(len, answers)) / seconds, "same_answers": _same(answers, expected)}
-    started = time.monotonic()
-    swapped = policy.use(None) and policy.use(setting.adapter)
-    figures["swap_seconds"] = time.monotonic() - started if swapped else None
-    policy.use(None)
-    base, seconds = _answers(policy, requests)
+    there, _ = timed(setting.device, lambda: policy.use(None))
+    base, seconds = _answers(setting, policy, requests)
     figures["base_tokens"] = sum(map(len, base)) / seconds
-    policy.use(setting.adapter)
-    figures |= _slept(policy, requests, answers)
+    back, _ = timed(setting.device, lambda: policy.use(setting.adapter))
+    figures["swap_seconds"] = there + back
+    figures |= _slept(setting, policy, requests, answers)
     policy.close()
     return figures
 
@@ -55,12 +52,12 @@ def _open(setting: Setting, name: str) -> Policy:
     return open_policy(model, setting.base, setting.adapter)
 
 
-def _answers(policy: Policy, requests: Sequence[Request]) -> tuple[Answers, float]:
+def _answers(setting: Setting, policy: Policy, requests: Sequence[Request]) -> tuple[Answers, float]:
     """Greedy answers with nothing known beforehand, and the seconds that they took."""
     policy.reset()
-    started = time.monotonic()
-    found = [completion.draws[0].ids for completion in generate(policy, requests)]
-    return found, time.monotonic() - started
+    found: Answers = []
+    seconds, _ = timed(setting.device, lambda: found.extend(c.draws[0].ids for c in generate(policy, requests)))
+    return found, seconds
 
 
 def _same(some: Answers, others: Answers) -> float:
@@ -72,18 +69,14 @@ def _free() -> float:
     return torch.cuda.mem_get_info()[0] / GIB if torch.cuda.is_available() else 0.0
 
 
-def _slept(policy: Policy, requests: Sequence[Request], answers: Answers) -> Figures:
+def _slept(setting: Setting, policy: Policy, requests: Sequence[Request], answers: Answers) -> Figures:
     """What an engine does that sleeps, wakes and is asked again."""
     figures: Figures = dict.fromkeys(("sleep_seconds", "wake_seconds", "slept_gib", "same_after_sleep"))
-    policy.reset()
-    free = _free()
-    started = time.monotonic()
-    if not policy.sleep():
+    free, slept = _free(), []
+    seconds, _ = timed(setting.device, lambda: slept.append(policy.sleep()))
+    if not any(slept):
         return figures
-    figures["sleep_seconds"] = time.monotonic() - started
-    figures["slept_gib"] = _free() - free
-    started = time.monotonic()
-    policy.wake()
-    figures["wake_seconds"] = time.monotonic() - started
-    figures["same_after_sleep"] = _same(_answers(policy, requests)[0], answers)
+    figures |= {"sleep_seconds": seconds, "slept_gib": _free() - free}
+    figures["wake_seconds"], _ = timed(setting.device, policy.wake)
+    figures["same_after_sleep"] = _same(_answers(setting, policy, requests)[0], answers)
     return figures

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.replication.plan import Arm, Plan
+from bench.replication.plan import Arm, Comparison, Plan
 from bench.replication.results import FOLDER, Results
 from itool_eval.compare import Outcome, compare
 from itool_eval.errors import ErrorClass
@@ -112,8 +112,7 @@ def comparisons(plan: Plan, results: Results, benchmark: str) -> list[Compared]:
     """The plan's comparisons, of the arms that have run: each seed's, and the mean where there are several."""
     found = []
     for wanted in plan.comparisons:
-        pairs = [(results.outcomes(wanted.before, s, benchmark), results.outcomes(wanted.after, s, benchmark))
-                 for s in plan.seeds]  # fmt: skip
+        pairs = [_pair(wanted, results, seed, benchmark) for seed in plan.seeds]
         both = {seed: pair for seed, pair in zip(plan.seeds, pairs, strict=True) if all(pair)}
         for seed, (before, after) in both.items():
             change = compare(before, after).overall
@@ -124,6 +123,12 @@ def comparisons(plan: Plan, results: Results, benchmark: str) -> list[Compared]:
         if len(both) > 1:
             found.append(Compared(wanted.question, benchmark, None, None, *over_seeds(list(both.values())), None))
     return found
+
+
+def _pair(wanted: Comparison, results: Results, seed: int, benchmark: str) -> tuple[list[Outcome], list[Outcome]]:
+    """The outcomes of a comparison's two arms."""
+    before, after = (results.outcomes(arm, seed, benchmark) for arm in (wanted.before, wanted.after))
+    return before, after
 
 
 def _comparisons(plan: Plan, results: Results) -> str:
@@ -145,9 +150,7 @@ def _together(plan: Plan, results: Results) -> str:
     starts = [*((others, seed) for seed in plan.beside.seeds), *((results, seed) for seed in plan.seeds)]
     for benchmark in plan.benchmarks:
         for wanted in plan.beside.comparisons:
-            pairs = [
-                (r.outcomes(wanted.before, s, benchmark), r.outcomes(wanted.after, s, benchmark)) for r, s in starts
-            ]
+            pairs = [_pair(wanted, found, seed, benchmark) for found, seed in starts]
             if len(both := [pair for pair in pairs if all(pair)]) > len(plan.seeds):
                 difference, interval = over_seeds(both)
                 rows.append([wanted.question, benchmark, str(len(both)), _points(difference), _interval(interval)])

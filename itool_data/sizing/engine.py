@@ -23,17 +23,25 @@ class Engine:
 
     Attributes:
         own: weights and the largest pass.
-        share: of the GPU, that it takes.
-        taken: bytes that this is.
-        room: bytes for keys and values; negative where there is none.
+        total: bytes of the GPU.
+        share: of these, that it takes.
         token: bytes of a token's keys and values.
     """
 
     own: Need
+    total: float
     share: float
-    taken: float
-    room: float
     token: float
+
+    @property
+    def taken(self) -> float:
+        """Bytes that it takes."""
+        return self.share * self.total
+
+    @property
+    def room(self) -> float:
+        """Bytes for keys and values; negative where there is none."""
+        return self.taken - self.own.total - CONTEXT
 
     @property
     def tokens(self) -> int:
@@ -42,7 +50,7 @@ class Engine:
 
     def least(self, tokens: int) -> float:
         """The smallest GPU, in bytes, on which it holds so many tokens."""
-        return (self.taken - self.room + tokens * self.token) / self.share
+        return (self.own.total + CONTEXT + tokens * self.token) / self.share
 
 
 def engine(model: ModelSettings, weights: float, shape: Shape, device: Device) -> Engine:
@@ -57,8 +65,7 @@ def engine(model: ModelSettings, weights: float, shape: Shape, device: Device) -
     share = float(str(model.engine.get("gpu_memory_utilization", SHARE)))
     gpus = int(str(model.engine.get("tensor_parallel_size", 1)))
     own = Need(weights=weights / gpus) + _pass(shape, _batched(model, shape), model.rows)
-    taken = share * device.total
-    return Engine(own, share, taken, taken - own.total - CONTEXT, token(shape) / gpus)
+    return Engine(own, device.total, share, token(shape) / gpus)
 
 
 def _batched(model: ModelSettings, shape: Shape) -> int:
